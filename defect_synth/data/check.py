@@ -1,0 +1,291 @@
+"""What is wrong with a user's images, file by file, before hours of training find out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from defect_synth.data.folders import UNREAD_SUFFIXES
+from defect_synth.data.images import examine_mask, read_image
+from defect_synth.data.records import Record, Table
+from defect_synth.errors import DataError
+from defect_synth.samples import Pixels
+
+Progress = Callable[[int, int], None]
+"""Called with (images done, images in all)."""
+
+AREA_QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+_FEW_GOOD = 50  # the backbone learns little variation from fewer; MVTec AD has 200-400
+_FEW_DEFECTS = 5  # the smallest base set of the paper
+_ALMOST_BLACK = 15
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One misfit.
+
+    Attributes:
+        severity: `error`: training on it would fail or learn something wrong; `warning`: worth a look.
+        file: The file or folder that it is about.
+        message: What is wrong and the way out.
+        defects: Defects that an error concerns; empty: all of them.
+    """
+
+    severity: Literal["error", "warning"]
+    file: Path
+    message: str
+    defects: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found.
+
+    Attributes:
+        root: The table's root.
+        layout: Its layout.
+        category: Its object category.
+        counts: Images of each defect.
+        good: Good images for training.
+        good_test: Good images that the source keeps for testing.
+        sizes: (width, height) -> number of images.
+        mask_area: Defect -> quantiles 0, 1/4, 1/2, 3/4 and 1 of the share of the image that its masks cover.
+        problems: Errors first, then by file.
+    """
+
+    root: Path
+    layout: str
+    category: str
+    counts: Mapping[str, int]
+    good: int
+    good_test: int
+    sizes: Mapping[tuple[int, int], int]
+    mask_area: Mapping[str, tuple[float, ...]]
+    problems: tuple[Problem, ...]
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """Problems that stand in the way of training."""
+        return tuple(problem for problem in self.problems if problem.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """Problems that do not."""
+        return tuple(problem for problem in self.problems if problem.severity == "warning")
+
+    def format(self, limit: int = 20) -> str:
+        """Text for a terminal, with at most `limit` errors and as many warnings."""
+        width = max(12, *(len(defect) + 1 for defect in self.counts)) if self.counts else 12
+        lines = [
+            f"{self.category}: {self.layout} layout in {self.root}",
+            "",
+            f"{'':{width}} images  mask area: smallest  median  largest",
+            f"{'good':{width}} {self.good:6}",
+        ]
+        if self.good_test:
+            lines.append(f"{'good (test)':{width}} {self.good_test:6}")
+        for defect, count in self.counts.items():
+            area = self.mask_area.get(defect)
+            shown = f"{area[0]:20.2%} {area[2]:7.2%} {area[4]:8.2%}" if area else ""
+            lines.append(f"{defect:{width}} {count:6} {shown}".rstrip())
+        sizes = ", ".join(f"{w}x{h} ({n})" for (w, h), n in self.sizes.items())
+        lines += ["", f"sizes: {sizes or 'none could be read'}"]
+        lines.append(f"{_number(len(self.errors), 'error')}, {_number(len(self.warnings), 'warning')}")
+        for problems in (self.errors, self.warnings):
+            for problem in problems[:limit]:
+                lines.append(f"  {problem.severity:7}  {_shown(problem.file, self.root)}: {problem.message}")
+            if len(problems) > limit:
+                lines.append(f"  ... and {_number(len(problems) - limit, f'more {problems[0].severity}')}")
+        return "\n".join(lines)
+
+
+@dataclass
+class _Seen:
+    """What one image was found to be."""
+
+    size: tuple[int, int] | None = None
+    digest: bytes = b""
+    area: float | None = None
+    problems: list[Problem] = field(default_factory=list)
+
+
+def check(table: Table, progress: Progress | None = None) -> Report:
+    """Read every image and mask of a table and list what is wrong with them.
+
+    Args:
+        table: What `layouts.index` found.
+        progress: Called after each image.
+    """
+    seen: list[_Seen] = []
+    # Decoding, hashing and resizing leave Python's lock, so threads are enough.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for found in pool.map(_inspect, table.records):
+            seen.append(found)
+            if progress is not None:
+                progress(len(seen), len(table.records))
+    problems = [problem for found in seen for problem in found.problems]
+    problems += _duplicates(table, seen)
+    problems += _counts(table)
+    problems += [Problem("warning", path, _why_unused(path)) for path in table.unused]
+    sizes = Counter(found.size for found in seen if found.size is not None)
+    if len(sizes) > 1:
+        listed = ", ".join(f"{w}x{h} ({n})" for (w, h), n in sizes.most_common(4))
+        problems.append(
+            Problem("warning", table.root, f"{len(sizes)} image sizes: {listed}; crop them alike, or all are fitted")
+        )
+    areas = {
+        defect: [
+            found.area
+            for record, found in zip(table.records, seen, strict=True)
+            if record.defect == defect and found.area is not None
+        ]
+        for defect in table.defects
+    }
+    return Report(
+        root=table.root,
+        layout=table.layout,
+        category=table.category,
+        counts={defect: len(table.of(defect)) for defect in table.defects},
+        good=len(table.good),
+        good_test=len(table.good_test),
+        sizes=dict(sizes.most_common()),
+        mask_area={
+            defect: tuple(float(q) for q in np.quantile(values, AREA_QUANTILES))
+            for defect, values in areas.items()
+            if values
+        },
+        problems=tuple(sorted(problems, key=lambda problem: (problem.severity, str(problem.file), problem.message))),
+    )
+
+
+def require_trainable(report: Report, defects: Iterable[str] | None = None) -> None:
+    """Refuse to train on data with errors.
+
+    Args:
+        report: What `check` found.
+        defects: The defects to train; None: all.
+
+    Raises:
+        DataError: The first error, how many more there are, and how to see them.
+    """
+    wanted = None if defects is None else set(defects)
+    errors = [e for e in report.errors if wanted is None or not e.defects or wanted.intersection(e.defects)]
+    if errors:
+        more = f" (and {_number(len(errors) - 1, 'more error')})" if len(errors) > 1 else ""
+        raise DataError(f"{errors[0]}{more}; run `defect-synth check {report.root}` to see everything")
+
+
+def _inspect(record: Record) -> _Seen:
+    found = _Seen()
+    defects = () if record.defect is None else (record.defect,)
+    try:
+        image = read_image(record.image)
+    except DataError as error:
+        found.problems.append(Problem("error", record.image, _without(record.image, error), defects))
+        return found
+    height, width = image.shape[:2]
+    found.size = (width, height)
+    found.digest = hashlib.blake2b(image.tobytes(), key=f"{width}x{height}".encode(), digest_size=16).digest()
+    brightest = int(image.max())
+    if brightest <= _ALMOST_BLACK:
+        message = (
+            f"almost black (brightest value {brightest} of 255); 12-bit data in 16 bits? stretch it to all of them"
+        )
+        found.problems.append(Problem("warning", record.image, message))
+    if record.mask is not None or record.defect is not None:
+        file = record.mask if isinstance(record.mask, Path) else record.image
+        try:
+            reading = examine_mask(record, (height, width))
+        except DataError as error:
+            found.problems.append(Problem("error", file, _without(file, error), defects))
+            return found
+        found.area = float(reading.mask.mean())
+        found.problems += [
+            Problem(severity, file, message, defects) for severity, message in _mask_problems(record, reading.mask)
+        ]
+        if reading.kind == "soft":
+            message = f"not binary ({reading.levels} grey levels); cut at half; save masks as PNG without anti-aliasing"
+            found.problems.append(Problem("warning", file, message))
+        elif reading.kind == "labels":
+            message = f"holds {reading.levels} flat shades; all but black is taken as {record.defect}"
+            found.problems.append(Problem("warning", file, message))
+    return found
+
+
+def _mask_problems(record: Record, mask: Pixels) -> Iterable[tuple[Literal["error", "warning"], str]]:
+    area, name = mask.mean(), record.image.name
+    if record.defect is None:
+        if area > 0:
+            yield "error", f"marks {area:.1%} of the good image {name}; name its defect or empty the mask"
+    elif area == 0:
+        yield "error", f"empty: it marks nothing in {name}; mark the {record.defect} or call the image good"
+    elif area == 1:
+        yield "error", f"full: it marks all of {name}; only the {record.defect} is white, the rest black"
+    elif area > 0.5:
+        yield "warning", f"marks {area:.0%} of {name}; are black and white swapped?"
+
+
+def _duplicates(table: Table, seen: list[_Seen]) -> Iterable[Problem]:
+    first: dict[bytes, Record] = {}
+    for record, found in zip(table.records, seen, strict=True):
+        if not found.digest:
+            continue
+        other = first.setdefault(found.digest, record)
+        if other is record:
+            continue
+        if other.defect == record.defect:
+            yield Problem("warning", record.image, f"same pixels as {other.name}; keep one")
+        else:
+            kinds = tuple(sorted({kind for kind in (other.defect, record.defect) if kind is not None}))
+            message = f"same pixels as {other.name}, which is {other.defect or 'good'}; keep it in one place"
+            yield Problem("error", record.image, message, kinds)
+
+
+def _counts(table: Table) -> Iterable[Problem]:
+    good = len(table.good)
+    if good < 2:
+        yield Problem("error", table.root, "1 good image; training needs 2 and works well from 100")
+    elif good < _FEW_GOOD:
+        yield Problem("warning", table.root, f"{good} good images; fewer than {_FEW_GOOD} show little variation")
+    if not table.defects:
+        yield Problem("warning", table.root, "no defect images; only the backbone can be trained")
+    for defect in table.defects:
+        count = len(table.of(defect))
+        if count < 2:
+            message = f"1 image of {defect}; training needs 2 and works well from {_FEW_DEFECTS}"
+            yield Problem("error", table.root, message, (defect,))
+        elif count < _FEW_DEFECTS:
+            message = f"{count} images of {defect}; fewer than {_FEW_DEFECTS} show little variation"
+            yield Problem("warning", table.root, message)
+
+
+def _why_unused(path: Path) -> str:
+    if path.is_dir():
+        return "folder without images; add images or remove it"
+    if path.suffix.lower() in UNREAD_SUFFIXES:
+        return f"{path.suffix} files are not read; save it as PNG"
+    return "mask without an image; rename it after its image or remove it"
+
+
+def _without(file: Path, error: DataError) -> str:
+    return str(error).removeprefix(f"{file}: ")
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def _shown(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path != root and path.is_relative_to(root) else str(path)

@@ -1,0 +1,101 @@
+"""Read a COCO instances file: one category of it is one defect, an image without annotations is good."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from defect_synth.data.coco_mask import CocoMask
+from defect_synth.data.folders import visible
+from defect_synth.data.records import COMBINED, Draft
+from defect_synth.errors import DataError
+
+
+def coco_files(path: Path) -> list[Path]:
+    """The COCO instances files that `path` is or holds, also in its folder `annotations`."""
+    files = [path] if path.is_file() else visible(path) + visible(path / "annotations")
+    return [file for file in files if file.suffix.lower() == ".json" and file.is_file() and _load(file) is not None]
+
+
+def _load(file: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) and content.keys() >= {"images", "annotations", "categories"} else None
+
+
+def read_coco(path: Path, category: str | None) -> Draft:
+    """Images and segmentations; an image with several kinds of defect is of the kind `combined`.
+
+    Raises:
+        DataError: Several files, or one that does not hold together.
+    """
+    files = coco_files(path)
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise DataError(f"{path} holds {len(files)} COCO files: {names}; give the path of one")
+    file = files[0]
+    root = file.parent.parent if file.parent.name == "annotations" else file.parent
+    draft = Draft(
+        root,
+        category or root.resolve().name,
+        f"images without annotations in {file}",
+        f"a segmentation (polygons or RLE) in the annotations of {file}",
+    )
+    content = _load(file)
+    assert content is not None  # coco_files has looked
+    try:
+        kinds = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
+        annotations: dict[Any, list[dict[str, Any]]] = {entry["id"]: [] for entry in content["images"]}
+        for entry in content["annotations"]:
+            if entry["image_id"] not in annotations:
+                raise DataError(
+                    f"{file}: annotation {entry.get('id')} belongs to image {entry['image_id']}, not listed"
+                )
+            if entry["category_id"] not in kinds:
+                raise DataError(f"{file}: annotation {entry.get('id')} has category {entry['category_id']}, not listed")
+            annotations[entry["image_id"]].append(entry)
+        for image in content["images"]:
+            marks = annotations[image["id"]]
+            shown = {kinds[mark["category_id"]] for mark in marks}
+            defect = None if not shown else shown.pop() if len(shown) == 1 else COMBINED
+            draft.add(_image(root, file, str(image["file_name"])), _mask(file, image, marks), defect)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise DataError(f"{file} is not a COCO instances file: {what}") from None
+    return draft
+
+
+def _image(root: Path, file: Path, name: str) -> Path:
+    places = (file.parent / name, file.parent / "images" / name, root / name, root / "images" / name)
+    return next((place for place in places if place.is_file()), places[0])
+
+
+def _mask(file: Path, image: dict[str, Any], marks: list[dict[str, Any]]) -> CocoMask | None:
+    polygons: list[tuple[float, ...]] = []
+    runs: list[tuple[int, ...] | str] = []
+    height, width = int(image["height"]), int(image["width"])
+    if height < 1 or width < 1:
+        raise DataError(f"{file}: image {image['id']} has height {height} and width {width}; export the file again")
+    for mark in marks:
+        segmentation = mark.get("segmentation")
+        if isinstance(segmentation, dict):
+            if list(segmentation["size"]) != [height, width]:
+                raise DataError(
+                    f"{file}: RLE of annotation {mark.get('id')} has size {segmentation['size']}, "
+                    f"its image is {height} high and {width} wide; expected [{height}, {width}]"
+                )
+            counts = segmentation["counts"]
+            runs.append(counts if isinstance(counts, str) else tuple(int(count) for count in counts))
+        elif isinstance(segmentation, list) and all(isinstance(ring, list) for ring in segmentation):
+            polygons += [tuple(float(number) for number in ring) for ring in segmentation]
+        elif segmentation is not None:
+            raise DataError(
+                f"{file}: segmentation of annotation {mark.get('id')} must be a list of polygons "
+                "[[x0, y0, x1, y1, ...], ...] or an RLE with size and counts"
+            )
+    if not polygons and not runs:
+        return None  # good, or boxes only
+    return CocoMask(file, str(image["id"]), height, width, tuple(polygons), tuple(runs))

@@ -1,0 +1,90 @@
+"""Read a CSV table with one row for each image."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from defect_synth.data.folders import visible
+from defect_synth.data.records import Draft, is_good
+from defect_synth.errors import DataError
+
+
+def header(table: Path) -> set[str]:
+    """Column names in lower case; whatever the first line holds where it is no table."""
+    with table.open(encoding="utf-8-sig", errors="replace") as lines:
+        first = lines.readline()
+    return {name.strip().strip('"').lower() for name in first.replace(";", ",").replace("\t", ",").split(",")}
+
+
+def csv_tables(path: Path) -> list[Path]:
+    """The tables of images that `path` is or holds."""
+    files = [path] if path.is_file() else visible(path)
+    return [file for file in files if file.suffix.lower() == ".csv" and {"image", "defect"} <= header(file)]
+
+
+def rows(table: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+    """(line number, column -> text) of every row; column names in lower case, cells stripped.
+
+    Raises:
+        DataError: Not UTF-8, a required column is missing, or a row has too many cells.
+    """
+    try:
+        text = table.read_text(encoding="utf-8-sig")  # Excel writes a byte-order mark
+    except UnicodeDecodeError:
+        raise DataError(f"{table} is not UTF-8 text; save it as 'CSV UTF-8'") from None
+    first = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=first.count)  # Excel writes ; where the decimal sign is a comma
+    reader = csv.reader(text.splitlines(), delimiter=delimiter)
+    columns = [name.strip().lower() for name in next(reader, [])]
+    missing = [name for name in required if name not in columns]
+    if missing:
+        raise DataError(f"{table}: no column {', '.join(missing)}; found: {', '.join(columns) or 'an empty file'}")
+    found = []
+    for cells in reader:
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) > len(columns):
+            raise DataError(
+                f"{table} line {reader.line_num}: {len(cells)} cells for {len(columns)} columns; "
+                f"put quotes around a cell that holds {delimiter!r}"
+            )
+        cells += [""] * (len(columns) - len(cells))
+        found.append((reader.line_num, dict(zip(columns, (cell.strip() for cell in cells), strict=True))))
+    return found
+
+
+def read_csv(path: Path, category: str | None) -> Draft:
+    """Columns image, mask, defect and, if there, split; paths relative to the table.
+
+    Raises:
+        DataError: Several tables, or a row that makes no sense.
+    """
+    tables = csv_tables(path)
+    if len(tables) > 1:
+        raise DataError(f"{path} holds {len(tables)} tables: {', '.join(t.name for t in tables)}; give the path of one")
+    table = tables[0]
+    home = table.parent
+    draft = Draft(
+        home,
+        category or home.resolve().name,
+        f"rows of {table} whose defect is good and whose split is not test",
+        f"their paths in the column mask of {table}",
+    )
+    for line, row in rows(table, ("image", "mask", "defect")):
+        split = row.get("split", "").lower()
+        if split not in ("", "train", "test"):
+            raise DataError(f"{table} line {line}: split must be train, test or empty, got {row['split']!r}")
+        if not row["image"]:
+            raise DataError(f"{table} line {line}: the column image is empty")
+        if not row["defect"] and row["mask"]:
+            raise DataError(f"{table} line {line}: a mask but no defect; write the defect, or good for a good image")
+        good = not row["defect"] or is_good(row["defect"])
+        # The mask of a good image is kept: `check` verifies that it marks nothing.
+        mask = _beside(table, row["mask"]) if row["mask"] else None
+        draft.add(_beside(table, row["image"]), mask, None if good else row["defect"], split)
+    return draft
+
+
+def _beside(table: Path, cell: str) -> Path:
+    return table.parent / cell.replace("\\", "/")  # tables written on Windows

@@ -1,0 +1,92 @@
+"""Read trees of folders: MVTec AD's, and plain ones with a folder for each defect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from defect_synth.data.records import Draft, is_good
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
+UNREAD_SUFFIXES = frozenset({".gif", ".heic", ".heif", ".avif", ".jp2", ".npy", ".dng", ".raw", ".exr"})
+MASK_FOLDERS = ("ground_truth", "masks", "mask")
+
+
+def visible(folder: Path) -> list[Path]:
+    """Entries of a folder, sorted; none where there is no folder."""
+    # macOS leaves "._name" twins of every file on foreign disks; they are no images.
+    return sorted(child for child in folder.iterdir() if not child.name.startswith(".")) if folder.is_dir() else []
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Folders of a folder, sorted."""
+    return [child for child in visible(folder) if child.is_dir()]
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Image files of a folder, sorted."""
+    return [child for child in visible(folder) if child.suffix.lower() in IMAGE_SUFFIXES and child.is_file()]
+
+
+def good_folders(root: Path) -> list[Path]:
+    """Folders of a folder that hold good images by their name."""
+    return [child for child in folders_in(root) if is_good(child.name)]
+
+
+def looks_mvtec(path: Path) -> bool:
+    """Whether `path` is a category in MVTec AD's layout, even if images are missing."""
+    return bool(good_folders(path / "train")) or ((path / "test").is_dir() and (path / "ground_truth").is_dir())
+
+
+def read_mvtec(root: Path, category: str | None) -> Draft:
+    """`train/good`, `test/<defect>`, `ground_truth/<defect>`; defects in `train` are taken as well."""
+    truth = root / "ground_truth"
+    draft = Draft(
+        root, category or root.resolve().name, f"{root / 'train' / 'good'}/*.png", f"{truth}/<defect>/*_mask.png"
+    )
+    for split in ("train", "test"):
+        for folder in folders_in(root / split):
+            _add_folder(draft, folder, [truth / folder.name], split)
+    _offer_all(draft, [truth])
+    return draft
+
+
+def looks_plain(path: Path) -> bool:
+    """Whether `path` holds a folder of good images."""
+    return bool(good_folders(path))
+
+
+def read_plain(root: Path, category: str | None) -> Draft:
+    """`good` and one folder for each defect; masks beside the images or in a folder of masks."""
+    masks = f"<image>_mask.png beside each image, or {root / 'masks'}/<defect>/*.png"
+    draft = Draft(root, category or root.resolve().name, f"{root / 'good'}/*.png", masks)
+    mask_roots = [child for child in folders_in(root) if child.name.lower() in MASK_FOLDERS]
+    for folder in folders_in(root):
+        if folder not in mask_roots:
+            _add_folder(draft, folder, [mask_root / folder.name for mask_root in mask_roots], "")
+    _offer_all(draft, mask_roots)
+    return draft
+
+
+def _add_folder(draft: Draft, folder: Path, mask_folders: Iterable[Path], split: str) -> None:
+    """One folder of images with the masks of `mask_folders` (`x_mask` or `x`) and its own (`x_mask` only)."""
+    files = images_in(folder)
+    masks = {path.stem.lower(): path for path in files if path.stem.lower().endswith("_mask")}
+    images = [path for path in files if path not in masks.values()]
+    draft.offered |= set(masks.values())
+    for mask_folder in mask_folders:
+        masks |= {path.stem.lower(): path for path in images_in(mask_folder)}
+    defect = None if is_good(folder.name) else folder.name
+    for image in images:
+        stem = image.stem.lower()
+        draft.add(image, masks.get(f"{stem}_mask") or masks.get(stem), defect, split)
+    draft.unread |= {path for path in visible(folder) if path.suffix.lower() in UNREAD_SUFFIXES}
+    if not images and defect is not None:
+        draft.unread.add(folder)
+
+
+def _offer_all(draft: Draft, mask_roots: Iterable[Path]) -> None:
+    """Every mask there is, also of a defect whose folder of images is missing or spelt differently."""
+    for mask_root in mask_roots:
+        for folder in folders_in(mask_root):
+            draft.offered |= set(images_in(folder))

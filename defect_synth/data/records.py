@@ -1,0 +1,133 @@
+"""The table of records that every layout is read into."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from defect_synth.data.coco_mask import CocoMask
+from defect_synth.errors import DataError, UnknownDefectError
+
+COMBINED = "combined"
+"""Defect of an image that shows several kinds; MVTec AD's own word for it."""
+
+GOOD_NAMES = ("good", "ok", "normal")
+
+
+def is_good(name: str) -> bool:
+    """Whether a folder or a cell with this name means defect-free."""
+    return name.strip().lower() in GOOD_NAMES
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image.
+
+    Attributes:
+        image: Its file.
+        mask: Its mask file, its COCO segmentation, or None.
+        defect: Defect category; None for a defect-free image.
+        split: `train` or `test` where the source says so, else empty.
+        name: Path relative to the table's root with forward slashes: the same on every machine.
+    """
+
+    image: Path
+    mask: Path | CocoMask | None
+    defect: str | None
+    split: str = ""
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.image.name)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Every image of one object category.
+
+    Attributes:
+        root: Folder that the records' names are relative to.
+        layout: How it was laid out: `mvtec`, `visa`, `folders`, `csv` or `coco`.
+        category: Object category.
+        records: Sorted by name.
+        unused: What no record uses, for `check` to report: masks without an image, folders without images, and files
+            of image formats that are not read.
+    """
+
+    root: Path
+    layout: str
+    category: str
+    records: tuple[Record, ...]
+    unused: tuple[Path, ...] = ()
+
+    @property
+    def good(self) -> tuple[Record, ...]:
+        """Defect-free images for training: all but those of the test split."""
+        return tuple(record for record in self.records if record.defect is None and record.split != "test")
+
+    @property
+    def good_test(self) -> tuple[Record, ...]:
+        """Defect-free images that the source keeps for testing."""
+        return tuple(record for record in self.records if record.defect is None and record.split == "test")
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """Defect categories, sorted."""
+        return tuple(sorted({record.defect for record in self.records if record.defect is not None}))
+
+    def of(self, defect: str) -> tuple[Record, ...]:
+        """The images of one defect.
+
+        Raises:
+            UnknownDefectError: There is no such defect.
+        """
+        found = tuple(record for record in self.records if record.defect == defect)
+        if not found:
+            raise UnknownDefectError(defect, self.category, self.defects)
+        return found
+
+
+@dataclass
+class Draft:
+    """A table in the making; `good_home` and `mask_home` say where good images and masks were expected."""
+
+    root: Path
+    category: str
+    good_home: str
+    mask_home: str
+    records: list[Record] = field(default_factory=list)
+    offered: set[Path] = field(default_factory=set)
+    unread: set[Path] = field(default_factory=set)
+
+    def add(self, image: Path, mask: Path | CocoMask | None, defect: str | None, split: str = "") -> None:
+        """Append one record, named relative to the root."""
+        try:
+            name = Path(os.path.relpath(image, self.root)).as_posix()  # relpath, because a CSV may point outside
+        except ValueError:  # another drive on Windows
+            name = image.as_posix()
+        self.records.append(Record(image, mask, defect, split, name))
+
+    def finish(self, layout: str) -> Table:
+        """The table, once it is known to hold good images, masks and usable names.
+
+        Raises:
+            DataError: No good images, defect images without any mask, a name that cannot be a folder, a double entry.
+        """
+        defects = [record for record in self.records if record.defect is not None]
+        if all(record.defect is not None or record.split == "test" for record in self.records):
+            raise DataError(f"no good images for training in {self.root}; expected {self.good_home}")
+        if defects and all(record.mask is None for record in defects):
+            raise DataError(f"no masks for the {len(defects)} defect images in {self.root}; expected {self.mask_home}")
+        for name in sorted({record.defect for record in defects if record.defect is not None}):
+            # A defect's name becomes a file name in run folders and banks, on every operating system.
+            if not name.strip() or name.startswith(".") or set(name) & set('/\\:*?"<>|') or not name.isprintable():
+                raise DataError(f"defect {name!r} in {self.root} cannot name a folder; use letters, digits, - and _")
+        records = sorted(self.records, key=lambda record: record.name)
+        for before, after in pairwise(records):
+            if before.name == after.name:
+                raise DataError(f"{after.name} is listed twice in {self.root}; keep one entry for each image")
+        unused = (self.offered - {record.mask for record in records}) | self.unread
+        return Table(self.root, layout, self.category, tuple(records), tuple(sorted(unused)))

@@ -1,0 +1,158 @@
+"""A generated folder, read back as a source of samples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from defect_synth.errors import DataError, UnknownDefectError
+from defect_synth.samples import DefectSample, Pixels, Provenance
+
+INDEX_NAME = "provenance.jsonl"
+
+
+@dataclass(frozen=True)
+class _Record:
+    provenance: Provenance
+    image: str
+    mask: str
+    clean: str | None
+
+
+class FolderSource:
+    """The samples that `defect-synth generate` wrote for one category, found again by their seed.
+
+    The folder is in MVTec layout with one line of JSON per sample in `provenance.jsonl`: the fields of `Provenance`
+    plus `image`, `mask` and, where there is a pair, `clean`: paths relative to the folder of `provenance.jsonl`.
+    Nothing is opened until `sample` is called, so the object is small and can be pickled.
+
+    Args:
+        path: The folder of one category (`out/hazelnut`), or its parent (`out`) where that holds only one.
+
+    Raises:
+        DataError: No `provenance.jsonl`, more than one category, or a line of it that cannot be read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._root = find_generated_folder(path)
+        self._category, self._records = _read_index(self._root / INDEX_NAME)
+        self._defects = tuple(sorted(self._records))
+
+    @property
+    def category(self) -> str:
+        """Object category."""
+        return self._category
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """Defect categories, sorted."""
+        return self._defects
+
+    def seeds(self, defect: str) -> tuple[int, ...]:
+        """The seeds that exist for `defect`, ascending.
+
+        Raises:
+            UnknownDefectError: The folder has no such defect.
+        """
+        if defect not in self._records:
+            raise UnknownDefectError(defect, self._category, self._defects)
+        return tuple(sorted(self._records[defect]))
+
+    def sample(self, defect: str, seeds: Sequence[int]) -> list[DefectSample]:
+        """The stored samples with these seeds, in order.
+
+        Raises:
+            UnknownDefectError: The folder has no such defect.
+            DataError: A seed that was never generated or was rejected, or a file that cannot be read.
+        """
+        known = self.seeds(defect)
+        for seed in seeds:
+            if seed not in self._records[defect]:
+                raise DataError(
+                    f"{self._root} has no sample of {defect!r} with seed {seed}: it holds {len(known)} seeds from "
+                    f"{known[0]} to {known[-1]}; take them from .seeds({defect!r}) or generate this one"
+                )
+        return [self._load(self._records[defect][seed]) for seed in seeds]
+
+    def _load(self, record: _Record) -> DefectSample:
+        image = _read_image(self._root / record.image, "RGB")
+        mask = (_read_image(self._root / record.mask, "L") > 127).astype(np.uint8)
+        clean = None if record.clean is None else _read_image(self._root / record.clean, "RGB")
+        try:
+            return DefectSample(image, mask, record.provenance.defect, record.provenance, clean)
+        except ValueError as error:
+            raise DataError(f"{self._root / record.image}: {error}") from None
+
+
+def find_generated_folder(path: str | Path) -> Path:
+    """The folder with `provenance.jsonl`: `path` itself or its only subfolder that has one.
+
+    Raises:
+        DataError: There is none, or more than one.
+    """
+    path = Path(path)
+    if (path / INDEX_NAME).is_file():
+        return path
+    found = sorted(index.parent for index in path.glob(f"*/{INDEX_NAME}"))
+    if len(found) > 1:
+        names = ", ".join(folder.name for folder in found)
+        raise DataError(f"{path} holds several categories ({names}); give one of them, such as {found[0]}")
+    if not found:
+        raise DataError(
+            f"no {INDEX_NAME} in {path} or one folder below; expected a folder from `defect-synth generate`"
+        )
+    return found[0]
+
+
+def _read_index(path: Path) -> tuple[str, dict[str, dict[int, _Record]]]:
+    records: dict[str, dict[int, _Record]] = {}
+    categories: set[str] = set()
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = _parse(json.loads(line))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DataError(
+                f"{path}, line {number}: not a sample's record ({error!r}); generate the folder again"
+            ) from None
+        of_defect = records.setdefault(record.provenance.defect, {})
+        if record.provenance.seed in of_defect:
+            raise DataError(
+                f"{path}, line {number}: seed {record.provenance.seed} of {record.provenance.defect!r} is there twice; "
+                "keep one line per defect and seed"
+            )
+        of_defect[record.provenance.seed] = record
+        categories.add(record.provenance.category)
+    if len(categories) != 1:
+        found = ", ".join(sorted(categories)) or "no sample"
+        raise DataError(f"{path}: expected samples of one category, found {found}")
+    return categories.pop(), records
+
+
+def _parse(values: dict[str, Any]) -> _Record:
+    image, mask, clean = values.pop("image"), values.pop("mask"), values.pop("clean", None)
+    provenance = Provenance.from_json(values)
+    if type(provenance.seed) is not int:
+        raise TypeError(f"seed must be an integer, got {provenance.seed!r}")
+    for file in (image, mask, *([] if clean is None else [clean])):
+        if type(file) is not str or not file:
+            raise TypeError(f"image, mask and clean must be relative paths, got {file!r}")
+    return _Record(provenance, image, mask, clean)
+
+
+def _read_image(path: Path, mode: str) -> Pixels:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as file:
+            return np.array(file.convert(mode), dtype=np.uint8)
+    except FileNotFoundError:
+        raise DataError(f"{path} is named in {INDEX_NAME} but missing; generate the folder again") from None
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises any of these for damaged files
+        raise DataError(f"{path} cannot be read as an image ({error}); generate the folder again") from None

@@ -1,0 +1,27 @@
+"""Snapshots of the authors' trainer and of StyleGAN2-ADA: read without executing them, renamed to our networks.
+
+`import_snapshot` is the way in; the other names are its steps.
+"""
+
+from defect_synth.official.importer import ImportedSnapshot, import_snapshot
+from defect_synth.official.names import (
+    to_official_discriminator,
+    to_official_generator,
+    to_ours_discriminator,
+    to_ours_generator,
+)
+from defect_synth.official.settings import model_config
+from defect_synth.official.snapshot import NetworkState, Snapshot, read_snapshot
+
+__all__ = [
+    "ImportedSnapshot",
+    "NetworkState",
+    "Snapshot",
+    "import_snapshot",
+    "model_config",
+    "read_snapshot",
+    "to_official_discriminator",
+    "to_official_generator",
+    "to_ours_discriminator",
+    "to_ours_generator",
+]

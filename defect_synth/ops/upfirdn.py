@@ -1,0 +1,102 @@
+"""Upsample, pad, filter, downsample: the only resampling of StyleGAN2, differentiable any number of times."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Taps = tuple[float, ...]
+Padding = tuple[int, int, int, int]  # rows before, rows after, columns before, columns after
+
+BINOMIAL: Taps = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
+"""The [1, 3, 3, 1] low-pass of StyleGAN2 (Karras et al. 2020b), summing to 1."""
+
+
+def upfirdn2d(
+    x: Tensor, taps: Taps, *, up: int = 1, down: int = 1, pad: tuple[int, int] = (0, 0), gain: float = 1.0
+) -> Tensor:
+    """Insert `up - 1` zeros after every pixel, pad with zeros, convolve with `taps` on both axes, keep each `down`-th pixel.
+
+    Args:
+        x: [N, C, H, W], any float dtype; the memory format is kept.
+        taps: One-dimensional filter, applied along rows and columns (convolution: the filter is flipped).
+        up: Upsampling factor.
+        down: Downsampling factor.
+        pad: Zeros before and after, on both axes, counted after zero insertion; negative crops.
+        gain: Multiplies the result.
+
+    Returns:
+        [N, C, (H * up + sum(pad) - len(taps)) // down + 1, likewise for W].
+    """
+    out: Tensor = _Upfirdn2d.apply(x, taps, up, down, (*pad, *pad), gain)
+    return out
+
+
+def upsample2d(x: Tensor) -> Tensor:
+    """Double the resolution with `BINOMIAL`; zero outside the border. [N, C, H, W] -> [N, C, 2H, 2W]."""
+    return upfirdn2d(x, BINOMIAL, up=2, pad=(2, 1), gain=4.0)
+
+
+class _Upfirdn2d(torch.autograd.Function):
+    """The transpose of a resampling is a resampling, so every derivative is this function again.
+
+    Without this, the second derivative of a depthwise convolution falls apart into one call per channel, which made R1
+    more than ten times slower.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, taps: Taps, up: int, down: int, pad: Padding, gain: float) -> Tensor:
+        ctx.arguments = (taps, up, down, pad, gain, x.shape)
+        return _resample(x, taps, up, down, pad, gain)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        (grad,) = grad_outputs
+        taps, up, down, pad, gain, shape = ctx.arguments
+        transposed = _Upfirdn2d.apply(
+            grad, taps[::-1], down, up, _transposed_padding(shape, grad.shape, len(taps), up, down, pad), gain
+        )
+        return transposed, None, None, None, None, None
+
+
+def _transposed_padding(
+    shape: torch.Size, out_shape: torch.Size, num_taps: int, up: int, down: int, pad: Padding
+) -> Padding:
+    """Padding with which the transpose of a resampling returns exactly to `shape`."""
+    sides = []
+    for size, out_size, before in ((shape[2], out_shape[2], pad[0]), (shape[3], out_shape[3], pad[2])):
+        sides += [num_taps - 1 - before, size * up - out_size * down + before - up + 1]
+    return sides[0], sides[1], sides[2], sides[3]
+
+
+def _resample(x: Tensor, taps: Taps, up: int, down: int, pad: Padding, gain: float) -> Tensor:
+    channels = x.shape[1]
+    top, bottom, left, right = pad
+    crop = [min(side, 0) for side in pad]
+    top, bottom, left, right = (max(side, 0) for side in pad)
+    channels_last = channels > 1 and x.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    kernel = _kernel(taps, gain, channels, x.dtype, x.device)
+    if up == 1 and top == bottom and left == right and not any(crop):
+        return F.conv2d(x, kernel, stride=down, padding=(top, left), groups=channels)
+    height, width = x.shape[2] * up, x.shape[3] * up
+    spread = torch.zeros(
+        (x.shape[0], channels, height + top + bottom, width + left + right), dtype=x.dtype, device=x.device
+    ).contiguous(memory_format=layout)
+    spread[:, :, top : top + height : up, left : left + width : up] = x
+    spread = spread[
+        :, :, -crop[0] : spread.shape[2] + crop[1], -crop[2] : spread.shape[3] + crop[3]
+    ]
+    return F.conv2d(spread.contiguous(memory_format=layout), kernel, stride=down, groups=channels)
+
+
+@lru_cache(maxsize=64)
+def _kernel(taps: Taps, gain: float, channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Depthwise kernel, flipped because conv2d correlates. [C, 1, K, K]."""
+    line = torch.tensor(taps[::-1], dtype=torch.float64)
+    plane = torch.outer(line, line) * gain
+    return plane.to(device=device, dtype=dtype).repeat(channels, 1, 1, 1).contiguous(memory_format=torch.channels_last)

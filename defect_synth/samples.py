@@ -1,0 +1,139 @@
+"""The types that travel the whole way: one sample, where it came from, and anything that can make more.
+
+This is the only file that converts between the two value ranges of this package:
+
+* **pixels**: uint8 in 0..255, RGB, channels last, NumPy: files, users, albumentations.
+* **signal**: float in [-1, 1], NCHW, torch: networks and losses. Masks as signal are +1 on the defect, -1 elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Enough to make the same sample again.
+
+    Attributes:
+        method: How it was made: `dfmgan`, `real`, `crop_paste`, ...
+        category: Object category, such as `hazelnut`.
+        defect: Defect category, such as `hole`.
+        seed: The seed that was asked for; with `checkpoint` and `parameters` it fixes every byte.
+        checkpoint: Digest of the weights, empty when there are none.
+        parameters: What else was chosen (truncation, a different seed for z_object, a file name): JSON values only.
+    """
+
+    method: str
+    category: str
+    defect: str
+    seed: int
+    checkpoint: str = ""
+    parameters: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, ready for `json.dumps`."""
+        return {
+            "method": self.method,
+            "category": self.category,
+            "defect": self.defect,
+            "seed": self.seed,
+            "checkpoint": self.checkpoint,
+            "parameters": dict(self.parameters),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Provenance:
+        """The inverse of `to_json`."""
+        return cls(**values)
+
+
+@dataclass(frozen=True, eq=False)
+class DefectSample:
+    """One defect image with its mask, label and origin.
+
+    Attributes:
+        image: uint8 [H, W, 3], RGB.
+        mask: uint8 [H, W], 1 on the defect and 0 elsewhere.
+        defect: Defect category, such as `hole`.
+        provenance: How to make it again.
+        clean: uint8 [H, W, 3], the same object without the defect, or None where the source has no such pair.
+    """
+
+    image: Pixels
+    mask: Pixels
+    defect: str
+    provenance: Provenance
+    clean: Pixels | None = None
+
+    def __post_init__(self) -> None:
+        """Check shapes, types and ranges, so that no later room has to."""
+        if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3:
+            raise ValueError(f"image must be uint8 [H, W, 3], got {self.image.dtype} {list(self.image.shape)}")
+        if self.mask.dtype != np.uint8 or self.mask.shape != self.image.shape[:2]:
+            raise ValueError(
+                f"mask must be uint8 {list(self.image.shape[:2])}, got {self.mask.dtype} {list(self.mask.shape)}"
+            )
+        if self.mask.size and int(self.mask.max()) > 1:
+            raise ValueError(f"mask values must be 0 or 1, got {int(self.mask.max())}")
+        if self.clean is not None and (self.clean.dtype != np.uint8 or self.clean.shape != self.image.shape):
+            raise ValueError(
+                f"clean must be uint8 {list(self.image.shape)}, got {self.clean.dtype} {list(self.clean.shape)}"
+            )
+
+
+@runtime_checkable
+class DefectSource(Protocol):
+    """Anything that makes defect samples: a DFMGAN, a baseline, a bank on disk, a folder of real defects.
+
+    Sample i depends on `seeds[i]` alone: not on the other seeds, their number, order, the process or its threads.
+    """
+
+    @property
+    def category(self) -> str:
+        """Object category."""
+        ...
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """Defect categories, sorted."""
+        ...
+
+    def sample(self, defect: str, seeds: Sequence[int]) -> list[DefectSample]:
+        """One sample per seed, in order.
+
+        Raises:
+            UnknownDefectError: `defect` is not in `defects`.
+        """
+        ...
+
+
+def pixels_to_signal(image: Tensor) -> Tensor:
+    """uint8 0..255 -> float32 in [-1, 1]; shape unchanged."""
+    import torch
+
+    return image.to(torch.float32) / 127.5 - 1
+
+
+def mask_to_signal(mask: Tensor) -> Tensor:
+    """Defect mask 0/1 -> float32 -1/+1; shape unchanged."""
+    import torch
+
+    return mask.to(torch.float32) * 2 - 1
+
+
+def signal_to_pixels(image: Tensor) -> Tensor:
+    """Float signal, about [-1, 1] -> uint8 0..255, rounded and clamped; shape unchanged. Inverts `pixels_to_signal`."""
+    import torch
+
+    return (image * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)

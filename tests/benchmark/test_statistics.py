@@ -1,0 +1,93 @@
+import math
+
+import numpy as np
+import pytest
+
+from defect_synth.benchmark.statistics import (
+    mcnemar_exact,
+    mean_over_partitions,
+    paired_difference,
+    wilson_interval,
+)
+
+
+@pytest.mark.parametrize(
+    ("correct", "total", "low", "high"),
+    [
+        # Newcombe (1998), Statistics in Medicine 17, table I, method 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_interval_equals_published_values(correct, total, low, high):
+    assert wilson_interval(correct, total) == pytest.approx((low, high), abs=6e-5)
+
+
+def test_wilson_interval_is_symmetric_and_inside_the_unit_interval():
+    assert wilson_interval(48, 48).high == 1.0
+    assert wilson_interval(48, 48).low == pytest.approx(1 - wilson_interval(0, 48).high)
+    assert wilson_interval(40, 48, confidence=0.5).low > wilson_interval(40, 48, confidence=0.95).low
+    with pytest.raises(ValueError, match="got 3 of 2"):
+        wilson_interval(3, 2)
+
+
+def test_mcnemar_equals_the_binomial_test():
+    assert mcnemar_exact(0, 0) == 1.0
+    assert mcnemar_exact(0, 5) == mcnemar_exact(5, 0) == 0.0625  # 2 / 2^5
+    assert mcnemar_exact(1, 9) == pytest.approx(22 / 1024)  # 2 (1 + 10) / 2^10
+    assert mcnemar_exact(3, 3) == 1.0
+    assert mcnemar_exact(4, 13) == pytest.approx(0.0490417, abs=1e-7)  # scipy.stats.binomtest(4, 17).pvalue
+
+
+def test_paired_difference_of_equal_answers_is_exactly_zero():
+    answers = np.arange(30) % 3 > 0
+    result = paired_difference(answers, answers, seed=0)
+    assert result[:5] == (0.0, 0.0, 0.0, 0, 0)
+
+
+def test_paired_difference_counts_and_matches_the_closed_form():
+    # 60 answers of which 12 only B, 3 only A: the bootstrap mean is normal with the sample's own deviation.
+    a, b = np.zeros(60, bool), np.zeros(60, bool)
+    b[:12] = True
+    a[12:15] = True
+    result = paired_difference(a, b, seed=1)
+    assert (result.only_a, result.only_b, result.total) == (3, 12, 60)
+    assert result.difference == pytest.approx(9 / 60)
+    half = 1.96 * math.sqrt((15 / 60 - (9 / 60) ** 2) / 60)
+    assert (result.low, result.high) == pytest.approx((0.15 - half, 0.15 + half), abs=0.02)
+    assert result == paired_difference(a, b, seed=1)
+
+
+def test_paired_interval_of_equally_good_arms_contains_zero_at_its_rate():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for trial in range(200):
+        a, b = rng.random((2, 48)) < 0.7
+        result = paired_difference(a, b, seed=trial, resamples=1000)
+        covered += result.low <= 0 <= result.high
+    assert 0.90 <= covered / 200 <= 0.99
+
+
+def test_repeated_images_do_not_narrow_the_interval():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 40)) < [[0.5], [0.8]]
+    names = [f"{i:03d}.png" for i in range(40)]
+    once = paired_difference(a, b, seed=0)
+    tenfold = paired_difference(np.tile(a, 10), np.tile(b, 10), images=names * 10, seed=0)
+    naive = paired_difference(np.tile(a, 10), np.tile(b, 10), seed=0)
+    assert tenfold.high - tenfold.low == pytest.approx(once.high - once.low, abs=0.02)
+    assert naive.high - naive.low < 0.5 * (once.high - once.low)
+
+
+def test_unequal_rows_are_refused():
+    with pytest.raises(ValueError, match=r"got \[3\] and \[2\]"):
+        paired_difference([True] * 3, [True] * 2, seed=0)
+    with pytest.raises(ValueError, match="one image name per answer"):
+        paired_difference([True] * 3, [True] * 3, images=["a", "b"], seed=0)
+
+
+def test_mean_over_partitions():
+    assert mean_over_partitions([0.8333, 0.8125, 0.8125]) == pytest.approx((0.81943, 0.012009, 3), abs=1e-5)
+    assert mean_over_partitions([0.5]) == (0.5, None, 1)
