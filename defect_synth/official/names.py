@@ -41,7 +41,7 @@ _DISCRIMINATOR: Pairs = (
     ("b4.fc.{t}", "epilogue.fc.{t}"),
     ("b4.out.{t}", "epilogue.out.{t}"),
 )
-_FIELDS = {"r": r"(?P<r>\d+)", "i": r"(?P<i>\d+)", "t": r"(?P<t>(?:affine\.)?[a-z_]+)"}
+_FIELDS = {"r": r"(?P<r>\d{1,4})", "i": r"(?P<i>\d{1,4})", "t": r"(?P<t>(?:affine\.)?[a-z_]+)"}
 _FILTER = "resample_filter"
 
 
@@ -73,7 +73,7 @@ def to_ours_discriminator(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         CheckpointError: A tensor that no such network has, or another resampling filter than [1, 3, 3, 1].
     """
-    return _renamed(_without_filters(state), _discriminator_pairs(state, r"b(\d+)\."))
+    return _renamed(_without_filters(state), _discriminator_pairs(state, r"b(\d{1,4})\."))
 
 
 def to_official_discriminator(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -82,7 +82,7 @@ def to_official_discriminator(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         CheckpointError: A tensor that our discriminator does not have.
     """
-    theirs = _renamed(state, _reversed(_discriminator_pairs(state, r"blocks\.(\d+)\.")))
+    theirs = _renamed(state, _reversed(_discriminator_pairs(state, r"blocks\.(\d{1,4})\.")))
     layers = {name.removesuffix(".weight") for name in theirs if name.endswith(".weight")} - {"b4.fc", "b4.out"}
     return _with_filters(theirs, layers | {layer.rpartition(".")[0] for layer in layers} - {"b4"})
 
@@ -126,7 +126,7 @@ def _without_filters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in state.items():
         is_filter = name.endswith(f".{_FILTER}")
         if is_filter and not (tensor.shape == expected.shape and torch.allclose(tensor, expected, atol=1e-6)):
-            raise CheckpointError(f"{name} is not the [1, 3, 3, 1] filter of StyleGAN2, the only one supported")
+            raise CheckpointError(f"{name!r} is not the [1, 3, 3, 1] filter of StyleGAN2, the only one supported")
     return {name: tensor for name, tensor in state.items() if not name.endswith(f".{_FILTER}")}
 
 

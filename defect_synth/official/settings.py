@@ -27,16 +27,21 @@ def stage_of(snapshot: Snapshot) -> Stage:
     """1 for a backbone (or any StyleGAN2-ADA snapshot), 2 where G has the defect branch.
 
     Raises:
-        CheckpointError: Made by a `transfer` variant that is not the paper's.
+        CheckpointError: Made by a `transfer` variant that is not the paper's, or one that contradicts the tensors.
     """
-    transfer = _network(snapshot, "G_ema").init_kwargs.get("transfer")
-    if transfer in (None, "none"):
-        return 1
-    if transfer in ("res_block", "res_block_match_dis"):
-        return 2
-    raise CheckpointError(
-        f"{snapshot.path} was trained with transfer={transfer!r}; expected 'none', 'res_block' or 'res_block_match_dis'"
-    )
+    generator = _network(snapshot, "G_ema")
+    transfer = generator.init_kwargs.get("transfer")
+    if transfer not in (None, "none", "res_block", "res_block_match_dis"):
+        raise CheckpointError(
+            f"{snapshot.path} was trained with transfer={transfer!r}; expected none, res_block or res_block_match_dis"
+        )
+    has_branch = any(name.startswith("defect_mapping.") for name in generator.tensors)
+    if has_branch != (transfer not in (None, "none")):
+        raise CheckpointError(
+            f"{snapshot.path}: G_ema has {'a' if has_branch else 'no'} defect branch, but transfer={transfer!r}; "
+            "the file contradicts itself"
+        )
+    return 2 if has_branch else 1
 
 
 def model_config(snapshot: Snapshot) -> ModelConfig:
@@ -57,17 +62,14 @@ def model_config(snapshot: Snapshot) -> ModelConfig:
     resolution = _required(snapshot, "img_resolution")
     channels = _required(snapshot, "img_channels")
     if channels not in (1, 3):
-        raise CheckpointError(f"{snapshot.path}: G makes {channels} image channels; expected 3, or 1 for grey")
+        raise CheckpointError(f"{snapshot.path}: G makes {channels!r} image channels; expected 3, or 1 for grey")
 
     clamp = synthesis.get("conv_clamp")
     for name in ("D", "D_match"):
-        network = snapshot.networks.get(name)
-        if network is not None and network.init_kwargs.get("conv_clamp") != clamp:
-            found = network.init_kwargs.get("conv_clamp")
+        if name in snapshot.networks and (other := _network(snapshot, name).init_kwargs.get("conv_clamp")) != clamp:
             raise CheckpointError(
-                f"{snapshot.path}: {name} has conv_clamp={found}, but G has {clamp}; expected one value"
+                f"{snapshot.path}: conv_clamp is {clamp!r} in G_ema and {other!r} in {name}; expected one value"
             )
-
     values: dict[str, Any] = {
         "backbone": {
             "resolution": resolution,
@@ -116,7 +118,7 @@ def _check(snapshot: Snapshot, name: str) -> None:
     labels = arguments.get("c_dim", 0)
     if labels:
         raise CheckpointError(
-            f"{snapshot.path}: {name} is conditional (c_dim={labels}), which is not supported; expected c_dim=0: "
+            f"{snapshot.path}: {name} is conditional (c_dim={labels!r}), which is not supported; expected c_dim=0: "
             "train one model per defect, without --cond"
         )
     if name.startswith("G"):

@@ -166,7 +166,12 @@ def _printable(text: str) -> str:
     return text.encode("unicode_escape").decode("ascii")[:160]
 
 
-_RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+_RENAMED = {  # by Python 2, whose names protocols 0 to 2 keep, and by NumPy 2
+    "__builtin__": "builtins",
+    "copy_reg": "copyreg",
+    "numpy._core.multiarray": "numpy.core.multiarray",
+    "numpy._core.numeric": "numpy.core.numeric",
+}
 
 
 class _Reader(pickle.Unpickler):
@@ -181,7 +186,7 @@ class _Reader(pickle.Unpickler):
         self._path = path
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
-        module = _RENAMED.get(module_name, module_name).replace("numpy._core.", "numpy.core.")
+        module = _RENAMED.get(module_name, module_name)
         if (module, global_name) == ("torch.storage", "_load_from_bytes"):
             return Function(self._storage)
         if (module, global_name) in GLOBALS:
@@ -190,7 +195,7 @@ class _Reader(pickle.Unpickler):
             raise CheckpointError(
                 f"{self._path} is a TensorFlow StyleGAN2 pickle; convert it with StyleGAN2-ADA's legacy.py"
             )
-        raise _refused(self._path, f"{module_name}.{global_name}")
+        raise _refused(self._path, f"{module}.{global_name}")
 
     def _storage(self, data: object) -> Storage:
         if not isinstance(data, bytes | bytearray):

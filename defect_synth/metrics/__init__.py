@@ -1,0 +1,1 @@
+"""How close generated samples are to real ones, and whether a generator has collapsed."""

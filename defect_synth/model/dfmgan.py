@@ -1,0 +1,104 @@
+"""DFMGAN: a frozen backbone, a defect mapping network and a residual branch (Fig. 2)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from defect_synth.config import ModelConfig
+from defect_synth.model.backbone import Backbone, MappingNetwork, Trunk, split_noise
+from defect_synth.model.residual import ResidualBranch, manipulate
+from defect_synth.ops.upfirdn import upsample2d
+
+
+class Synthesis(NamedTuple):
+    """Image [N, 3, R, R], about [-1, 1], and mask logits [N, 1, R, R], defect where >= the threshold."""
+
+    image: Tensor
+    mask_logits: Tensor
+
+
+class DFMGAN(nn.Module):
+    """(z_object, z_defect) -> defect image with its mask, or the same object without the defect.
+
+    The work is cut at the first residual block: everything below (`trunk`) depends on z_object alone and is shared by
+    all defects drawn on it, by the paired clean image and by the mode seeking pass.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        backbone = config.backbone
+        self.backbone = Backbone(backbone)
+        self.defect_mapping = MappingNetwork(backbone.z_dim, backbone.w_dim, backbone.mapping_layers)
+        self.residual = ResidualBranch(config)
+        self.threshold = config.residual.mask_threshold
+        self.mask_dtype = torch.float16 if config.residual.mask_dtype == "float16" else torch.float32
+
+    @property
+    def defect_noise_numel(self) -> int:
+        """Length of one sample's noise in the residual branch; the backbone's is `backbone.noise_numel`."""
+        return sum(r * r for r in self.residual.noise_resolutions)
+
+    def defect_rows(self, z_defect: Tensor, *, truncation: float = 1.0) -> Tensor:
+        """z_defect [N, z_dim] -> w_defect [N, num_defect_ws, w_dim]."""
+        return self.defect_mapping.rows(z_defect, self.config.num_defect_ws, truncation=truncation)
+
+    def trunk(self, w_object: Tensor, noise_object: Tensor | None = None) -> Trunk:
+        """The part that no defect changes: blocks below the first residual block."""
+        return self.backbone.trunk(w_object, noise_object, below=self.residual.resolutions[0])
+
+    def mask(self, trunk: Trunk, w_defect: Tensor, noise_defect: Tensor | None = None) -> Tensor:
+        """Full-resolution mask logits [N, 1, R, R] without painting: one residual block instead of the whole network."""
+        first = self.residual.resolutions[0]
+        noise = split_noise(noise_defect, self.residual.noise_resolutions)
+        logits = self._mask_logits(self.residual.features(first, trunk.features, w_defect, noise), w_defect)
+        for _ in self.residual.resolutions[1:]:
+            logits = self._upsampled(logits)
+        return logits
+
+    def paint(
+        self,
+        trunk: Trunk,
+        w_object: Tensor,
+        w_defect: Tensor | None,
+        noise_object: Tensor | None = None,
+        noise_defect: Tensor | None = None,
+    ) -> Synthesis:
+        """Finish a trunk: with w_defect the defect image, with None the defect-free one (no pixel has a defect)."""
+        maps = split_noise(noise_object, self.backbone.noise_resolutions)
+        defect_noise = split_noise(noise_defect, self.residual.noise_resolutions)
+        x, rgb = trunk
+        logits: Tensor | None = None
+        for r in self.residual.resolutions:
+            block = self.backbone.synthesis.block(r)
+            ws, block_noise, w_rgb = self.backbone.block_inputs(r, w_object, maps)
+            f_object = block.features(x, ws, block_noise)
+            if w_defect is not None:
+                f_defect = self.residual.features(r, x, w_defect, defect_noise)
+                logits = self._mask_logits(f_defect, w_defect) if logits is None else self._upsampled(logits)
+                f_object = manipulate(f_object, f_defect, logits, self.threshold)
+            x = f_object
+            rgb = block.accumulate(x, rgb, w_rgb)
+        if logits is None:
+            logits = rgb.new_full((rgb.shape[0], 1, *rgb.shape[2:]), -self.config.backbone.conv_clamp)
+        return Synthesis(rgb, logits)
+
+    def forward(
+        self,
+        w_object: Tensor,
+        w_defect: Tensor | None,
+        noise_object: Tensor | None = None,
+        noise_defect: Tensor | None = None,
+    ) -> Synthesis:
+        """w_object [N, num_ws, w_dim], w_defect [N, num_defect_ws, w_dim] or None -> `Synthesis`."""
+        return self.paint(self.trunk(w_object, noise_object), w_object, w_defect, noise_object, noise_defect)
+
+    def _mask_logits(self, f_defect: Tensor, w_defect: Tensor) -> Tensor:
+        return self.residual.mask_logits(f_defect, w_defect).to(self.mask_dtype)
+
+    def _upsampled(self, logits: Tensor) -> Tensor:
+        # Summed in float32 and rounded once, which is what the float16 masks of official snapshots need.
+        return upsample2d(logits.float()).to(self.mask_dtype)

@@ -1,0 +1,151 @@
+"""The few layers that all networks share: equalised linear and convolution, style-modulated convolution, ToRGB / ToMask."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from defect_synth.ops.bias_act import ACTIVATION_GAIN, bias_act
+from defect_synth.ops.modulated_conv import convolve, demodulation
+from defect_synth.ops.upfirdn import BINOMIAL, upfirdn2d
+
+
+class EqualLinear(nn.Module):
+    """Linear layer with equalised learning rate: [N, in] -> [N, out].
+
+    Weights are stored with unit variance and scaled by `lr_multiplier / sqrt(in_features)` when used, so that Adam moves
+    all of them at the same relative speed (Karras et al. 2018).
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, lr_multiplier: float = 1.0, bias: float = 0.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full((out_features,), bias))
+        self.weight_gain = lr_multiplier / math.sqrt(in_features)
+        self.bias_gain = lr_multiplier
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = self.bias if self.bias_gain == 1 else self.bias * self.bias_gain
+        return F.linear(x, self.weight * self.weight_gain, bias)
+
+
+class EqualConv(nn.Module):
+    """Convolution of the discriminators: [N, I, H, W] -> [N, O, H, W], or half the size with `down`.
+
+    Activated layers are bias -> leaky ReLU -> gain -> clamp; `gain` multiplies both the activation and the clamp.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        down: bool = False,
+        activate: bool = True,
+        gain: float = 1.0,
+        clamp: float = math.inf,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(_filters(out_channels, in_channels, kernel))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if activate else None
+        self.weight_gain = 1 / math.sqrt(in_channels * kernel**2)
+        self.down, self.activate, self.gain, self.clamp = down, activate, gain, clamp
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self.weight.shape[2]
+        gain = self.weight_gain if self.activate else self.weight_gain * self.gain
+        weight = (self.weight * gain).to(x.dtype)
+        if not self.down:
+            y = F.conv2d(x, weight, padding=kernel // 2)
+        elif kernel == 1:
+            y = F.conv2d(upfirdn2d(x, BINOMIAL, down=2, pad=(1, 1)), weight)
+        else:
+            y = F.conv2d(upfirdn2d(x, BINOMIAL, pad=(2, 2)), weight, stride=2)
+        if not self.activate:
+            return y
+        return bias_act(y, self.bias, gain=ACTIVATION_GAIN * self.gain, clamp=self.clamp * self.gain)
+
+
+class StyleConv(nn.Module):
+    """Style-modulated 3x3 convolution with noise: one layer of a synthesis or residual block.
+
+    y = clamp(sqrt(2) * leaky_relu(modconv(x, weight, style) + noise * noise_strength + bias)), style = affine(w).
+    """
+
+    noise_const: Tensor
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, w_dim: int, resolution: int, up: bool, clamp: float
+    ) -> None:
+        super().__init__()
+        self.affine = EqualLinear(w_dim, in_channels, bias=1.0)
+        # No equalised gain: demodulation makes the scale of the weight irrelevant.
+        self.weight = nn.Parameter(_filters(out_channels, in_channels, 3))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+        self.resolution, self.up, self.clamp = resolution, up, clamp
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None) -> Tensor:
+        """x [N, I, H, W]; w [N, w_dim]; noise [N, 1, r, r], or None for the stored constant one. -> [N, O, r, r]."""
+        style = self.affine(w)
+        weight = self.weight
+        if x.dtype == torch.float16:
+            # Keeps float16 sums finite; both factors cancel in the demodulation (Karras et al. 2020a, appendix).
+            weight = weight / weight.abs().amax(dim=(1, 2, 3), keepdim=True)
+            style = style / style.abs().amax(dim=1, keepdim=True)
+        scale = demodulation(weight, style)
+        if not torch.is_grad_enabled() and x.shape[0] == 1:
+            return self._single(x, weight, style, scale, noise)
+        y = convolve(x * style.to(x.dtype)[:, :, None, None], weight.to(x.dtype), up=self.up)
+        y = y * scale.to(x.dtype)[:, :, None, None]
+        noise = self.noise_const if noise is None else noise
+        y = y + (noise * self.noise_strength).to(x.dtype)
+        return bias_act(y, self.bias, clamp=self.clamp)
+
+    def _single(self, x: Tensor, weight: Tensor, style: Tensor, scale: Tensor, noise: Tensor | None) -> Tensor:
+        """The same for one sample without gradients: style, demodulation, gain and bias move into the filter."""
+        gain = ACTIVATION_GAIN
+        folded = weight * style[:, :, None, None] * (scale[0] * gain)[:, None, None, None]
+        y = convolve(x, folded.to(x.dtype), up=self.up, bias=None if self.up else (self.bias * gain).to(x.dtype))
+        noise = self.noise_const if noise is None else noise
+        if self.up:
+            y = y.add_((self.bias * gain).to(x.dtype)[:, None, None])
+        if self.noise_strength != 0:
+            y.add_((noise * (self.noise_strength * gain)).to(x.dtype))
+        return F.leaky_relu_(y, 0.2).clamp_(-self.clamp, self.clamp)
+
+
+class Projection(nn.Module):
+    """Style-modulated 1x1 convolution without demodulation or activation: ToRGB and ToMask.
+
+    [N, I, H, W], w [N, w_dim] -> [N, out_channels, H, W].
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, w_dim: int, clamp: float) -> None:
+        super().__init__()
+        self.affine = EqualLinear(w_dim, in_channels, bias=1.0)
+        self.weight = nn.Parameter(_filters(out_channels, in_channels, 1))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.style_gain = 1 / math.sqrt(in_channels)
+        self.clamp = clamp
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        style = self.affine(w) * self.style_gain
+        # One small matrix per sample: [N, O, I] x [N, I, HW] would copy x; scaling a handful of filters is cheaper.
+        if x.shape[0] == 1:
+            y = F.conv2d(x, (self.weight * style[:, :, None, None]).to(x.dtype))
+        else:
+            y = F.conv2d(x * style.to(x.dtype)[:, :, None, None], self.weight.to(x.dtype))
+        y = y + self.bias.to(x.dtype)[:, None, None]
+        return y.clamp(-self.clamp, self.clamp)
+
+
+def _filters(out_channels: int, in_channels: int, kernel: int) -> Tensor:
+    """Unit normal filters in the layout that CPU convolutions are fastest in."""
+    weight = torch.randn(out_channels, in_channels, kernel, kernel)
+    return weight.contiguous(memory_format=torch.channels_last)

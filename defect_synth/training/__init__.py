@@ -1,0 +1,1 @@
+"""Augmentation, losses, the one loop, and the two stages that run in it."""

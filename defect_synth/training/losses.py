@@ -1,0 +1,73 @@
+"""Every term of the objective as a pure function (Eq. 2 and 3; Karras et al. 2020a, 2020b)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def generator_loss(fake_logits: Tensor) -> Tensor:
+    """Non-saturating generator loss: softplus(-D(fake)), mean over [N, 1]."""
+    return F.softplus(-fake_logits).mean()
+
+
+def discriminator_loss(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
+    """softplus(D(fake)) + softplus(-D(real)), means over [N, 1] each.
+
+    The paper calls D_match's loss a Wasserstein loss; the authors' program uses this one for both discriminators, and so
+    do we.
+    """
+    return F.softplus(fake_logits).mean() + F.softplus(-real_logits).mean()
+
+
+def gradient_penalty(logits: Tensor, inputs: Tensor) -> Tensor:
+    """R1: squared gradient norm of the logits with respect to real inputs [N, C, H, W], mean over the batch.
+
+    `inputs` must require gradients; the result is differentiable. The caller multiplies by gamma / 2.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), inputs, create_graph=True)
+    return gradient.float().square().sum(dim=(1, 2, 3)).mean()
+
+
+def path_lengths(image: Tensor, w: Tensor, noise: Tensor) -> Tensor:
+    """|J^T y| per sample, y = noise / sqrt(H * W) (Karras et al. 2020b, Sec. 3.2).
+
+    Args:
+        image: [N, C, H, W], depends on `w`.
+        w: [N, num_ws, w_dim]. In stage 2 this is w_object alone, as in the authors' program.
+        noise: Standard normal, like `image`.
+
+    Returns:
+        [N]: root of the mean over rows of the squared gradient summed over w_dim.
+    """
+    y = noise / math.sqrt(image.shape[2] * image.shape[3])
+    (gradient,) = torch.autograd.grad((image * y).sum(), w, create_graph=True)
+    return gradient.square().sum(dim=2).mean(dim=1).sqrt()
+
+
+def mode_seeking_loss(
+    w_defect_1: Tensor, w_defect_2: Tensor, mask_1: Tensor, mask_2: Tensor, epsilon: float = 0.0
+) -> Tensor:
+    """Eq. 2: distance of two defect codes over the distance of the masks they give on the same object.
+
+    A ratio of means over everything (facts 5), which keeps lambda = 0.1 at the authors' scale; Eq. 2 as printed, with L1
+    sums, would be smaller by (mask pixels) / (numbers in w_defect).
+
+    Args:
+        w_defect_1: [N, num_defect_ws, w_dim].
+        w_defect_2: Likewise.
+        mask_1: Soft masks in [-1, 1], [N, 1, H, W].
+        mask_2: Likewise, for the same w_object.
+        epsilon: Added to the denominator; 0 divides by zero when both masks are saturated alike.
+    """
+    numerator = (w_defect_1 - w_defect_2).abs().mean()
+    denominator = (mask_1.float() - mask_2.float()).abs().mean()
+    return numerator / (denominator + epsilon)
+
+
+def soft_mask(mask_logits: Tensor, gain: float) -> Tensor:
+    """Logits -> float32 in [-1, 1] for D_match and Eq. 2: tanh(gain * logits), computed in the logits' own dtype."""
+    return torch.tanh(mask_logits * gain).float()
