@@ -293,6 +293,24 @@ def test_planted_attributes_do_not_act(tmp_path: Path, attribute: str) -> None:
         refusal(tmp_path / "a.pkl", b"\x80\x04" + target + planted + b"}b(K\x01e.")
 
 
+@pytest.mark.parametrize("state", [{"_layout": 0}, (None, {"_layout": 0}), (None, {"_flat": 0})])
+@pytest.mark.parametrize("part", ["tensor", "storage", "function"])
+def test_tensors_storages_and_functions_take_no_attributes(tmp_path: Path, part: str, state: object) -> None:
+    storage = torch.zeros(4)._typed_storage()
+
+    class Changed:
+        def __reduce__(self) -> Any:
+            if part == "tensor":
+                return torch._utils._rebuild_tensor_v2, (storage, 0, (4,), (1,), False, {}), state
+            return (*storage.__reduce__(), state)
+
+    data = dumps({"G": Changed()})
+    if part == "function":
+        data = b"\x80\x02ctorch.storage\n_load_from_bytes\n" + pickle.dumps(state, protocol=2)[2:-1] + b"b."
+
+    assert f"attempt to change a {part}" in refusal(tmp_path / "a.pkl", data)
+
+
 def test_persistent_ids_and_foreign_reconstruction_are_refused(tmp_path: Path) -> None:
     refusal(tmp_path / "a.pkl", b"\x80\x02U\x01xQ.")
     refusal(tmp_path / "a.pkl", b"\x80\x02ccopy_reg\n_reconstructor\nc__builtin__\nset\nc__builtin__\nobject\nN\x87R.")

@@ -191,8 +191,8 @@ def warnings(report: Mapping[str, float], real: MaskStatistics) -> tuple[str, ..
     empty, full = report["empty_share"], report["full_share"]
     if report["object_diversity"] < 1:
         found.append(
-            f"images of different z_object differ by {report['object_diversity']:.2f} grey levels: the object generator "
-            "has collapsed; go back to an earlier snapshot of stage 1 or use more defect-free images"
+            f"images of different z_object differ by {report['object_diversity']:.2f} grey levels: the object "
+            "generator has collapsed; go back to an earlier snapshot of stage 1 or use more defect-free images"
         )
     if empty > max(0.5, real.empty_share + 0.25):
         found.append(
@@ -224,9 +224,9 @@ def warnings(report: Mapping[str, float], real: MaskStatistics) -> tuple[str, ..
         )
     if report["mask_area_q50"] > 3 * real.area_q95:
         found.append(
-            f"the median mask covers {report['mask_area_q50']:.1%} of the image (real: {real.area_q50:.1%}): masks larger "
-            "than the defect bring coloured bubbles; choose another snapshot, and check that the training masks are "
-            "tight"
+            f"the median mask covers {report['mask_area_q50']:.1%} of the image (real: {real.area_q50:.1%}): masks "
+            "larger than the defect bring coloured bubbles; choose another snapshot, and check that the training masks "
+            "are tight"
         )
     elif report["mask_area_q50"] < real.area_q05 / 3:
         found.append(

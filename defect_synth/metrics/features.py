@@ -106,11 +106,11 @@ class EfficientNetLite0:
     name = "EfficientNet-Lite0"
 
     def __init__(self, path: str | Path, *, size: int = 256) -> None:
-        import timm
-
         from defect_synth._compat import ensure_torchvision
 
         ensure_torchvision()
+        import timm
+
         self._size = size
         self.network: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
         self.network.load_state_dict(_lite0_tensors(Path(path), self.network.state_dict()))

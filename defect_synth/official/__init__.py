@@ -3,7 +3,7 @@
 `import_snapshot` is the way in; the other names are its steps.
 """
 
-from defect_synth.official.importer import ImportedSnapshot, import_snapshot
+from defect_synth.official.importer import ImportedSnapshot, convert_snapshot, import_snapshot
 from defect_synth.official.names import (
     to_official_discriminator,
     to_official_generator,
@@ -17,6 +17,7 @@ __all__ = [
     "ImportedSnapshot",
     "NetworkState",
     "Snapshot",
+    "convert_snapshot",
     "import_snapshot",
     "model_config",
     "read_snapshot",

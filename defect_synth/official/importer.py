@@ -69,10 +69,11 @@ def convert_snapshot(snapshot: Snapshot) -> ImportedSnapshot:
             generators[name] = to_ours_generator(snapshot.networks[name].tensors, config)
             _check_fit(generators[name], generator)
     discriminators = {}
-    for name in judges.keys() & snapshot.networks.keys():
-        with _named(snapshot.path, name):
-            discriminators[name] = to_ours_discriminator(snapshot.networks[name].tensors)
-            _check_fit(discriminators[name], judges[name])
+    for name, judge in judges.items():
+        if name in snapshot.networks:
+            with _named(snapshot.path, name):
+                discriminators[name] = to_ours_discriminator(snapshot.networks[name].tensors)
+                _check_fit(discriminators[name], judge)
     return ImportedSnapshot(
         config, generators["G"], generators["G_ema"], discriminators["D"], discriminators.get("D_match"), stage
     )

@@ -178,7 +178,7 @@ class _Reader(pickle.Unpickler):
     """An unpickler that knows the names in `GLOBALS` and no others.
 
     A name is looked up whole, so `torch` + `serialization.os.system` finds nothing; persistent ids are refused by the
-    parent class. What can be called, changed or given attributes is then one of the sealed stand-ins.
+    parent class. What can be called, changed or given attributes is then one of the inert stand-ins.
     """
 
     def __init__(self, file: BinaryIO, path: Path) -> None:

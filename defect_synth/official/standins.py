@@ -1,7 +1,9 @@
 """Inert objects that stand for everything a StyleGAN2-ADA or DFMGAN snapshot may name.
 
-A pickle can call what it names, set attributes on it and make instances of it. So nothing here acts, and nothing here
-can be changed: classes are sealed, functions are read-only objects, tensors stay out of the pickle's reach.
+A pickle can call what it names, make instances of it and set attributes on either (opcode BUILD). So nothing here acts,
+and nothing here can be changed: every class has a `__setstate__`, which BUILD must use and which takes an instance, so
+it cannot touch the class (built-in types cannot be changed at all); functions are objects that refuse it; tensors stay
+out of the pickle's reach.
 """
 
 from __future__ import annotations
@@ -16,14 +18,7 @@ import torch
 from torch import Tensor
 
 
-class _Sealed(type):
-    """Classes that a pickle cannot change: its BUILD opcode may set attributes on anything it can name."""
-
-    def __setattr__(cls, name: str, value: object) -> NoReturn:
-        raise pickle.UnpicklingError(f"attempt to change {cls.__name__}")
-
-
-class Record(metaclass=_Sealed):
+class Record:
     """Stands for an object of theirs and holds its attributes; it has no behaviour."""
 
     __slots__ = ("state",)
@@ -39,7 +34,7 @@ class Record(metaclass=_Sealed):
         self.state = state
 
 
-class _Options(dict[Any, Any], metaclass=_Sealed):
+class _Options(dict[Any, Any]):
     """Stands for `EasyDict` and `OrderedDict`."""
 
     __slots__ = ()
@@ -48,7 +43,7 @@ class _Options(dict[Any, Any], metaclass=_Sealed):
         """Attributes beside the items carry nothing that is read."""
 
 
-class _Dtype(metaclass=_Sealed):
+class _Dtype:
     """Stands for `numpy.dtype`: a code such as `f8`, and a byte order."""
 
     __slots__ = ("code", "order")
@@ -64,7 +59,7 @@ class _Dtype(metaclass=_Sealed):
         self.order = state[1]
 
 
-class Storage(metaclass=_Sealed):
+class Storage:
     """Stands for a torch storage: a flat tensor that the pickle itself cannot reach."""
 
     __slots__ = ("_flat",)
@@ -77,10 +72,10 @@ class Storage(metaclass=_Sealed):
         return self._flat.as_strided(size, stride, offset)
 
     def __setstate__(self, state: object) -> NoReturn:
-        raise pickle.UnpicklingError("attempt to change a tensor storage")
+        raise pickle.UnpicklingError("attempt to change a storage")
 
 
-class TensorView(metaclass=_Sealed):
+class TensorView:
     """Stands for a tensor until the whole file is read, so that a pickle never holds a real one."""
 
     __slots__ = ("_layout", "_storage")
@@ -96,21 +91,17 @@ class TensorView(metaclass=_Sealed):
         raise pickle.UnpicklingError("attempt to change a tensor")
 
 
-class Function(metaclass=_Sealed):
-    """Stands for a function of theirs; read-only, unlike a Python function."""
+class Function:
+    """Stands for a function of theirs; unlike a Python function, it cannot be given attributes."""
 
     __slots__ = ("_call",)
-    _call: Callable[..., object]
 
     def __init__(self, call: Callable[..., object]) -> None:
-        object.__setattr__(self, "_call", call)
+        self._call = call
 
     def __call__(self, *args: object) -> object:
         """What a REDUCE opcode asks for."""
         return self._call(*args)
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise pickle.UnpicklingError("attempt to change a function")
 
     def __setstate__(self, state: object) -> NoReturn:
         raise pickle.UnpicklingError("attempt to change a function")

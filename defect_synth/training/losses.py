@@ -64,10 +64,11 @@ def mode_seeking_loss(
         epsilon: Added to the denominator; 0 divides by zero when both masks are saturated alike.
     """
     numerator = (w_defect_1 - w_defect_2).abs().mean()
-    denominator = (mask_1.float() - mask_2.float()).abs().mean()
+    # In the masks' own dtype: the authors' float16 masks are also subtracted and averaged in float16.
+    denominator = (mask_1 - mask_2).abs().mean().float()
     return numerator / (denominator + epsilon)
 
 
 def soft_mask(mask_logits: Tensor, gain: float) -> Tensor:
-    """Logits -> float32 in [-1, 1] for D_match and Eq. 2: tanh(gain * logits), computed in the logits' own dtype."""
-    return torch.tanh(mask_logits * gain).float()
+    """Logits -> [-1, 1] for D_match and Eq. 2: tanh(gain * logits), in the logits' own dtype."""
+    return torch.tanh(mask_logits * gain)

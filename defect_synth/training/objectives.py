@@ -118,7 +118,7 @@ def transfer_generator(
     out: Synthesis = generator.paint(trunk, w_object, w_defect, latents.noise_object, latents.noise_defect)
     mask = soft_mask(out.mask_logits, config.tanh_gain)
     logits = discriminator(augment(out.image))
-    match_logits = match_discriminator(torch.cat(augment_pair(out.image, mask), dim=1))
+    match_logits = match_discriminator(torch.cat(augment_pair(out.image, mask.float()), dim=1))
     adversarial = generator_loss(logits)
     match = generator_loss(match_logits)
     generator_total = adversarial + config.lambda_match * match
@@ -170,11 +170,12 @@ def discriminator(
     network: Discriminator,
     latents: Latents,
     real: Tensor,
-    augment: Augment = _same,
+    augment_fake: Augment = _same,
+    augment_real: Augment = _same,
 ) -> Outcome:
     """Dmain; `terms` has the mean sign of the real logits for ADA."""
     image, _ = fake(generator, latents)
-    fake_logits, real_logits = network(augment(image)), network(augment(real))
+    fake_logits, real_logits = network(augment_fake(image)), network(augment_real(real))
     loss = discriminator_loss(fake_logits, real_logits)
     return Outcome(
         loss,
@@ -194,13 +195,14 @@ def match_discriminator(
     real: Tensor,
     real_mask: Tensor,
     tanh_gain: float,
-    augment_pair: PairAugment = _same_pair,
+    augment_fake: PairAugment = _same_pair,
+    augment_real: PairAugment = _same_pair,
 ) -> Outcome:
     """D_match main: pairs of image and mask; real masks are exactly -1 or +1."""
     image, logits = fake(generator, latents)
     assert logits is not None
-    fake_logits = network(torch.cat(augment_pair(image, soft_mask(logits, tanh_gain)), dim=1))
-    real_logits = network(torch.cat(augment_pair(real, real_mask), dim=1))
+    fake_logits = network(torch.cat(augment_fake(image, soft_mask(logits, tanh_gain).float()), dim=1))
+    real_logits = network(torch.cat(augment_real(real, real_mask), dim=1))
     loss = discriminator_loss(fake_logits, real_logits)
     return Outcome(
         loss,

@@ -135,4 +135,4 @@ class Adapter:
             theirs = to_official_generator(present, self.config)
         else:
             theirs = to_official_discriminator(present)
-        return {k: float(v) for k, v in terms.items()}, theirs
+        return {k: float(v.detach()) for k, v in terms.items()}, theirs

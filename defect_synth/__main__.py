@@ -1,0 +1,5 @@
+"""`python -m defect_synth`."""
+
+from defect_synth.cli import main
+
+main()

@@ -1,0 +1,34 @@
+"""`generate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from defect_synth.cli.settings import Device
+
+
+def generate(
+    run: Annotated[Path, typer.Argument(help="Run folder or checkpoint.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder in MVTec layout.")],
+    count: Annotated[int, typer.Option(help="Samples of each defect.")] = 100,
+    defects: Annotated[str | None, typer.Option(help="Comma-separated; default: all.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the first sample; the others count up.")] = 0,
+    truncation_object: Annotated[float, typer.Option(help="psi of w_object; 1: none.")] = 1.0,
+    truncation_defect: Annotated[float, typer.Option(help="psi of w_defect; 1: none.")] = 1.0,
+    device: Device = "auto",
+) -> None:
+    """Write synthetic defects with masks and paired clean images; run it again to continue."""
+    from defect_synth.cli.progress import bar
+    from defect_synth.generate import generate as write
+    from defect_synth.synthesizer import DefectSynthesizer
+
+    source = DefectSynthesizer.load(
+        run, device=device, truncation_object=truncation_object, truncation_defect=truncation_defect
+    )
+    names = None if defects is None else [name.strip() for name in defects.split(",")]
+    with bar("generate") as update:
+        folder = write(source, output, count=count, defects=names, first_seed=seed, progress=update)
+    print(f"{folder} (look at {folder / 'contact_sheet.png'})")

@@ -1,0 +1,43 @@
+"""Progress bars with time left on a terminal, sparse lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def bar(description: str) -> Iterator[Callable[..., None]]:
+    """Yield `update(done, total, description=None)`; writes to standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines(description)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+               TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(description, total=None)
+
+        def update(done: float, total: float, text: str | None = None) -> None:
+            progress.update(task, completed=done, total=total, description=text or description)
+
+        yield update
+
+
+class _Lines:
+    """For logs: a line when something starts, and then about one a minute."""
+
+    def __init__(self, description: str) -> None:
+        self._description = description
+        self._last = time.monotonic()
+
+    def __call__(self, done: float, total: float, text: str | None = None) -> None:
+        now = time.monotonic()
+        if now - self._last >= 60 or done >= total:
+            self._last = now
+            print(f"{text or self._description}: {done:g} of {total:g}", file=sys.stderr, flush=True)

@@ -1,0 +1,85 @@
+"""Options that several commands share, and how they become a configuration."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from defect_synth.config import TrainConfig
+
+Preset = Annotated[
+    str | None,
+    typer.Option(help="PAPER_256, FAST_128, FAST_64 or TINY. Default: PAPER_256 on a GPU, FAST_128 on a CPU."),
+]
+Resolution = Annotated[int | None, typer.Option(help="Side of the images in pixels, a power of two from 32 to 1024.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any setting by its dotted name, such as pretrain.batch=8."),
+]
+
+
+def configure(
+    preset: str | None,
+    resolution: int | None,
+    settings: list[str] | None,
+    *,
+    device: str,
+    protocol: str = "corrected",
+    seed: int = 0,
+    safe_augment: bool = False,
+) -> TrainConfig:
+    """Preset, then resolution, protocol and augmentation, then single settings.
+
+    Raises:
+        ConfigError: An unknown name, or a value out of its bounds.
+    """
+    from defect_synth.config import PRESETS, PROTOCOLS, override, with_protocol
+    from defect_synth.errors import ConfigError
+    from defect_synth.synthesizer import choose_device
+
+    if preset is None:
+        preset = "PAPER_256" if choose_device(device).type == "cuda" else "FAST_128"
+    if preset not in PRESETS:
+        raise ConfigError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
+    config = PRESETS[preset]
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
+    changes: dict[str, Any] = {"seed": seed}
+    if resolution is not None:
+        changes["model.backbone.resolution"] = resolution
+        changes["model.residual.first_resolution"] = _power_of_two_below(min(64, max(8, resolution // 4)))
+        for stage in ("pretrain", "transfer"):
+            batch = getattr(config, stage).batch
+            changes[f"{stage}.r1_gamma"] = 0.0002 * resolution**2 / batch
+    if safe_augment:
+        for stage in ("pretrain", "transfer"):
+            changes[f"{stage}.augment"] = getattr(config, stage).augment.safe().model_dump()
+    config = override(config, changes)
+    config = with_protocol(config, protocol)  # type: ignore[arg-type]
+    return override(config, dict(_parse(item) for item in settings or []))
+
+
+def _power_of_two_below(value: int) -> int:
+    return 1 << (value.bit_length() - 1)
+
+
+def _parse(item: str) -> tuple[str, Any]:
+    from defect_synth.errors import ConfigError
+
+    name, found, text = item.partition("=")
+    if not found or not name:
+        raise ConfigError(f"--set expects NAME=VALUE, got {item!r}")
+    try:
+        return name, json.loads(text)
+    except json.JSONDecodeError:
+        return name, text
+
+
+def log_to_terminal() -> None:
+    """Library messages as plain lines on standard error."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")

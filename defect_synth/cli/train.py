@@ -1,0 +1,80 @@
+"""`train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from defect_synth.cli.settings import Device, Preset, Resolution, Set, configure, log_to_terminal
+
+
+def train(
+    data: Annotated[Path, typer.Argument(help="A category's folder, a folder of categories, a CSV or a COCO JSON.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder.")],
+    category: Annotated[str | None, typer.Option(help="Which category of a folder of categories.")] = None,
+    defects: Annotated[str | None, typer.Option(help="Comma-separated; default: all.")] = None,
+    preset: Preset = None,
+    resolution: Resolution = None,
+    protocol: Annotated[str, typer.Option(help="corrected, or official: as the authors' program behaves.")] = "corrected",
+    safe_augment: Annotated[
+        bool, typer.Option("--safe-augment", help="For parts whose orientation or colour matters.")
+    ] = False,
+    partition: Annotated[
+        str | None, typer.Option(help="P1, P2 or P3: learn from a third of each defect, as in the paper. Default: all.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time budget for this call.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --output.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    device: Device = "auto",
+    precision: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="EfficientNet-Lite0 weights to choose snapshots with; default: none needed.")
+    ] = None,
+    settings: Set = None,
+) -> None:
+    """Train a category: stage 1 on the good images, then one stage 2 per defect."""
+    from defect_synth.cli.progress import bar
+    from defect_synth.data.layouts import index
+    from defect_synth.data.partitions import Partition, everything, split
+    from defect_synth.errors import ConfigError
+    from defect_synth.metrics.features import EfficientNetLite0
+    from defect_synth.synthesizer import choose_device
+    from defect_synth.training.category import PARTITION_FILE, train_category
+    from defect_synth.training.loop import Progress
+
+    log_to_terminal()
+    if minutes is not None and minutes <= 0:
+        raise ConfigError(f"minutes must be more than 0, got {minutes:g}")
+    extra = [] if precision is None else [f"precision={precision}"]
+    config = configure(
+        preset, resolution, extra + (settings or []),
+        device=device, protocol=protocol, seed=seed, safe_augment=safe_augment,
+    )  # fmt: skip
+    table = index(data, category)
+    saved = output / PARTITION_FILE
+    if resume and saved.exists():
+        chosen = Partition.load(saved)
+    elif partition is None:
+        chosen = everything(table, config.validation_fraction, seed)
+    else:
+        chosen = split(table, partition, config.validation_fraction)
+    names = None if defects is None else [name.strip() for name in defects.split(",")]
+    print(f"{table.category}: {config.preset}, {config.model.backbone.resolution} px, partition {chosen.name}")
+    with bar(table.category) as update:
+
+        def report(progress: Progress) -> None:
+            text = f"{progress.stage}: {progress.done_kimg:.2f}/{progress.total_kimg:.2f} kimg, {progress.text}"
+            update(progress.done_kimg, progress.total_kimg, text)
+
+        summary = train_category(
+            table, chosen, config, output,
+            defects=names, resume=resume, minutes=minutes, device=choose_device(device),
+            features=None if features is None else EfficientNetLite0(features), report=report,
+        )  # fmt: skip
+    for name, ended in summary.stages.items():
+        kimg = ended.iterations * (config.pretrain if name == "backbone" else config.transfer).batch / 1000
+        best = "last" if ended.best_score is None else f"best at {ended.best_kimg:.1f} kimg, score {ended.best_score:.3g}"
+        print(f"{name}: {kimg:.1f} kimg{'' if ended.complete else ' (budget ended)'}, kept {best}, {ended.seconds:.0f} s")
+    print(f"next: defect-synth generate {output} --count 100 --output synthetic")

@@ -1,0 +1,37 @@
+"""Which snapshot is best: distance of its samples to validation images that training never sees."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from defect_synth.data.store import ImageArrays
+from defect_synth.metrics.features import FeatureExtractor, RandomFeatures
+from defect_synth.metrics.kid import feature_statistics, snapshot_score, standardise
+
+
+class Judge:
+    """Scores samples against validation images; lower is better. See `metrics.kid.snapshot_score`."""
+
+    def __init__(
+        self, train: ImageArrays, validation: ImageArrays, features: FeatureExtractor | None, *, with_masks: bool = False
+    ) -> None:
+        self._extract = features or RandomFeatures()
+        self.name = self._extract.name
+        self._with_masks = with_masks
+        self._mean, self._std = feature_statistics(self._features(*_tensors(train)))
+        self._validation = self._features(*_tensors(validation))
+        self._validation = standardise(self._validation, self._mean, self._std)
+
+    def score(self, images: Tensor, masks: Tensor | None) -> float:
+        """images uint8 [N, 3, R, R]; masks uint8 [N, R, R] or None -> score."""
+        features = standardise(self._features(images, masks), self._mean, self._std)
+        return float(snapshot_score(features, self._validation))
+
+    @torch.no_grad()
+    def _features(self, images: Tensor, masks: Tensor | None) -> Tensor:
+        return self._extract(images, masks if self._with_masks else None)
+
+
+def _tensors(arrays: ImageArrays) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(arrays.images).permute(0, 3, 1, 2), torch.from_numpy(arrays.masks)

@@ -1,0 +1,38 @@
+"""Sample sheets: what a person looks at while a model trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+from defect_synth.atomic import replacing
+from defect_synth.samples import Pixels
+
+
+def grid(images: Tensor, columns: int) -> Pixels:
+    """uint8 [N, 3 or 1, R, R] -> one picture [rows * R, columns * R, 3]; missing places stay dark."""
+    pixels = images.permute(0, 2, 3, 1).numpy()
+    if pixels.shape[3] == 1:
+        pixels = np.repeat(pixels, 3, axis=3)
+    rows = -(-len(pixels) // columns)
+    side = pixels.shape[1]
+    sheet = np.full((rows * side, columns * side, 3), 32, np.uint8)
+    for i, image in enumerate(pixels):
+        y, x = divmod(i, columns)
+        sheet[y * side : (y + 1) * side, x * side : (x + 1) * side] = image
+    return sheet
+
+
+def save_sheet(path: Path, sheet: Pixels) -> None:
+    """Write RGB pixels [H, W, 3] as PNG.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    done, data = cv2.imencode(".png", sheet[:, :, ::-1])
+    assert done
+    with replacing(path) as temporary:
+        temporary.write_bytes(data.tobytes())
