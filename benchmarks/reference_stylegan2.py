@@ -1,8 +1,8 @@
 """The same networks written the obvious way: what the fast operations are checked against and timed against.
 
-Plain float32 NCHW: one grouped convolution with N * O filters per modulated layer, resampling by literal zero insertion,
-padding and a depthwise 4x4 convolution, every activation a chain of fresh tensors, ordinary autograd. The clean image of
-a pair and the mode seeking pass are complete second syntheses.
+Plain float32 NCHW: one grouped convolution with N * O filters per modulated layer, resampling by literal zero
+insertion, padding and a depthwise 4x4 convolution, every activation a chain of fresh tensors, ordinary autograd. The
+clean image of a pair and the mode seeking pass are complete second syntheses.
 
 `reference_of(network)` turns any of our networks into its reference; parameter names and values stay.
 """
@@ -45,7 +45,7 @@ def upsample(image: Tensor) -> Tensor:
 
 
 def activate(x: Tensor, bias: Tensor, gain: float = 1.0, clamp: float = math.inf) -> Tensor:
-    """bias -> leaky ReLU -> gain -> clamp."""
+    """Bias -> leaky ReLU -> gain -> clamp."""
     x = x + bias.reshape([1, -1] + [1] * (x.ndim - 2))
     return (F.leaky_relu(x, 0.2) * (math.sqrt(2) * gain)).clamp(-clamp * gain, clamp * gain)
 
@@ -193,9 +193,7 @@ def transfer_generator(
     image, logits = generator(w_object, w_defect, latents.noise_object, latents.noise_defect)
     mask = soft_mask(logits, config.tanh_gain)
     loss = generator_loss(discriminator(augment(image)))
-    loss = loss + config.lambda_match * generator_loss(
-        match_discriminator(torch.cat(augment_pair(image, mask), dim=1))
-    )
+    loss = loss + config.lambda_match * generator_loss(match_discriminator(torch.cat(augment_pair(image, mask), dim=1)))
     half = len(latents) // 2
     first = latents.part(0, half)
     second = generator(w_object[:half], w_defect[half:], first.noise_object, first.noise_defect)

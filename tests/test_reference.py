@@ -1,5 +1,6 @@
 """The fast networks against the same networks written the obvious way."""
 
+import copy
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ BATCH = 8
 
 
 def close(ours, theirs):
+    ours, theirs = ours.detach(), theirs.detach()
     return float((ours - theirs).abs().max()) <= 1e-4 * float(theirs.abs().max())
 
 
@@ -108,10 +110,21 @@ def test_discriminators_agree_with_reference(networks, references, name):
     assert close(networks[name](x), references[name](x))
 
 
+@pytest.fixture
+def exact(monkeypatch):
+    """Everything in float64: in float32 a leaky ReLU on the other side of its kink changes gradients by up to 1 %."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
 def loss_of(phase, nets, is_reference):
-    image, mask = real()
+    image, mask = (part.double() for part in real())
     pair = torch.cat([image, mask], dim=1)
-    mean, noise = torch.tensor(0.3), Draws(4, 0, 0, torch.device("cpu")).normal(0, BATCH, 3, 32, 32)
+    mean = torch.tensor(0.3)
+    noise = torch.randn(BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(6))
     if phase == "G stage 1":
         return objectives.pretrain_generator(nets["backbone"], nets["d"], latents(False)).loss
     if phase == "G path length stage 1":
@@ -145,17 +158,24 @@ def loss_of(phase, nets, is_reference):
         ("R1 of D_match", "match"),
     ],
 )
-def test_loss_and_gradients_of_phase_agree_with_reference(networks, references, phase, trained):
+def test_loss_and_gradients_of_phase_agree_with_reference(exact, networks, references, phase, trained):
+    networks, references = ({k: copy.deepcopy(v).double() for k, v in n.items()} for n in (networks, references))
+    for network in (networks["generator"], references["generator"]):
+        network.mask_dtype = torch.float64
+    for network in (*networks.values(), *references.values()):
+        for module in network.modules():
+            if hasattr(module, "compute_dtype"):
+                module.compute_dtype = torch.float64
     losses, gradients = [], []
     for nets in (networks, references):
         loss = loss_of(phase, nets, nets is references)
         parameters = [p for p in nets[trained].parameters() if p.requires_grad]
         gradients.append(torch.autograd.grad(loss, parameters, allow_unused=True))
         losses.append(loss)
-    assert close(*losses)
+    assert float((losses[0] - losses[1]).detach().abs()) <= 1e-9 * float(losses[1].detach().abs())
     largest = max(float(g.abs().max()) for g in gradients[1] if g is not None)
     for ours, theirs in zip(*gradients, strict=True):
         if theirs is None or ours is None:  # an unused parameter may be None on one side and zero on the other
             assert all(g is None or not g.any() for g in (ours, theirs))
             continue
-        assert float((ours - theirs).abs().max()) <= 1e-4 * largest
+        assert float((ours - theirs).abs().max()) <= 1e-8 * largest

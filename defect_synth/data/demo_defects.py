@@ -8,138 +8,13 @@ show. A defect changes what the surface is (colour, relief, gloss, light that ar
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from defect_synth.data.demo_nut import Floats, Nut, View
-from defect_synth.data.demo_scene import Light, Surface, blend, lattice, sample, smoothstep
-
-_CANVAS = 512  # side of the drawing canvas in texels
-
-
-@dataclass(frozen=True, eq=False)
-class Patch:
-    """A piece of the plane that touches the shell.
-
-    Attributes:
-        window: Rows and columns of the view that the patch may touch.
-        x: Coordinate of each sample of the window along the patch, image sides; 0 at the touching point.
-        y: The other coordinate.
-        sight: How far a line of sight moves, in x and y, for each unit that it descends below the shell.
-        sunlight: How far a ray of the lamp moves for each unit that it rises.
-        sample_size: Distance between two samples, image sides.
-    """
-
-    window: tuple[slice, slice]
-    x: Floats
-    y: Floats
-    sight: tuple[float, float]
-    sunlight: tuple[float, float]
-    sample_size: float
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a patch touches the nut: polar coordinates over the outline (0 middle, 1 outline) and a turn within it."""
-
-    angle: float
-    share: float
-    turn: float
-
-
-def draw_place(rng: np.random.Generator, farthest: float) -> Place:
-    """A place anywhere within `farthest` of the way to the outline."""
-    angle, turn = rng.uniform(0, 2 * np.pi, 2).tolist()
-    return Place(angle, farthest * rng.uniform() ** 0.5, turn)
-
-
-def lay(place: Place, reach: float, nut: Nut, seen: View, light: Light) -> Patch:
-    """The patch at `place`, at least `reach` image sides to each side."""
-    row = place.angle / (2 * np.pi) * (len(nut.silhouette) - 1)
-    column = np.arcsin(place.share) / (np.pi / 2) * (nut.normals.shape[1] - 1)
-    normal = nut.normals[round(row), round(column)].astype(np.float64)
-    normal /= np.linalg.norm(normal)
-    distance = place.share * float(nut.silhouette[round(row)])
-    height = float(nut.directions[round(row), round(column), 3])
-    origin = (distance * np.cos(place.angle), distance * np.sin(place.angle), height)
-    # Any tangent will do; the turn makes its direction random.
-    first = np.cross(normal, (0.0, 1.0, 0.0))
-    first /= np.linalg.norm(first)
-    second = np.cross(normal, first)
-    c, s = np.cos(place.turn), np.sin(place.turn)
-    axes = np.stack([c * first + s * second, c * second - s * first, normal])
-
-    low, high = (
-        [int((o + nut_c + sign * reach) * seen.samples) for o, nut_c in zip(origin[:2], nut.centre, strict=True)]
-        for sign in (-1, 1)
-    )
-    corner = (seen.columns[0] * seen.samples // seen.resolution, seen.rows[0] * seen.samples // seen.resolution)
-    h, w = seen.coverage.shape
-    columns = slice(min(max(low[0] - corner[0] - 2, 0), w - 1), min(max(high[0] - corner[0] + 3, 1), w))
-    rows = slice(min(max(low[1] - corner[1] - 2, 0), h - 1), min(max(high[1] - corner[1] + 3, 1), h))
-    offset = seen.position[:, rows, columns] - np.array(origin, np.float32)[:, None, None]
-    x, y = np.tensordot(axes[:2].astype(np.float32), offset, 1)
-    lamp = axes @ np.array(light.direction)
-    sinking = max(float(axes[2, 2]), 0.2)
-    rising = max(float(lamp[2]), 0.25)
-    return Patch(
-        window=(rows, columns),
-        x=x,
-        y=y,
-        sight=(-float(axes[0, 2]) / sinking, -float(axes[1, 2]) / sinking),
-        sunlight=(float(lamp[0]) / rising, float(lamp[1]) / rising),
-        sample_size=1 / seen.samples,
-    )
-
-
-class Canvas:
-    """A drawing in patch coordinates, [-reach, reach] along both axes."""
-
-    def __init__(self, reach: float) -> None:
-        self.reach = reach
-        self.ink = np.zeros((_CANVAS, _CANVAS), np.uint8)
-
-    @property
-    def texel(self) -> float:
-        """Side of a texel, image sides."""
-        return 2 * self.reach / _CANVAS
-
-    def fill(self, points: Floats) -> None:
-        """Fill a polygon, [N, 2] patch coordinates, with a soft edge."""
-        texels = (points / self.reach + 1) * (_CANVAS / 2) - 0.5
-        cv2.fillPoly(self.ink, [np.round(texels * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-
-    def ribbon(self, points: Floats, widths: Floats) -> None:
-        """A line [N, 2] of varying width [N]."""
-        along = np.gradient(points, axis=0)
-        along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
-        # A line thinner than a texel would break; the soft edge needs about one.
-        half = np.maximum(widths, 0.7 * self.texel)[:, None] / 2
-        across = np.stack([-along[:, 1], along[:, 0]], 1) * half
-        self.fill(np.concatenate([points + across, (points - across)[::-1]]))
-
-    @property
-    def drawing(self) -> Floats:
-        """What was drawn, in 0..1."""
-        return self.ink.astype(np.float32) / 255
-
-    def blurred(self, drawing: Floats, width: float) -> Floats:
-        """`drawing` under a Gaussian of deviation `width` image sides."""
-        return cv2.GaussianBlur(drawing, (0, 0), max(width / self.texel, 0.3))
-
-    def on(self, patch: Patch, drawing: Floats, shift: tuple[float, float] = (0, 0), outside: float = 0) -> Floats:
-        """`drawing` where the samples of `patch` see it, moved by `shift`; `outside` beyond the canvas."""
-        shrink = max(1.0, patch.sample_size / self.texel)
-        side = max(8, round(_CANVAS / shrink))
-        if side < _CANVAS:
-            drawing = cv2.resize(drawing, (side, side), interpolation=cv2.INTER_AREA)
-        scale = np.float32(side / (2 * self.reach))
-        x, y = ((v + np.float32(self.reach + s)) * scale - 0.5 for v, s in zip((patch.x, patch.y), shift, strict=True))
-        return cv2.remap(
-            drawing, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=outside
-        )
+from defect_synth.data.demo_patch import Canvas, Part, Patch, draw_place, lay
+from defect_synth.data.demo_scene import Light, Surface, blend, colour, lattice, sample, smoothstep
 
 
 def _walk(
@@ -162,7 +37,13 @@ def _walk(
 
 
 def _fissures(
-    rng: np.random.Generator, start: Floats, heading: float, length: float, width: float, branches: float, depth: int = 0
+    rng: np.random.Generator,
+    start: Floats,
+    heading: float,
+    length: float,
+    width: float,
+    branches: float,
+    depth: int = 0,
 ) -> list[tuple[Floats, Floats]]:
     """A fissure and its branches."""
     roughness = rng.uniform(0.55, 1.3)
@@ -183,37 +64,35 @@ def crack(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, ligh
     severity = rng.uniform()
     width = 0.0018 * 5.5**severity * rng.uniform(0.8, 1.3)
     length = rng.uniform(0.1, 0.28) + 0.3 * severity * rng.uniform(0.3, 1)
-    is_open = rng.uniform() < 0.15 + 0.45 * severity
-    reach = 0.42
-    canvas = Canvas(reach)
-    heading = 0.0
     lines = []
     opening = None
-    if is_open:
-        opening = _jagged(rng, rng.uniform(0.025, 0.075) + 0.095 * severity * rng.uniform())
+    if rng.uniform() < 0.12 + 0.5 * severity:
+        opening = _jagged(rng, 0.03 * 5.5 ** (severity * rng.uniform(0.3, 1.0)) * rng.uniform(0.8, 1.3))
         for corner in rng.choice(len(opening), int(rng.integers(0, 4)), replace=False):
             away = float(np.arctan2(opening[corner, 1], opening[corner, 0])) + rng.normal(0, 0.35)
             lines += _fissures(rng, opening[corner] * 0.97, away, length * rng.uniform(0.2, 0.6), width, 0.4)
     else:
         start = np.array([-length / 2, 0], np.float32)
-        lines += _fissures(rng, start, heading, length, width, 0.5 + 2.2 * severity)
+        lines += _fissures(rng, start, 0.0, length, width, 0.5 + 2.2 * severity)
     darkness = rng.uniform(0.55, 0.97)
     brightness = rng.uniform(0.1, 0.75)
-    depth = rng.uniform(0.5, 1.3)
-    patch = lay(place, reach, nut, seen, light)
+    depth = rng.uniform(0.3, 0.9)
 
-    for points, widths in lines:
-        canvas.ribbon(points, widths)
-    drawing = canvas.drawing
-    near = canvas.blurred(drawing, 0.7 * width)
-    core = canvas.on(patch, drawing)
-    wide = canvas.on(patch, np.maximum(drawing, near))
-    lip = np.clip(canvas.on(patch, canvas.blurred(drawing, 1.1 * width)) * 1.7, 0, 1) * (1 - core)
-    part = _Part(surface, patch)
-    part.tint(np.array([0.8, 0.58, 0.39], np.float32), lip * brightness)
-    part.tint(np.array([0.055, 0.035, 0.03], np.float32), core * darkness)
-    part.dent(wide * np.float32(0.9 * width * depth))
-    part.dull(np.clip(lip + core, 0, 1))
+    everything = [points for points, _ in lines] + ([] if opening is None else [opening])
+    reach = float(max(np.abs(points).max() for points in everything)) * 1.1 + 0.015
+    patch = lay(place, reach, nut, seen, light)
+    part = Part(surface, patch)
+    if lines:
+        canvas = Canvas(reach, patch)
+        for points, widths in lines:
+            canvas.ribbon(points, widths)
+        core = canvas.on(patch, canvas.drawing)
+        wide = canvas.on(patch, np.maximum(canvas.drawing, canvas.blurred(0.45 * width)))
+        lip = np.clip(canvas.on(patch, canvas.blurred(0.75 * width)) * 1.7, 0, 1) * (1 - core)
+        part.tint(colour(0.8, 0.58, 0.39), lip * brightness)
+        part.tint(colour(0.055, 0.035, 0.03), core * darkness)
+        part.dent(wide * np.float32(0.7 * width * depth))
+        part.dull(np.clip(lip + core, 0, 1))
     if opening is not None:
         _break_open(rng, part, patch, opening)
 
@@ -235,15 +114,16 @@ def _jagged(rng: np.random.Generator, size: float) -> Floats:
     return rough.astype(np.float32)
 
 
-def _break_open(rng: np.random.Generator, part: _Part, patch: Patch, outline: Floats) -> None:
+def _break_open(rng: np.random.Generator, part: Part, patch: Patch, outline: Floats) -> None:
     """Take out the piece of shell within `outline`: the broken edge of the shell, a gap, and the kernel behind it."""
     thickness = rng.uniform(0.012, 0.022)
-    gap = rng.uniform(0.004, 0.02)
+    gap = rng.uniform(0.003, 0.014)
+    bevel = rng.uniform(0.002, 0.008)
     grain = lattice(rng, 14, 5), lattice(rng, 36, 20)
-    pale = np.array([0.8, 0.58, 0.37], np.float32) * np.float32(rng.uniform(0.85, 1.1))
-    brown = np.array([0.44, 0.22, 0.13], np.float32) * np.float32(rng.uniform(0.75, 1.2))
+    pale = colour(0.8, 0.58, 0.37, rng.uniform(0.85, 1.1))
+    brown = colour(0.4, 0.2, 0.125, rng.uniform(0.7, 1.1))
     rot = rng.uniform(0, 0.5)
-    canvas = Canvas(float(np.abs(outline).max()) * 1.25)
+    canvas = Canvas(float(np.abs(outline).max()) * 1.25, patch)
     canvas.fill(outline)
     hard = (canvas.ink >= 128).astype(np.uint8)
     # Signed distance to the outline, image sides, positive inside.
@@ -259,21 +139,25 @@ def _break_open(rng: np.random.Generator, part: _Part, patch: Patch, outline: Fl
 
     top = depth(0)
     hollow = smoothstep(-soft, soft, top)
-    through = smoothstep(-soft, soft * 2, depth(thickness))
-    # Below the edge it is dark; light falls in on the side away from the lamp.
-    level = thickness + gap
-    reached = smoothstep(-0.1 * level, 0.9 * level, depth(level, level))
-    crevice = smoothstep(0.0, 1.3 * level, depth(level) + 0.3 * gap)
     u, v = patch.x * np.float32(2), patch.y * np.float32(2)
     wrinkles = 0.7 * sample(grain[0], u, v) + 0.5 * sample(grain[1], u, v)
+    # The shell broke at a slant, so its edge shows all around, and more of it on the side that faces the camera.
+    slant = bevel * np.clip(1 + 0.6 * sample(grain[0], v, u), 0.2, 2)
+    through = smoothstep(-soft, soft * 2, np.minimum(depth(thickness), top) - slant)
+    # Below the edge it is dark; light falls in on the side away from the lamp.
+    level = thickness + gap
+    reached = smoothstep(-0.3 * level, 0.7 * level, depth(level, level))
+    crevice = smoothstep(slant.min(), 0.9 * level + bevel, depth(level) + 0.3 * gap)
     tone = 1 + 0.2 * wrinkles - rot * smoothstep(0.4, 1.6, wrinkles)
-    kernel = brown * (tone * (0.1 + 0.9 * reached) * (0.12 + 0.88 * crevice))[..., None]
-    edge = pale * (0.72 + 0.28 * reached + 0.08 * wrinkles)[..., None]
-    # The broken edge shows from above as a thin pale line as well.
-    worn = np.exp(-((np.maximum(-top, 0) / 0.0022) ** 2)) * (1 - hollow)
-    part.tint(pale, worn * 0.75)
+    kernel = brown * (tone * (0.12 + 0.88 * reached) * (0.12 + 0.88 * crevice))
+    layer = np.clip(1 - (top - 0.3 * slant) / np.float32(2.2 * bevel), 0.55, 1)  # the shell is darker inside
+    edge = pale * ((0.7 + 0.3 * reached + 0.1 * wrinkles) * layer)
+    # Skin came off along the break.
+    worn = smoothstep(0.004, 0.0, np.maximum(-top, 0) + 0.0012 * wrinkles) * (1 - hollow)
+    part.tint(pale, worn * 0.7)
     part.tint(blend(edge, kernel, through), hollow)
-    part.dent(hollow * np.float32(0.002))
+    part.smooth(hollow)
+    part.dent((hollow - 0.35 * through * wrinkles) * np.float32(0.002))
     part.dull(np.maximum(hollow, worn))
 
 
@@ -282,11 +166,11 @@ def cut(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light:
     place = draw_place(rng, 0.6)
     severity = rng.uniform()
     strokes = int(rng.choice([1, 1, 1, 2, 2, 3]))
-    length = rng.uniform(0.06, 0.15) + 0.17 * severity * rng.uniform()
-    width = 0.0035 * 5.0**severity * rng.uniform(0.8, 1.25)
+    length = rng.uniform(0.07, 0.2) + 0.17 * severity * rng.uniform()
+    width = 0.0045 * 6.5**severity * rng.uniform(0.8, 1.25)
     reach = length * 0.5 + 0.07
-    canvas = Canvas(reach)
-    slit = Canvas(reach)
+    patch = lay(place, reach, nut, seen, light)
+    canvas, slit = Canvas(reach, patch), Canvas(reach, patch)
     spread = rng.uniform(1.8, 5) * width + 0.012
     for i in range(strokes):
         n = 48
@@ -313,20 +197,19 @@ def cut(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light:
             slit.ribbon(points[piece].astype(np.float32), (widths[piece] * rng.uniform(0.15, 0.4)).astype(np.float32))
     streaks = lattice(rng, 60, 9)
     opacity = min(1.0, rng.uniform(0.35, 0.75) + 0.6 * severity)
-    wood = np.array([0.83, 0.63, 0.43], np.float32) * np.float32(rng.uniform(0.72, 1.1))
+    wood = colour(0.83, 0.63, 0.43, rng.uniform(0.72, 1.1))
     depth = rng.uniform(0.12, 0.34)
     darkness = rng.uniform(0.5, 0.95)
-    patch = lay(place, reach, nut, seen, light)
 
     drawing = canvas.drawing
-    part = _Part(surface, patch)
+    part = Part(surface, patch)
     gouge = canvas.on(patch, drawing)
     grooves = sample(streaks, patch.x * np.float32(2), patch.y * np.float32(2.2))
     fine = 1 + 0.13 * grooves
-    part.tint(wood * fine[..., None], gouge * opacity * np.clip(0.93 + 0.16 * grooves, 0, 1))
-    part.tint(np.array([0.13, 0.08, 0.06], np.float32), canvas.on(patch, slit.drawing) * darkness)
-    part.dent(canvas.on(patch, canvas.blurred(drawing, 0.28 * width)) * np.float32(depth * width * opacity))
-    rim = np.clip(canvas.on(patch, canvas.blurred(drawing, 0.35 * width)) * 1.5, 0, 1) * (1 - gouge)
+    part.tint(wood * fine, gouge * opacity * np.clip(0.93 + 0.16 * grooves, 0, 1))
+    part.tint(colour(0.13, 0.08, 0.06), canvas.on(patch, slit.drawing) * darkness)
+    part.dent(canvas.on(patch, canvas.blurred(0.28 * width)) * np.float32(depth * width * opacity))
+    rim = np.clip(canvas.on(patch, canvas.blurred(0.35 * width)) * 1.5, 0, 1) * (1 - gouge)
     part.shade(rim * 0.3 * opacity)
     part.dull(gouge)
 
@@ -338,9 +221,10 @@ def hole(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light
         severity = rng.uniform()
         radius = 0.0085 * 5.6**severity * rng.uniform(0.85, 1.2)
         ragged = rng.uniform(0.01, 0.1)
+        rim = 1.08 + 0.3 * rng.uniform() ** 2
         chips = rng.uniform(0.05, 0.6) * rng.uniform(0.3, 1)
         outline, chipped, dirt = lattice(rng, 1, 9), lattice(rng, 1, 14), lattice(rng, 30, 30)
-        wood = np.array([0.78, 0.56, 0.37], np.float32) * np.float32(rng.uniform(0.75, 1.12))
+        wood = colour(0.78, 0.56, 0.37, rng.uniform(0.75, 1.12))
         thickness = radius * rng.uniform(0.35, 0.9)
         fissures = int(rng.choice([0, 0, 0, 1, 2])) if severity > 0.3 else 0
         lines = []
@@ -350,12 +234,12 @@ def hole(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light
             lines += _fissures(rng, start, away, rng.uniform(0.05, 0.14), 0.12 * radius, 0.2)
         reach = 0.2 if lines else radius * 2.1 + 0.012
         patch = lay(place, reach, nut, seen, light)
-        part = _Part(surface, patch)
+        part = Part(surface, patch)
         if lines:
-            canvas = Canvas(reach)
+            canvas = Canvas(reach, patch)
             for points, widths in lines:
                 canvas.ribbon(points, widths)
-            part.tint(np.array([0.07, 0.045, 0.035], np.float32), canvas.on(patch, canvas.drawing) * 0.85)
+            part.tint(colour(0.07, 0.045, 0.035), canvas.on(patch, canvas.drawing) * 0.85)
 
         x, y = patch.x / np.float32(radius), patch.y / np.float32(radius)  # from here in radii of the hole
         squared = x * x + y * y
@@ -366,9 +250,9 @@ def hole(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light
         soft = 0.7 * patch.sample_size / radius
         speck = sample(dirt, x * np.float32(0.23) + 0.5, y * np.float32(0.23) + 0.5)
         bore = smoothstep(1 + soft, 1 - soft, distance)
-        lip = 1.1 + chips * np.maximum(0.55 + sample(chipped, turn, none), 0)
+        lip = rim + chips * np.maximum(0.5 + sample(chipped, turn, none), 0)
         chip = smoothstep(soft + 0.06, -soft - 0.06, distance - lip - 0.05 * speck)
-        part.tint(wood * (1 + 0.16 * speck)[..., None], chip * (0.88 + 0.1 * speck))
+        part.tint(wood * (1 + 0.16 * speck), chip * (0.88 + 0.1 * speck))
         part.dent(chip * np.float32(0.07 * radius))
 
         # A line of sight enters at (x, y) and meets the wall at depth h, or the bottom.
@@ -383,10 +267,11 @@ def hole(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light
         leaves = np.sqrt((wall_x + lx * h) ** 2 + (wall_y + ly * h) ** 2)
         faces = np.clip(-(wall_x * lx + wall_y * ly) * 1.5 + 0.15, 0, 1)
         lit = smoothstep(1.3, 0.8, leaves) * faces * np.exp(-0.5 * h)
-        glow = 0.34 * np.exp(-1.5 * h) + 0.75 * lit
+        glow = 0.4 * np.exp(-1.4 * h) + 0.85 * lit
         shell = smoothstep(thickness / radius + 0.25, thickness / radius - 0.1, h)
-        inner = blend(np.array([0.3, 0.17, 0.11], np.float32), wood, shell) * (glow * (1 + 0.15 * speck))[..., None]
+        inner = blend(colour(0.3, 0.17, 0.11), wood, shell) * (glow * (1 + 0.15 * speck))
         part.tint(inner + np.float32(0.018), bore)
+        part.smooth(bore)
         part.dull(np.maximum(chip * 0.8, bore))
 
 
@@ -418,15 +303,16 @@ _GLYPHS: dict[str, tuple[tuple[tuple[float, float], ...], ...]] = {
 }
 
 
-def print_(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light: Light) -> None:
+def stamp(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light: Light) -> None:
     """A stamped mark: characters, bars or a ring in white, grey or bluish ink that took in parts only."""
     place = draw_place(rng, 0.5)
     severity = rng.uniform()
-    height = rng.uniform(0.035, 0.075) + 0.035 * severity
-    stroke = height * rng.uniform(0.11, 0.26)
+    height = rng.uniform(0.035, 0.085) + 0.04 * severity
+    stroke = height * rng.uniform(0.12, 0.3)
     kind = rng.choice(["characters", "characters", "characters", "ring", "bars", "smudge"])
     reach = 0.24
-    canvas = Canvas(reach)
+    patch = lay(place, reach, nut, seen, light)
+    canvas = Canvas(reach, patch)
     if kind == "characters":
         names = list(_GLYPHS)
         text = [names[int(i)] for i in rng.integers(0, len(names), int(rng.integers(1, 5)))]
@@ -452,21 +338,20 @@ def print_(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, lig
             points = np.cumsum(rng.normal(0, 0.35, (5, 2)) * (1.6, 0.7) * height, 0)
             _stroke(canvas, points - points.mean(0), stroke * rng.uniform(0.6, 1.8))
     patches, fine = lattice(rng, 9, 9), lattice(rng, 80, 80)
-    worn = rng.uniform(-1.1, 0.55)  # how much of the ink is missing
+    missing = 0.75 * rng.uniform() ** 1.5  # share of the mark that took no ink
     smear = rng.uniform(0, 1) ** 2 * 0.028
-    opacity = 0.16 + 0.84 * severity**0.8 * rng.uniform(0.6, 1)
-    ink = np.array([[1.02, 1.02, 1.0], [0.74, 0.74, 0.72], [0.62, 0.7, 0.86]], np.float32)[rng.integers(0, 3)]
-    ink = ink * np.float32(rng.uniform(0.85, 1.15))
+    opacity = 0.16 + 0.84 * severity**0.55 * rng.uniform(0.6, 1)
+    inks = ((1.02, 1.02, 1.0), (0.74, 0.74, 0.72), (0.62, 0.7, 0.86))
+    ink = colour(*inks[int(rng.integers(0, 3))], rng.uniform(0.85, 1.15))
     warp = rng.normal(0, 0.35, 2).tolist()
-    patch = lay(place, reach, nut, seen, light)
 
     drawing = canvas.drawing
     if smear > 0.003:  # dragged along x while wet
         size = max(3, int(smear / canvas.texel) | 1)
         dragged = cv2.blur(drawing, (size, 1))
         drawing = np.maximum(dragged * 1.25, drawing * 0.6)
-    drawing = canvas.blurred(np.minimum(drawing, 1), 0.0012)
-    part = _Part(surface, patch)
+    drawing = cv2.GaussianBlur(np.minimum(drawing, 1), (5, 5), 0)
+    part = Part(surface, patch)
     # The stamp bends with the shell.
     bent = Patch(
         patch.window,
@@ -478,10 +363,11 @@ def print_(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, lig
     )
     mark = canvas.on(bent, drawing)
     u, v = patch.x * np.float32(2) + 0.5, patch.y * np.float32(2) + 0.5
-    # Ink takes on the ridges of the shell first.
+    # Ink takes on the ridges of the shell first, and misses part of the mark.
     ridges = surface.relief[patch.window] * np.float32(900)
     took = 0.55 * sample(patches, u, v) + 0.5 * sample(fine, u, v) + np.clip(ridges, -1, 1)
-    mark = mark * smoothstep(worn - 0.25, worn + 0.25, took) * np.float32(opacity)
+    level = np.float32(np.quantile(took[mark >= 0.5 * mark.max()], missing))
+    mark = mark * smoothstep(level - 0.25, level + 0.25, took) * np.float32(opacity)
     part.tint(ink, np.clip(mark, 0, 1))
     part.shine(mark * np.float32(0.35))
 
@@ -494,34 +380,9 @@ def _stroke(canvas: Canvas, points: Floats, width: float) -> None:
         canvas.ribbon(ends, np.full(2, width, np.float32))
 
 
-class _Part:
-    """The part of a surface that a patch may touch; every change is made in place."""
-
-    def __init__(self, surface: Surface, patch: Patch) -> None:
-        self._albedo = surface.albedo[patch.window]
-        self._relief = surface.relief[patch.window]
-        self._gloss = surface.gloss[patch.window]
-        self._exposure = surface.exposure[patch.window]
-
-    def tint(self, colour: Floats, opacity: Floats) -> None:
-        self._albedo[...] = blend(self._albedo, colour, opacity)
-
-    def dent(self, depth: Floats) -> None:
-        self._relief[...] -= depth
-
-    def dull(self, share: Floats) -> None:
-        self._gloss[...] *= 1 - share
-
-    def shine(self, more: Floats) -> None:
-        self._gloss[...] += more
-
-    def shade(self, share: Floats) -> None:
-        self._exposure[...] *= 1 - share
-
-
 DRAW: dict[str, Callable[[np.random.Generator, Surface, Nut, View, Light], None]] = {
     "crack": crack,
     "cut": cut,
     "hole": hole,
-    "print": print_,
+    "print": stamp,
 }

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 SUPERSAMPLING = 2  # samples per pixel and axis; shrunk by area at the end
-_ANGLES = 240  # around the silhouette
-_STEPS = 60  # from the middle of the nut to its silhouette
-_ELEVATIONS = np.linspace(-0.9, np.pi / 2, 96, dtype=np.float32)
+_ANGLES = 160  # around the silhouette
+_STEPS = 48  # from the middle of the nut to its silhouette
+_ELEVATIONS = np.linspace(-0.9, np.pi / 2, 56, dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,17 +47,17 @@ class Body:
     def radius(self, x: Floats, y: Floats, z: Floats) -> Floats:
         """Radius along unit vectors of the body's frame, whose z axis ends in the tip; any shape, same shape out."""
         above = z > 0
-        exponent = np.where(above, *np.float32(self.roundness))
+        exponent = np.where(above, np.float32(self.roundness[0]), np.float32(self.roundness[1]))
         along = np.maximum(np.abs(z), np.float32(1e-6))
         across = np.sqrt(np.maximum(1 - z * z, np.float32(1e-12)))
-        lengths = np.where(above, *np.float32((self.tip_length, self.base_length)))
+        lengths = np.where(above, np.float32(self.tip_length), np.float32(self.base_length))
         r = ((along / lengths) ** exponent + across**exponent) ** (-1 / exponent)
-        plane, bulge = np.float32(self.base_plane)
+        plane, bulge = self.base_plane
         base = ~above
         low = along[base]
         flat = (plane + bulge * np.exp(1.5 - 1.5 / (low * low))) / low  # exponent: -1.5 times the tangent squared
         r[base] -= _softplus((r[base] - flat) * 26) / 26  # smooth minimum: the corner around the hilum is worn
-        height, width = np.float32(self.point)
+        height, width = self.point
         r += height * np.exp((z - 1) / width)
         # cos 2phi and cos 3phi times powers of sin theta are polynomials, so the poles stay smooth
         r += self.lobes[0] * (x * x - y * y) + self.lobes[1] * (x * x * x - 3 * x * y * y)

@@ -56,18 +56,18 @@ class EqualConv(nn.Module):
         self.down, self.activate, self.gain, self.clamp = down, activate, gain, clamp
 
     def forward(self, x: Tensor) -> Tensor:
+        # A positive gain commutes with the leaky ReLU, so filter and bias carry it and no pass over the features does.
+        gain = (ACTIVATION_GAIN if self.activate else 1.0) * self.gain
         kernel = self.weight.shape[2]
-        gain = self.weight_gain if self.activate else self.weight_gain * self.gain
-        weight = (self.weight * gain).to(x.dtype)
+        weight = (self.weight * (self.weight_gain * gain)).to(x.dtype)
+        bias = None if self.bias is None else (self.bias * gain).to(x.dtype)
         if not self.down:
-            y = F.conv2d(x, weight, padding=kernel // 2)
+            y = F.conv2d(x, weight, bias, padding=kernel // 2)
         elif kernel == 1:
-            y = F.conv2d(upfirdn2d(x, BINOMIAL, down=2, pad=(1, 1)), weight)
+            y = F.conv2d(upfirdn2d(x, BINOMIAL, down=2, pad=(1, 1)), weight, bias)
         else:
-            y = F.conv2d(upfirdn2d(x, BINOMIAL, pad=(2, 2)), weight, stride=2)
-        if not self.activate:
-            return y
-        return bias_act(y, self.bias, gain=ACTIVATION_GAIN * self.gain, clamp=self.clamp * self.gain)
+            y = F.conv2d(upfirdn2d(x, BINOMIAL, pad=(2, 2)), weight, bias, stride=2)
+        return bias_act(y, None, gain=1.0, clamp=self.clamp * self.gain) if self.activate else y
 
 
 class StyleConv(nn.Module):
@@ -93,7 +93,7 @@ class StyleConv(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None) -> Tensor:
         """x [N, I, H, W]; w [N, w_dim]; noise [N, 1, r, r], or None for the stored constant one. -> [N, O, r, r]."""
         style = self.affine(w)
-        weight = self.weight
+        weight: Tensor = self.weight
         if x.dtype == torch.float16:
             # Keeps float16 sums finite; both factors cancel in the demodulation (Karras et al. 2020a, appendix).
             weight = weight / weight.abs().amax(dim=(1, 2, 3), keepdim=True)
@@ -102,10 +102,14 @@ class StyleConv(nn.Module):
         if not torch.is_grad_enabled() and x.shape[0] == 1:
             return self._single(x, weight, style, scale, noise)
         y = convolve(x * style.to(x.dtype)[:, :, None, None], weight.to(x.dtype), up=self.up)
-        y = y * scale.to(x.dtype)[:, :, None, None]
+        # A positive gain commutes with the leaky ReLU: the small factors carry it instead of another pass over y.
+        gain = ACTIVATION_GAIN
+        y = torch.addcmul(
+            (self.bias * gain).to(y.dtype)[:, None, None], y, (scale * gain).to(y.dtype)[:, :, None, None]
+        )
         noise = self.noise_const if noise is None else noise
-        y = y + (noise * self.noise_strength).to(x.dtype)
-        return bias_act(y, self.bias, clamp=self.clamp)
+        y = y.add_((noise * (self.noise_strength * gain)).to(y.dtype))  # the sum above does not need its result again
+        return bias_act(y, None, gain=1.0, clamp=self.clamp)
 
     def _single(self, x: Tensor, weight: Tensor, style: Tensor, scale: Tensor, noise: Tensor | None) -> Tensor:
         """The same for one sample without gradients: style, demodulation, gain and bias move into the filter."""

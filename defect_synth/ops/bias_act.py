@@ -67,7 +67,7 @@ class _ActivationGrad(torch.autograd.Function):
         if gain != 1:
             out.mul_(gain)
         if math.isfinite(clamp):
-            out.masked_fill_(y.abs() >= clamp, 0)
+            out = torch.ops.aten.hardtanh_backward(out, y, -clamp, clamp)  # zero where |y| >= clamp, in one pass
         return out  # type: ignore[no-any-return]
 
     @staticmethod

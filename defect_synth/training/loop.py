@@ -313,6 +313,7 @@ class _Memory:
                         state.setdefault(int(number), {})[entry] = value
                 saved = optimizer.state_dict()
                 optimizer.load_state_dict({"state": state, "param_groups": saved["param_groups"]})
+                _match_layouts(optimizer)
             for name, value in stage.scalars.items():
                 value.copy_(groups["scalar"][name])
             numbers = {name: float(value) for name, value in groups["number"].items()}
@@ -325,6 +326,14 @@ class _Memory:
                 f"{self.path} does not hold a whole snapshot ({str(error).splitlines()[0][:80]}); "
                 "delete it to start this stage anew"
             ) from None
+
+
+def _match_layouts(optimizer: torch.optim.Optimizer) -> None:
+    """Give loaded moments the memory layout of their parameters: fused Adam walks the memory of both side by side."""
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _difference(old: CheckpointInfo, new: CheckpointInfo) -> str:

@@ -179,6 +179,7 @@ def transfer_stage(
 
     judge = None if validation is None else Judge(images, validation, features, with_masks=True)
     real_masks = collapse.MaskStatistics.of(images.masks)
+    warned: list[str] = []  # what the last snapshot was warned of, so that a lasting fault is named once
     codes = Draws(seed, 0, 99, torch.device("cpu"))
     z_object = codes.normal(1, NUM_OBJECTS, config.model.backbone.z_dim)
     z_defect = codes.normal(2, NUM_OBJECTS * NUM_DEFECTS, config.model.backbone.z_dim)
@@ -209,8 +210,11 @@ def transfer_stage(
         if pixels.shape[-1] == 1:
             pixels = np.repeat(pixels, 3, axis=-1)
         figures = collapse.report(pixels, masks.numpy())
-        for advice in collapse.warnings(figures, real_masks):
-            log.warning("%s: %s", defect, advice)
+        advice = collapse.warnings(figures, real_masks)
+        for line in advice:
+            if line not in warned:
+                log.warning("%s: %s", defect, line)
+        warned[:] = advice
         score = None if judge is None else judge.score(pictures.flatten(0, 1), masks.flatten(0, 1))
         return figures, score
 

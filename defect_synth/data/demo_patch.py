@@ -1,0 +1,165 @@
+"""Where a defect of the procedural hazelnut lies: a flat patch, what is drawn on it, and the shell below it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from defect_synth.data.demo_nut import Floats, Nut, View
+from defect_synth.data.demo_scene import Light, Surface, blend
+
+_SMALLEST, _LARGEST = 256, 1024  # sides of a drawing canvas in texels
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """A piece of the plane that touches the shell.
+
+    Attributes:
+        window: Rows and columns of the view that the patch may touch.
+        x: Coordinate of each sample of the window along the patch, image sides; 0 at the touching point.
+        y: The other coordinate.
+        sight: How far a line of sight moves, in x and y, for each unit that it descends below the shell.
+        sunlight: How far a ray of the lamp moves for each unit that it rises.
+        sample_size: Distance between two samples, image sides.
+    """
+
+    window: tuple[slice, slice]
+    x: Floats
+    y: Floats
+    sight: tuple[float, float]
+    sunlight: tuple[float, float]
+    sample_size: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a patch touches the nut: polar coordinates over the outline (0 middle, 1 outline) and a turn within it."""
+
+    angle: float
+    share: float
+    turn: float
+
+
+def draw_place(rng: np.random.Generator, farthest: float) -> Place:
+    """A place anywhere within `farthest` of the way to the outline."""
+    angle, turn = rng.uniform(0, 2 * np.pi, 2).tolist()
+    return Place(angle, farthest * rng.uniform() ** 0.5, turn)
+
+
+def lay(place: Place, reach: float, nut: Nut, seen: View, light: Light) -> Patch:
+    """The patch at `place`, at least `reach` image sides to each side."""
+    row = place.angle / (2 * np.pi) * (len(nut.silhouette) - 1)
+    column = np.arcsin(place.share) / (np.pi / 2) * (nut.normals.shape[1] - 1)
+    normal = nut.normals[round(row), round(column)].astype(np.float64)
+    normal /= np.linalg.norm(normal)
+    distance = place.share * float(nut.silhouette[round(row)])
+    height = float(nut.directions[round(row), round(column), 3])
+    origin = (distance * np.cos(place.angle), distance * np.sin(place.angle), height)
+    # Any tangent will do; the turn makes its direction random.
+    first = np.cross(normal, (0.0, 1.0, 0.0))
+    first /= np.linalg.norm(first)
+    second = np.cross(normal, first)
+    c, s = np.cos(place.turn), np.sin(place.turn)
+    axes = np.stack([c * first + s * second, c * second - s * first, normal])
+
+    low, high = (
+        [int((o + nut_c + sign * reach) * seen.samples) for o, nut_c in zip(origin[:2], nut.centre, strict=True)]
+        for sign in (-1, 1)
+    )
+    corner = (seen.columns[0] * seen.samples // seen.resolution, seen.rows[0] * seen.samples // seen.resolution)
+    h, w = seen.coverage.shape
+    columns = slice(min(max(low[0] - corner[0] - 2, 0), w - 1), min(max(high[0] - corner[0] + 3, 1), w))
+    rows = slice(min(max(low[1] - corner[1] - 2, 0), h - 1), min(max(high[1] - corner[1] + 3, 1), h))
+    offset = seen.position[:, rows, columns] - np.array(origin, np.float32)[:, None, None]
+    x, y = np.tensordot(axes[:2].astype(np.float32), offset, 1)
+    lamp = axes @ np.array(light.direction)
+    sinking = max(float(axes[2, 2]), 0.2)
+    rising = max(float(lamp[2]), 0.25)
+    return Patch(
+        window=(rows, columns),
+        x=x,
+        y=y,
+        sight=(-float(axes[0, 2]) / sinking, -float(axes[1, 2]) / sinking),
+        sunlight=(float(lamp[0]) / rising, float(lamp[1]) / rising),
+        sample_size=1 / seen.samples,
+    )
+
+
+class Canvas:
+    """A drawing in patch coordinates, [-reach, reach] along both axes, finer than the samples of `patch`."""
+
+    def __init__(self, reach: float, patch: Patch) -> None:
+        side = int(np.clip(3 * reach / patch.sample_size, _SMALLEST, _LARGEST))
+        self.reach = reach
+        self.texel = 2 * reach / side  # image sides
+        self.ink = np.zeros((side, side), np.uint8)
+
+    def fill(self, points: Floats) -> None:
+        """Fill a polygon, [N, 2] patch coordinates, with a soft edge."""
+        texels = (points + self.reach) / self.texel - 0.5
+        cv2.fillPoly(self.ink, [np.round(texels * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+
+    def ribbon(self, points: Floats, widths: Floats) -> None:
+        """A line [N, 2] of varying width [N]."""
+        along = np.gradient(points, axis=0)
+        along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
+        # A line thinner than a texel would break; the soft edge needs about one.
+        half = np.maximum(widths, 0.7 * self.texel)[:, None] / 2
+        across = np.stack([-along[:, 1], along[:, 0]], 1) * half
+        self.fill(np.concatenate([points + across, (points - across)[::-1]]))
+
+    @property
+    def drawing(self) -> Floats:
+        """What was drawn, in 0..1."""
+        return self.ink.astype(np.float32) / 255
+
+    def blurred(self, width: float) -> Floats:
+        """What was drawn under a Gaussian of deviation `width` image sides, in 0..1."""
+        return cv2.GaussianBlur(self.ink, (0, 0), max(width / self.texel, 0.3)).astype(np.float32) / 255
+
+    def on(self, patch: Patch, drawing: Floats, shift: tuple[float, float] = (0, 0), outside: float = 0) -> Floats:
+        """`drawing` where the samples of `patch` see it, moved by `shift`; `outside` beyond the canvas."""
+        shrink = max(1.0, patch.sample_size / self.texel)
+        side = max(8, round(len(drawing) / shrink))
+        if side < len(drawing):
+            drawing = cv2.resize(drawing, (side, side), interpolation=cv2.INTER_AREA)
+        scale = np.float32(side / (2 * self.reach))
+        x, y = ((v + np.float32(self.reach + s)) * scale - 0.5 for v, s in zip((patch.x, patch.y), shift, strict=True))
+        return cv2.remap(drawing, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=outside)
+
+
+class Part:
+    """The part of a surface that a patch may touch; every change is made in place."""
+
+    def __init__(self, surface: Surface, patch: Patch) -> None:
+        self._albedo = surface.albedo[:, patch.window[0], patch.window[1]]
+        self._relief = surface.relief[patch.window]
+        self._gloss = surface.gloss[patch.window]
+        self._exposure = surface.exposure[patch.window]
+
+    def tint(self, paint: Floats, opacity: Floats) -> None:
+        """Paint over it with `paint`, [3, H, W] or a colour."""
+        self._albedo[...] = blend(self._albedo, paint, opacity)
+
+    def dent(self, depth: Floats) -> None:
+        """Sink it by `depth` image sides."""
+        self._relief[...] -= depth
+
+    def dull(self, share: Floats) -> None:
+        """Take `share` of its gloss away."""
+        self._gloss[...] *= 1 - share
+
+    def shine(self, more: Floats) -> None:
+        """Add to its gloss."""
+        self._gloss[...] += more
+
+    def shade(self, share: Floats) -> None:
+        """Keep `share` of the light from it."""
+        self._exposure[...] *= 1 - share
+
+    def smooth(self, share: Floats) -> None:
+        """Take `share` of its relief away."""
+        self._relief[...] *= 1 - share

@@ -1,0 +1,29 @@
+"""What every test may use; nothing here changes what the package does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+torch.set_num_threads(1)  # tensors in tests are too small to share
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def dfmgan(rng):
+    """TINY networks of stage 2 in which nothing is zero: noise, biases and the mean w all have an effect."""
+    from defect_synth.config import TINY
+    from defect_synth.model.dfmgan import DFMGAN
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        generator = DFMGAN(TINY.model)
+    with torch.no_grad():
+        for name, tensor in generator.state_dict().items():
+            if name.endswith(("bias", "noise_strength", "w_avg")):
+                tensor.add_(torch.randn(tensor.shape, generator=rng), alpha=0.2)
+    return generator

@@ -1,0 +1,133 @@
+"""Settings: bounds, messages, presets, and the way to JSON and back."""
+
+from __future__ import annotations
+
+import pytest
+
+from defect_synth.config import (
+    CORRECTED,
+    FAST_64,
+    OFFICIAL,
+    PAPER_256,
+    PRESETS,
+    TINY,
+    TrainConfig,
+    override,
+    validated,
+    with_protocol,
+)
+from defect_synth.errors import ConfigError
+
+
+def test_override_changes_what_was_named_and_nothing_else():
+    changed = override(PAPER_256, {"pretrain.batch": 8, "model.residual.first_resolution": 32})
+    assert (changed.pretrain.batch, changed.model.residual.first_resolution) == (8, 32)
+    assert override(changed, {"pretrain.batch": 32, "model.residual.first_resolution": 64}) == PAPER_256
+    assert PAPER_256.pretrain.batch == 32  # a configuration is a value
+
+
+def test_an_override_is_checked_together_with_all_other_settings():
+    assert override(PAPER_256, {"model.backbone.resolution": 64}).model.residual_resolutions == (64,)
+    with pytest.raises(ConfigError, match=r"first_resolution 64 is above backbone\.resolution 32; use 8"):
+        override(PAPER_256, {"model.backbone.resolution": 32})
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("pretrain.nope", ["'pretrain.nope'", "total_kimg, batch"]),
+        ("nope.batch", ["'nope.batch'", "no nope", "pretrain"]),
+        ("pretrain.batch.size", ["'pretrain.batch.size'"]),
+        ("", ["''", "preset"]),
+    ],
+)
+def test_an_unknown_setting_is_named_with_what_is_known(name, parts):
+    with pytest.raises(ConfigError) as error:
+        override(PAPER_256, {name: 1})
+    assert "\n" not in str(error.value)
+    assert all(part in str(error.value) for part in [*parts, "unknown setting"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "bound"),
+    [
+        ("model.backbone.resolution", 200, "power of two"),
+        ("model.backbone.resolution", 16, "32"),
+        ("model.backbone.resolution", 2048, "1024"),
+        ("model.residual.first_resolution", 48, "power of two"),
+        ("pretrain.batch", 1, "2"),
+        ("pretrain.batch", "many", "integer"),
+        ("pretrain.learning_rate", 2.0, "1"),
+        ("transfer.total_kimg", 0, "0"),
+        ("transfer.augment.max_p", 1.5, "1"),
+        ("precision", "float8", "bfloat16"),
+        ("seed", -1, "0"),
+        ("validation_fraction", 1.0, "1"),
+    ],
+)
+def test_a_value_out_of_bounds_is_told_with_field_value_and_bound_in_one_line(name, value, bound):
+    with pytest.raises(ConfigError) as error:
+        override(PAPER_256, {name: value})
+    message = str(error.value)
+    assert message.startswith(f"{name}: ")
+    assert str(value) in message
+    assert bound in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"transfer.batch": 7}, "batch 7 is odd"),
+        ({"pretrain.micro_batch": 5}, "micro_batch 5 does not divide batch 32"),
+        ({"pretrain.batch": 30}, "batch 30 is not a multiple of minibatch_std_group 4; use 28"),
+        ({"model.backbone.channel_base": 64}, "use channel_base >= 256"),
+        ({"model.match_discriminator.channel_base": 128}, r"match_discriminator\.channel_base must be >= .* 256"),
+        ({"model.residual.first_resolution": 512}, "first_resolution 512 is above"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        override(PAPER_256, settings)
+
+
+def test_without_mode_seeking_an_odd_batch_is_fine():
+    odd = {"transfer.batch": 7, "transfer.lambda_mode_seeking": 0, "model.discriminator.minibatch_std_group": 1,
+           "model.match_discriminator.minibatch_std_group": 7}  # fmt: skip
+    assert override(PAPER_256, odd).transfer.batch == 7
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_valid_bears_its_name_and_survives_json(name):
+    config = PRESETS[name]
+    assert config.preset == name
+    assert override(config, {}) == config
+    assert TrainConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_json_with_a_field_of_another_version_is_refused():
+    values = {**TINY.model_dump(), "colour": 1}
+    with pytest.raises(ConfigError, match="colour"):
+        validated(TrainConfig, values)
+
+
+def test_a_configuration_cannot_be_changed_in_place():
+    with pytest.raises(Exception, match="frozen"):
+        TINY.seed = 3
+
+
+def test_the_official_protocol_switches_every_correction_off_and_can_be_undone():
+    official = with_protocol(FAST_64, "official")
+    assert official.transfer.protocol == OFFICIAL
+    assert official.model.residual.mask_dtype == "float16"
+    assert with_protocol(official, "corrected") == FAST_64
+    assert FAST_64.transfer.protocol == CORRECTED
+
+
+def test_the_derived_sizes_of_the_paper_are_right():
+    model = PAPER_256.model
+    assert model.backbone.block_resolutions == (4, 8, 16, 32, 64, 128, 256)
+    assert [model.backbone.channels(r) for r in model.backbone.block_resolutions] == [512, 512, 512, 512, 256, 128, 64]
+    assert model.backbone.num_ws == 14
+    assert model.residual_resolutions == (64, 128, 256)
+    assert model.num_defect_ws == 7

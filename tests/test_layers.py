@@ -1,0 +1,59 @@
+"""Imports point to the left only; the order is the picture in docs/architecture.md."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "defect_synth"
+ORDER = """
+    errors samples config atomic _compat ops
+    data metrics model
+    checkpoint official
+    training
+    synthesizer gates bank foreground composite baselines folder_source cached_source generate
+    joint_transform dataset transform datamodule
+    benchmark
+    cli __main__
+"""
+RANK = {name: rank for rank, line in enumerate(ORDER.strip().splitlines()) for name in line.split()}
+FILES = sorted(ROOT.rglob("*.py"))
+MODULES = {".".join(file.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): file for file in FILES}
+FACADE = "defect_synth"  # public names, loaded lazily: points everywhere, and holds only a version of its own
+ONLY_IMPORTER = {"albumentations": "transform.py", "anomalib": "datamodule.py"}
+
+
+def imported(file):
+    """Full dotted names a file imports anywhere, in functions too; `from package import module` gives the module."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            full = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (name if name in MODULES else node.module for name in full)
+
+
+def arrows(module):
+    return {name for name in imported(MODULES[module]) if name in MODULES and name != FACADE}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m != FACADE])
+def test_no_import_points_to_the_right(module):
+    room = module.split(".")[1]
+    assert room in RANK, f"{room} has no place in the order"
+    wrong = [name for name in arrows(module) if RANK[name.split(".")[1]] > RANK[room]]
+    assert not wrong, f"{module} imports {wrong}"
+
+
+def test_no_modules_import_each_other_in_a_ring():
+    TopologicalSorter({m: arrows(m) - {m} for m in MODULES if m != FACADE}).prepare()  # CycleError names the ring
+
+
+@pytest.mark.parametrize("library", ONLY_IMPORTER)
+def test_a_host_library_is_imported_by_its_one_file_only(library):
+    importers = {f.name for f in FILES if any(name.split(".")[0] == library for name in imported(f))}
+    assert importers <= {ONLY_IMPORTER[library]}
