@@ -14,7 +14,7 @@ def ensure_torchvision() -> None:
     import sys
 
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise

@@ -96,7 +96,8 @@ def load_checkpoint(path: Path, kind: Literal["backbone", "dfmgan", "training"] 
         raise CheckpointError(f"no checkpoint {path}; train one with `defect-synth train`, or give the path of one")
     if path.suffix == ".pkl":
         raise CheckpointError(
-            f"{path} is a pickle, which is never loaded as it is; convert it: `defect-synth import {path.name} -o model.safetensors`"
+            f"{path} is a pickle, which is never loaded as it is; "
+            f"convert it: `defect-synth import {path.name} -o model.safetensors`"
         )
     try:
         with safe_open(path, framework="pt") as file:
@@ -115,7 +116,9 @@ def load_checkpoint(path: Path, kind: Literal["backbone", "dfmgan", "training"] 
             f"{path} has settings this version cannot read: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         ) from None
     if info.format > FORMAT:
-        raise CheckpointError(f"{path} has format {info.format}; this version reads up to {FORMAT}: upgrade defect-synth")
+        raise CheckpointError(
+            f"{path} has format {info.format}; this version reads up to {FORMAT}: upgrade defect-synth"
+        )
     if kind is not None and info.kind != kind:
         raise CheckpointError(f"{path} holds a {info.kind} checkpoint, but a {kind} one is needed here")
     return Checkpoint(info, tensors, _digest(path), path)
@@ -151,7 +154,11 @@ def build_generator(checkpoint: Checkpoint) -> Backbone | DFMGAN:
     """
     # Built without drawing initial weights: nothing here may depend on, or move, the global random state.
     with torch.device("meta"):
-        network = DFMGAN(checkpoint.info.model) if checkpoint.info.kind == "dfmgan" else Backbone(checkpoint.info.model.backbone)
+        network = (
+            DFMGAN(checkpoint.info.model)
+            if checkpoint.info.kind == "dfmgan"
+            else Backbone(checkpoint.info.model.backbone)
+        )
     network = network.to_empty(device="cpu")
     restore(network, checkpoint.tensors, checkpoint.path)
     return network.eval().requires_grad_(False)

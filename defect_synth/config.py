@@ -34,11 +34,15 @@ class _Frozen(BaseModel):
 class BackboneConfig(_Frozen):
     """StyleGAN2 generator of Sec. 3.1: mapping network and skip-architecture synthesis network."""
 
-    resolution: PowerOfTwo = Field(256, ge=32, le=1024, description="Side of the square image in pixels, a power of two.")
+    resolution: PowerOfTwo = Field(
+        256, ge=32, le=1024, description="Side of the square image in pixels, a power of two."
+    )
     z_dim: int = Field(512, ge=4, le=1024, description="Length of z_object and z_defect.")
     w_dim: int = Field(512, ge=4, le=1024, description="Length of one row of w_object and w_defect.")
     mapping_layers: int = Field(2, ge=1, le=16, description="2 gives the paper's 23.2M parameters; StyleGAN2 used 8.")
-    channel_base: int = Field(16384, ge=32, description="Channels at resolution r: min(channel_base // r, channel_max).")
+    channel_base: int = Field(
+        16384, ge=32, description="Channels at resolution r: min(channel_base // r, channel_max)."
+    )
     channel_max: int = Field(512, ge=4, description="Upper bound of the channels at any resolution.")
     conv_clamp: float = Field(256.0, gt=0, description="Activations are clamped to +- this; keeps float16 finite.")
     image_channels: Literal[1, 3] = Field(3, description="3; 1 only for imported grey StyleGAN2-ADA snapshots.")
@@ -148,7 +152,9 @@ class Protocol(_Frozen):
 
     name: ProtocolName = "corrected"
     mode_seeking_epsilon: float = Field(1e-3, ge=0, description="Added to the denominator of Eq. 2; official: none.")
-    shared_noise: bool = Field(True, description="The two passes of Eq. 2 see the same noise, so only w_defect differs.")
+    shared_noise: bool = Field(
+        True, description="The two passes of Eq. 2 see the same noise, so only w_defect differs."
+    )
     joint_augmentation: bool = Field(True, description="Geometric augmentation of image and mask together for D_match.")
     frozen_weights: Literal["ema", "raw"] = Field("ema", description="Which stage-1 weights stage 2 freezes.")
     guard_masks: bool = Field(True, description="Report and recover from all-black or all-white masks.")
@@ -225,9 +231,13 @@ class TrainConfig(_Frozen):
     model: ModelConfig = ModelConfig()
     pretrain: PretrainConfig = PretrainConfig()
     transfer: TransferConfig = TransferConfig()
-    precision: Precision = Field("auto", description="Of the convolutions; auto: what the device does fastest and safely.")
+    precision: Precision = Field(
+        "auto", description="Of the convolutions; auto: what the device does fastest and safely."
+    )
     seed: int = Field(0, ge=0, lt=2**31)
-    validation_fraction: float = Field(0.2, ge=0, lt=1, description="Share of the base images kept to choose snapshots.")
+    validation_fraction: float = Field(
+        0.2, ge=0, lt=1, description="Share of the base images kept to choose snapshots."
+    )
     resize: Literal["letterbox", "crop"] = Field("letterbox", description="How other aspects become square.")
 
     @model_validator(mode="after")
@@ -281,10 +291,20 @@ TINY = TrainConfig(
         match_discriminator=DiscriminatorConfig(channel_base=256, channel_max=16),
     ),
     pretrain=PretrainConfig(
-        total_kimg=0.256, batch=8, r1_gamma=0.0256, ema_kimg=2.5, snapshot_kimg=0.064, augment=AugmentConfig(ada_kimg=10)
+        total_kimg=0.256,
+        batch=8,
+        r1_gamma=0.0256,
+        ema_kimg=2.5,
+        snapshot_kimg=0.064,
+        augment=AugmentConfig(ada_kimg=10),
     ),
     transfer=TransferConfig(
-        total_kimg=0.128, batch=8, r1_gamma=0.0256, ema_kimg=2.5, snapshot_kimg=0.064, augment=AugmentConfig(ada_kimg=10)
+        total_kimg=0.128,
+        batch=8,
+        r1_gamma=0.0256,
+        ema_kimg=2.5,
+        snapshot_kimg=0.064,
+        augment=AugmentConfig(ada_kimg=10),
     ),
 )
 PRESETS: dict[PresetName, TrainConfig] = {
@@ -309,7 +329,11 @@ def validated(model: type[_Model], values: Any) -> _Model:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or model.__name__
         found = first.get("input")
-        shown = f", got {found!r}" if isinstance(found, str | int | float | bool) and repr(found) not in first["msg"] else ""
+        shown = (
+            f", got {found!r}"
+            if isinstance(found, str | int | float | bool) and repr(found) not in first["msg"]
+            else ""
+        )
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise ConfigError(f"{where}: {first['msg'].removeprefix('Value error, ')}{shown}{more}") from None
 

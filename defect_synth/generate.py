@@ -126,7 +126,7 @@ def _write_index(path: Path, lines: Sequence[dict[str, object]]) -> None:
 
 
 def _write_sheet(root: Path, lines: Sequence[dict[str, object]]) -> None:
-    """clean | mask | defect, three triplets a row, the first samples of every defect."""
+    """Clean | mask | defect, three triplets a row, the first samples of every defect."""
     defects = sorted({str(line["defect"]) for line in lines})
     per_defect = max(3, 3 * _SHEET_ROWS // max(1, len(defects)) // 3 * 3)
     rows = []
@@ -145,4 +145,4 @@ def _write_sheet(root: Path, lines: Sequence[dict[str, object]]) -> None:
 def _read(path: Path) -> Pixels:
     picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None
-    return picture.astype(np.uint8)
+    return np.asarray(picture, dtype=np.uint8)

@@ -19,6 +19,7 @@ from defect_synth.config import Precision
 from defect_synth.errors import CheckpointError, ConfigError, UnknownDefectError
 from defect_synth.model.dfmgan import DFMGAN
 from defect_synth.model.precision import choose_dtype, set_precision
+from defect_synth.ops.memory import keep_memory
 from defect_synth.samples import DefectSample, Pixels, Provenance, signal_to_pixels
 
 _CUDA_CHUNK = 16
@@ -43,7 +44,7 @@ def latent(object_seed: int, defect_seed: int, z_dim: int) -> Latent:
 
 
 def official_latent(seed: int, count: int, z_dim: int) -> Latent:
-    """Codes as the authors' generation script draws them (facts 8): z_defect depends on how many images are asked for."""
+    """Codes as the authors' script draws them (facts 8): z_defect depends on how many images are asked for."""
     codes = (np.random.RandomState(s).randn(z_dim).astype(np.float32) for s in (seed, seed + count))
     return Latent(*(torch.from_numpy(code) for code in codes))
 
@@ -91,6 +92,7 @@ class DefectSynthesizer:
         self.truncation_object, self.truncation_defect = truncation_object, truncation_defect
         self._loaded: dict[str, tuple[Checkpoint, DFMGAN]] = {}
         self._device = choose_device(device)
+        keep_memory()
         first = self._checkpoint(next(iter(self._paths)))
         self._category = first.info.category
         self.resolution = first.info.model.backbone.resolution
@@ -110,7 +112,9 @@ class DefectSynthesizer:
         if path.is_dir():
             found = sorted(path.glob("defects/*/model.safetensors")) or sorted(path.glob("model.safetensors"))
             if not found:
-                what = "a backbone but no defect yet" if (path / "backbone").is_dir() else "no defects/*/model.safetensors"
+                what = (
+                    "a backbone but no defect yet" if (path / "backbone").is_dir() else "no defects/*/model.safetensors"
+                )
                 raise CheckpointError(f"{path} has {what}; train with `defect-synth train` or continue with --resume")
             paths = {}
             for file in found:
@@ -158,8 +162,8 @@ class DefectSynthesizer:
         Args:
             defect: One of `defects`.
             seeds: Non-negative integers.
-            object_seeds: Seeds of z_object instead of `seeds`; equal ones put different defects on the same object.
-            defect_seeds: Seeds of z_defect instead of `seeds`; equal ones put the same defect code on different objects.
+            object_seeds: Seeds of z_object instead of `seeds`; equal ones: different defects on the same object.
+            defect_seeds: Seeds of z_defect instead of `seeds`; equal ones: the same defect code on different objects.
             clean: Also draw the paired defect-free image.
 
         Raises:
@@ -172,11 +176,12 @@ class DefectSynthesizer:
         defects = list(seeds if defect_seeds is None else defect_seeds)
         if not len(seeds) == len(objects) == len(defects):
             raise ConfigError(
-                f"object_seeds ({len(objects)}) and defect_seeds ({len(defects)}) must be as many as seeds ({len(seeds)})"
+                f"object_seeds ({len(objects)}) and defect_seeds ({len(defects)}) must be as many "
+                f"as seeds ({len(seeds)})"
             )
         if any(seed < 0 for seed in (*seeds, *objects, *defects)):
             raise ConfigError(f"seeds must be 0 or more, got {min(*seeds, *objects, *defects, 0)}")
-        checkpoint, network = self._network(defect)
+        checkpoint = self._checkpoint(defect)
         z_dim = checkpoint.info.model.backbone.z_dim
         codes = [latent(o, d, z_dim) for o, d in zip(objects, defects, strict=True)]
         drawn = self.draw(defect, codes, clean=clean)

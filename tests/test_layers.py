@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -21,20 +22,25 @@ ORDER = """
 """
 RANK = {name: rank for rank, line in enumerate(ORDER.strip().splitlines()) for name in line.split()}
 FILES = sorted(ROOT.rglob("*.py"))
-MODULES = {".".join(file.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): file for file in FILES}
+MODULES = {
+    ".".join(file.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): file for file in FILES
+}
 FACADE = "defect_synth"  # public names, loaded lazily: points everywhere, and holds only a version of its own
 ONLY_IMPORTER = {"albumentations": "transform.py", "anomalib": "datamodule.py"}
 
 
+@cache
 def imported(file):
     """Full dotted names a file imports anywhere, in functions too; `from package import module` gives the module."""
+    names = set()
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative import"
             full = (f"{node.module}.{alias.name}" for alias in node.names)
-            yield from (name if name in MODULES else node.module for name in full)
+            names.update(name if name in MODULES else node.module for name in full)
+    return names
 
 
 def arrows(module):

@@ -109,8 +109,9 @@ def run_benchmark(
 def _heading(plan: BenchmarkPlan, table: Table, config: TrainConfig) -> str:
     what = "procedural product of this package, not MVTec AD" if plan.data is None else str(table.root.name)
     source = "a given run" if plan.run is not None else f"trained for {plan.minutes:g} min inside each partition"
+    start = "from scratch" if plan.weights is None else "pretrained"
     return (
-        f"## {table.category} ({what})\n\n{plan.architecture} {'from scratch' if plan.weights is None else 'pretrained'}, "
+        f"## {table.category} ({what})\n\n{plan.architecture} {start}, "
         f"{config.model.backbone.resolution} px, {plan.steps} steps in every arm, last step scored; "
         f"generator {config.preset}, {source}, {plan.count} images per defect. Accuracy in % with 95 % intervals.\n\n"
     )

@@ -36,7 +36,5 @@ def demo_data(
     from defect_synth.data.demo import write_demo
 
     with bar("render") as update:
-        path = write_demo(
-            folder, resolution=resolution, good=good, per_defect=per_defect, seed=seed, progress=update
-        )
+        path = write_demo(folder, resolution=resolution, good=good, per_defect=per_defect, seed=seed, progress=update)
     print(path)

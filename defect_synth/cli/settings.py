@@ -60,7 +60,7 @@ def configure(
         for stage in ("pretrain", "transfer"):
             changes[f"{stage}.augment"] = getattr(config, stage).augment.safe().model_dump()
     config = override(config, changes)
-    config = with_protocol(config, protocol)  # type: ignore[arg-type]
+    config = with_protocol(config, protocol)
     return override(config, dict(_parse(item) for item in settings or []))
 
 

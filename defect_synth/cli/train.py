@@ -17,7 +17,9 @@ def train(
     defects: Annotated[str | None, typer.Option(help="Comma-separated; default: all.")] = None,
     preset: Preset = None,
     resolution: Resolution = None,
-    protocol: Annotated[str, typer.Option(help="corrected, or official: as the authors' program behaves.")] = "corrected",
+    protocol: Annotated[
+        str, typer.Option(help="corrected, or official: as the authors' program behaves.")
+    ] = "corrected",
     safe_augment: Annotated[
         bool, typer.Option("--safe-augment", help="For parts whose orientation or colour matters.")
     ] = False,
@@ -75,6 +77,10 @@ def train(
         )  # fmt: skip
     for name, ended in summary.stages.items():
         kimg = ended.iterations * (config.pretrain if name == "backbone" else config.transfer).batch / 1000
-        best = "last" if ended.best_score is None else f"best at {ended.best_kimg:.1f} kimg, score {ended.best_score:.3g}"
-        print(f"{name}: {kimg:.1f} kimg{'' if ended.complete else ' (budget ended)'}, kept {best}, {ended.seconds:.0f} s")
+        best = (
+            "last" if ended.best_score is None else f"best at {ended.best_kimg:.1f} kimg, score {ended.best_score:.3g}"
+        )
+        print(
+            f"{name}: {kimg:.1f} kimg{'' if ended.complete else ' (budget ended)'}, kept {best}, {ended.seconds:.0f} s"
+        )
     print(f"next: defect-synth generate {output} --count 100 --output synthetic")

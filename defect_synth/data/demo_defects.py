@@ -1,25 +1,26 @@
 """The four defects of the procedural hazelnut: crack, cut, hole and print.
 
-Each is drawn in a patch, the plane that touches the shell at a random visible place, in image sides; the patch is then
-projected onto the curved shell. Lines are drawn on a canvas of fixed size that is shrunk by area to what the image can
-show. A defect changes what the surface is (colour, relief, gloss, light that arrives); the light is computed afterwards.
+Each is drawn on a patch, the plane that touches the shell at a random visible place, and projected onto the curved
+shell. A defect changes in place what the surface is (colour, relief, gloss, light that arrives); how that looks under
+the lamp is computed afterwards. Lengths are in image sides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import cv2
 import numpy as np
 
 from defect_synth.data.demo_nut import Floats, Nut, View
-from defect_synth.data.demo_patch import Canvas, Part, Patch, draw_place, lay
+from defect_synth.data.demo_patch import Canvas, Part, Patch, Points, draw_place, lay
 from defect_synth.data.demo_scene import Light, Surface, blend, colour, lattice, sample, smoothstep
 
 
 def _walk(
-    rng: np.random.Generator, start: Floats, heading: float, length: float, width: float, roughness: float
-) -> tuple[Floats, Floats]:
+    rng: np.random.Generator, start: Points, heading: float, length: float, width: float, roughness: float
+) -> tuple[Points, Points]:
     """A fissure: a random walk with sharp turns that thins out towards its end. Points [N, 2] and widths [N]."""
     n = max(6, int(length / 0.007))
     turns = rng.normal(0, 0.16 * roughness, n) + rng.normal(0, 0.85 * roughness, n) * (rng.uniform(size=n) < 0.22)
@@ -33,18 +34,18 @@ def _walk(
     points = start + np.concatenate([np.zeros((1, 2)), np.cumsum(steps, 0)])
     taper = np.sin(np.pi * np.linspace(0.12, 1, n + 1) ** 0.8) ** 0.7
     wobble = np.exp(0.38 * np.convolve(rng.normal(0, 1, n + 3), np.ones(3) / 1.7, "valid"))
-    return points.astype(np.float32), (width * np.maximum(taper, 0.12) * wobble).astype(np.float32)
+    return points, width * np.maximum(taper, 0.12) * wobble
 
 
 def _fissures(
     rng: np.random.Generator,
-    start: Floats,
+    start: Points,
     heading: float,
     length: float,
     width: float,
     branches: float,
     depth: int = 0,
-) -> list[tuple[Floats, Floats]]:
+) -> list[tuple[Points, Points]]:
     """A fissure and its branches."""
     roughness = rng.uniform(0.55, 1.3)
     points, widths = _walk(rng, start, heading, length, width, roughness)
@@ -67,12 +68,12 @@ def crack(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, ligh
     lines = []
     opening = None
     if rng.uniform() < 0.12 + 0.5 * severity:
-        opening = _jagged(rng, 0.03 * 5.5 ** (severity * rng.uniform(0.3, 1.0)) * rng.uniform(0.8, 1.3))
+        opening = _jagged(rng, 0.032 * 6.0 ** (severity * rng.uniform(0.3, 1.0)) * rng.uniform(0.8, 1.3))
         for corner in rng.choice(len(opening), int(rng.integers(0, 4)), replace=False):
             away = float(np.arctan2(opening[corner, 1], opening[corner, 0])) + rng.normal(0, 0.35)
             lines += _fissures(rng, opening[corner] * 0.97, away, length * rng.uniform(0.2, 0.6), width, 0.4)
     else:
-        start = np.array([-length / 2, 0], np.float32)
+        start = np.array([-length / 2, 0.0])
         lines += _fissures(rng, start, 0.0, length, width, 0.5 + 2.2 * severity)
     darkness = rng.uniform(0.55, 0.97)
     brightness = rng.uniform(0.1, 0.75)
@@ -97,7 +98,7 @@ def crack(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, ligh
         _break_open(rng, part, patch, opening)
 
 
-def _jagged(rng: np.random.Generator, size: float) -> Floats:
+def _jagged(rng: np.random.Generator, size: float) -> Points:
     """The outline of a missing piece of shell, [N, 2]: long straight breaks with sharp corners."""
     corners = int(rng.integers(5, 10))
     angles = np.sort((np.arange(corners) + rng.uniform(-0.36, 0.36, corners)) * (2 * np.pi / corners))
@@ -111,10 +112,10 @@ def _jagged(rng: np.random.Generator, size: float) -> Floats:
         across = np.stack([edge[:, 1], -edge[:, 0]], 1)
         middle = (rough + following) / 2 + across * rng.normal(0.35 * scale, scale, (len(rough), 1))
         rough = np.stack([rough, middle], 1).reshape(-1, 2)
-    return rough.astype(np.float32)
+    return rough
 
 
-def _break_open(rng: np.random.Generator, part: Part, patch: Patch, outline: Floats) -> None:
+def _break_open(rng: np.random.Generator, part: Part, patch: Patch, outline: Points) -> None:
     """Take out the piece of shell within `outline`: the broken edge of the shell, a gap, and the kernel behind it."""
     thickness = rng.uniform(0.012, 0.022)
     gap = rng.uniform(0.003, 0.014)
@@ -147,13 +148,14 @@ def _break_open(rng: np.random.Generator, part: Part, patch: Patch, outline: Flo
     # Below the edge it is dark; light falls in on the side away from the lamp.
     level = thickness + gap
     reached = smoothstep(-0.3 * level, 0.7 * level, depth(level, level))
-    crevice = smoothstep(slant.min(), 0.9 * level + bevel, depth(level) + 0.3 * gap)
+    crevice = smoothstep(0.2 * bevel, 0.9 * level + bevel, depth(level) + 0.3 * gap)
     tone = 1 + 0.2 * wrinkles - rot * smoothstep(0.4, 1.6, wrinkles)
     kernel = brown * (tone * (0.12 + 0.88 * reached) * (0.12 + 0.88 * crevice))
     layer = np.clip(1 - (top - 0.3 * slant) / np.float32(2.2 * bevel), 0.55, 1)  # the shell is darker inside
     edge = pale * ((0.7 + 0.3 * reached + 0.1 * wrinkles) * layer)
     # Skin came off along the break.
-    worn = smoothstep(0.004, 0.0, np.maximum(-top, 0) + 0.0012 * wrinkles) * (1 - hollow)
+    beside = np.maximum(-top, np.float32(0)) + np.float32(0.0012) * wrinkles
+    worn = smoothstep(0.004, 0.0, beside) * (1 - hollow)
     part.tint(pale, worn * 0.7)
     part.tint(blend(edge, kernel, through), hollow)
     part.smooth(hollow)
@@ -186,15 +188,15 @@ def cut(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light:
         lopsided = 1 + rng.uniform(-0.6, 0.6) * t * 2
         profile = np.sin(np.pi * np.linspace(0.03, 0.97, n)) ** blunt * lopsided * np.exp(0.17 * rough)
         widths = width * profile * (1 if i == 0 else rng.uniform(0.5, 1))
-        canvas.ribbon(points.astype(np.float32), widths.astype(np.float32))
+        canvas.ribbon(points, widths)
         for _ in range(int(rng.integers(0, 3))):  # the blade lifts splinters at its ends
             at = int(rng.choice([rng.integers(2, 7), rng.integers(n - 7, n - 2)]))
             size = width * rng.uniform(0.4, 0.9)
-            canvas.fill((points[at] + rng.normal(0, size, (5, 2)) * (1.6, 0.8)).astype(np.float32))
+            canvas.fill(points[at] + rng.normal(0, size, (5, 2)) * (1.6, 0.8))
         if rng.uniform() < 0.3 + 0.4 * severity:  # deep enough to show a dark slit
             first, last = sorted(rng.uniform(0, 1, 2) * (n - 1))
             piece = slice(int(first), max(int(last), int(first) + 6))
-            slit.ribbon(points[piece].astype(np.float32), (widths[piece] * rng.uniform(0.15, 0.4)).astype(np.float32))
+            slit.ribbon(points[piece], widths[piece] * rng.uniform(0.15, 0.4))
     streaks = lattice(rng, 60, 9)
     opacity = min(1.0, rng.uniform(0.35, 0.75) + 0.6 * severity)
     wood = colour(0.83, 0.63, 0.43, rng.uniform(0.72, 1.1))
@@ -230,7 +232,7 @@ def hole(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light
         lines = []
         for _ in range(fissures):
             away = rng.uniform(0, 2 * np.pi)
-            start = radius * np.array([np.cos(away), np.sin(away)], np.float32)
+            start = radius * np.array([np.cos(away), np.sin(away)])
             lines += _fissures(rng, start, away, rng.uniform(0.05, 0.14), 0.12 * radius, 0.2)
         reach = 0.2 if lines else radius * 2.1 + 0.012
         patch = lay(place, reach, nut, seen, light)
@@ -275,7 +277,7 @@ def hole(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light
         part.dull(np.maximum(chip * 0.8, bore))
 
 
-# Strokes of stamped characters on a grid of 4 x 6, y down; an arc is (centre, radii).
+# Strokes of stamped characters on a grid of 4 x 6, y down. OpenCV's own fonts differ between its versions.
 _GLYPHS: dict[str, tuple[tuple[tuple[float, float], ...], ...]] = {
     "A": (((0, 6), (2, 0), (4, 6)), ((0.8, 4), (3.2, 4))),
     "E": (((4, 0), (0, 0), (0, 6), (4, 6)), ((0, 3), (3, 3))),
@@ -310,7 +312,7 @@ def stamp(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, ligh
     height = rng.uniform(0.035, 0.085) + 0.04 * severity
     stroke = height * rng.uniform(0.12, 0.3)
     kind = rng.choice(["characters", "characters", "characters", "ring", "bars", "smudge"])
-    reach = 0.24
+    reach = 0.3
     patch = lay(place, reach, nut, seen, light)
     canvas = Canvas(reach, patch)
     if kind == "characters":
@@ -338,7 +340,7 @@ def stamp(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, ligh
             points = np.cumsum(rng.normal(0, 0.35, (5, 2)) * (1.6, 0.7) * height, 0)
             _stroke(canvas, points - points.mean(0), stroke * rng.uniform(0.6, 1.8))
     patches, fine = lattice(rng, 9, 9), lattice(rng, 80, 80)
-    missing = 0.75 * rng.uniform() ** 1.5  # share of the mark that took no ink
+    missing = 0.7 * rng.uniform() ** 2  # share of the mark that took no ink
     smear = rng.uniform(0, 1) ** 2 * 0.028
     opacity = 0.16 + 0.84 * severity**0.55 * rng.uniform(0.6, 1)
     inks = ((1.02, 1.02, 1.0), (0.74, 0.74, 0.72), (0.62, 0.7, 0.86))
@@ -366,18 +368,17 @@ def stamp(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, ligh
     # Ink takes on the ridges of the shell first, and misses part of the mark.
     ridges = surface.relief[patch.window] * np.float32(900)
     took = 0.55 * sample(patches, u, v) + 0.5 * sample(fine, u, v) + np.clip(ridges, -1, 1)
-    level = np.float32(np.quantile(took[mark >= 0.5 * mark.max()], missing))
+    level = float(np.quantile(took[mark >= 0.5 * mark.max()], missing))
     mark = mark * smoothstep(level - 0.25, level + 0.25, took) * np.float32(opacity)
     part.tint(ink, np.clip(mark, 0, 1))
     part.shine(mark * np.float32(0.35))
 
 
-def _stroke(canvas: Canvas, points: Floats, width: float) -> None:
+def _stroke(canvas: Canvas, points: Points, width: float) -> None:
     """A line of constant width with square ends; corners are drawn stroke by stroke."""
-    for first, second in zip(points[:-1], points[1:], strict=True):
+    for first, second in pairwise(points):
         more = (second - first) / max(float(np.linalg.norm(second - first)), 1e-9) * width * 0.4
-        ends = np.stack([first - more, second + more]).astype(np.float32)
-        canvas.ribbon(ends, np.full(2, width, np.float32))
+        canvas.ribbon(np.stack([first - more, second + more]), np.full(2, width))
 
 
 DRAW: dict[str, Callable[[np.random.Generator, Surface, Nut, View, Light], None]] = {

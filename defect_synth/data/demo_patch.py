@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from defect_synth.data.demo_nut import Floats, Nut, View
+from defect_synth.data.demo_nut import SUPERSAMPLING, Floats, Nut, View
 from defect_synth.data.demo_scene import Light, Surface, blend
+
+Points = NDArray[np.floating[Any]]
 
 _SMALLEST, _LARGEST = 256, 1024  # sides of a drawing canvas in texels
 
@@ -65,14 +69,22 @@ def lay(place: Place, reach: float, nut: Nut, seen: View, light: Light) -> Patch
     c, s = np.cos(place.turn), np.sin(place.turn)
     axes = np.stack([c * first + s * second, c * second - s * first, normal])
 
-    low, high = (
-        [int((o + nut_c + sign * reach) * seen.samples) for o, nut_c in zip(origin[:2], nut.centre, strict=True)]
-        for sign in (-1, 1)
+    # The patch may lie across a corner, and the shell curves away below it.
+    extent = 1.42 * reach + 1.5 * reach * reach
+    middle = [(o + centre) * seen.samples for o, centre in zip(origin[:2], nut.centre, strict=True)]
+    columns, rows = (
+        slice(
+            *np.clip(
+                [
+                    m - first * SUPERSAMPLING - extent * seen.samples,
+                    m - first * SUPERSAMPLING + extent * seen.samples + 1,
+                ],
+                0,
+                size,
+            ).astype(int)
+        )
+        for m, first, size in zip(middle, (seen.columns[0], seen.rows[0]), seen.coverage.shape[::-1], strict=True)
     )
-    corner = (seen.columns[0] * seen.samples // seen.resolution, seen.rows[0] * seen.samples // seen.resolution)
-    h, w = seen.coverage.shape
-    columns = slice(min(max(low[0] - corner[0] - 2, 0), w - 1), min(max(high[0] - corner[0] + 3, 1), w))
-    rows = slice(min(max(low[1] - corner[1] - 2, 0), h - 1), min(max(high[1] - corner[1] + 3, 1), h))
     offset = seen.position[:, rows, columns] - np.array(origin, np.float32)[:, None, None]
     x, y = np.tensordot(axes[:2].astype(np.float32), offset, 1)
     lamp = axes @ np.array(light.direction)
@@ -97,12 +109,12 @@ class Canvas:
         self.texel = 2 * reach / side  # image sides
         self.ink = np.zeros((side, side), np.uint8)
 
-    def fill(self, points: Floats) -> None:
+    def fill(self, points: Points) -> None:
         """Fill a polygon, [N, 2] patch coordinates, with a soft edge."""
         texels = (points + self.reach) / self.texel - 0.5
         cv2.fillPoly(self.ink, [np.round(texels * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
 
-    def ribbon(self, points: Floats, widths: Floats) -> None:
+    def ribbon(self, points: Points, widths: Points) -> None:
         """A line [N, 2] of varying width [N]."""
         along = np.gradient(points, axis=0)
         along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
@@ -114,11 +126,12 @@ class Canvas:
     @property
     def drawing(self) -> Floats:
         """What was drawn, in 0..1."""
-        return self.ink.astype(np.float32) / 255
+        return self.ink.astype(np.float32) / np.float32(255)
 
     def blurred(self, width: float) -> Floats:
         """What was drawn under a Gaussian of deviation `width` image sides, in 0..1."""
-        return cv2.GaussianBlur(self.ink, (0, 0), max(width / self.texel, 0.3)).astype(np.float32) / 255
+        blurred = cv2.GaussianBlur(self.ink, (0, 0), max(width / self.texel, 0.3))
+        return np.asarray(blurred, np.float32) / np.float32(255)
 
     def on(self, patch: Patch, drawing: Floats, shift: tuple[float, float] = (0, 0), outside: float = 0) -> Floats:
         """`drawing` where the samples of `patch` see it, moved by `shift`; `outside` beyond the canvas."""
@@ -128,7 +141,9 @@ class Canvas:
             drawing = cv2.resize(drawing, (side, side), interpolation=cv2.INTER_AREA)
         scale = np.float32(side / (2 * self.reach))
         x, y = ((v + np.float32(self.reach + s)) * scale - 0.5 for v, s in zip((patch.x, patch.y), shift, strict=True))
-        return cv2.remap(drawing, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=outside)
+        return np.asarray(
+            cv2.remap(drawing, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=outside)
+        )
 
 
 class Part:
@@ -157,7 +172,7 @@ class Part:
         self._gloss[...] += more
 
     def shade(self, share: Floats) -> None:
-        """Keep `share` of the light from it."""
+        """Hold back `share` of the light."""
         self._exposure[...] *= 1 - share
 
     def smooth(self, share: Floats) -> None:

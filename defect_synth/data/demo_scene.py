@@ -81,7 +81,8 @@ def lattice(rng: np.random.Generator, rows: int, columns: int) -> Floats:
 def sample(noise: Floats, x: Floats, y: Floats) -> Floats:
     """`noise` at coordinates that have period 1."""
     height, width = noise.shape
-    return cv2.remap(noise, x * np.float32(width), y * np.float32(height), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    x, y = x * np.float32(width), y * np.float32(height)
+    return np.asarray(cv2.remap(noise, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP))
 
 
 def visible(cells_per_side: float, resolution: int) -> float:
@@ -265,7 +266,7 @@ def illuminate(surface: Surface, light: Light, seen: View) -> Floats:
     ambient = light.ambient * (0.45 + 0.55 * np.maximum(nz * inverse, 0))
     highlight = np.maximum(mirror, 0) ** np.float32(light.sharpness) * surface.gloss * 0.42
     lit = surface.albedo * ((diffuse + ambient) * surface.exposure)
-    return lit + colour(1.0, 0.95, 0.92) * (highlight * surface.exposure)
+    return np.asarray(lit + colour(1.0, 0.95, 0.92) * (highlight * surface.exposure))
 
 
 def background(rng: np.random.Generator, nut: Nut, light: Light, resolution: int) -> Floats:
@@ -294,7 +295,7 @@ def background(rng: np.random.Generator, nut: Nut, light: Light, resolution: int
         outline = np.interp(angle.ravel(), turns, nut.silhouette).reshape(64, 64).astype(np.float32)
         shadow = 1 - (1 - shadow) * (1 - strength / (1 + np.exp(np.minimum((distance - outline) / width - 0.5, 30))))
     tone *= 1 - cv2.resize(shadow.astype(np.float32), (resolution, resolution), interpolation=cv2.INTER_CUBIC)
-    cloth = tone[..., None] * (np.array([0.172, 0.165, 0.182]) * level).astype(np.float32)
+    cloth: Floats = tone[..., None] * (np.array([0.172, 0.165, 0.182]) * level).astype(np.float32)
     for cx, cy, size, bright in rng.uniform(0, 1, (9, 4)).tolist():
         _speck(cloth, cx, cy, 0.0011 + 0.002 * size**3, 0.35 * bright**3)
     return cloth
@@ -331,7 +332,7 @@ def pixel_coverage(seen: View) -> Floats:
     """Share of the nut in each pixel of the window, [rows, columns]."""
     height, width = seen.coverage.shape
     size = (width // SUPERSAMPLING, height // SUPERSAMPLING)
-    return cv2.resize(seen.coverage, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(seen.coverage, size, interpolation=cv2.INTER_AREA))
 
 
 def camera_noise(rng: np.random.Generator, resolution: int) -> Floats:

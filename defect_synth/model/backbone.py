@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -22,9 +23,7 @@ class MappingNetwork(nn.Module):
     def __init__(self, z_dim: int, w_dim: int, num_layers: int) -> None:
         super().__init__()
         sizes = [z_dim] + [w_dim] * num_layers
-        self.layers = nn.ModuleList(
-            EqualLinear(a, b, lr_multiplier=0.01) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(EqualLinear(a, b, lr_multiplier=0.01) for a, b in pairwise(sizes))
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
     def forward(self, z: Tensor) -> Tensor:
@@ -45,7 +44,8 @@ class MappingNetwork(nn.Module):
         Returns:
             [N, num_ws, w_dim].
         """
-        ws = self(z)[:, None].repeat(1, num_ws, 1)
+        w: Tensor = self(z)
+        ws = w[:, None].repeat(1, num_ws, 1)
         if truncation != 1:
             ws[:, :cutoff] = self.w_avg.lerp(ws[:, :cutoff], truncation)
         return ws
@@ -177,5 +177,5 @@ def split_noise(noise: Tensor | None, resolutions: Sequence[int]) -> list[Tensor
     """Flat noise [N, sum of r^2] -> one [N, 1, r, r] per convolution; None stays None."""
     if noise is None:
         return [None] * len(resolutions)
-    parts = noise.split([r * r for r in resolutions], dim=1)
+    parts = torch.split(noise, [r * r for r in resolutions], dim=1)
     return [part.reshape(-1, 1, r, r) for part, r in zip(parts, resolutions, strict=True)]

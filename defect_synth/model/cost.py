@@ -47,7 +47,9 @@ def describe(config: ModelConfig) -> str:
         lines.append(f"{name:<42}{parameters:>14,}{flops / 1e9:>14.2f}{parameters * 4 / 2**20:>14.1f}")
     widest = max(r * r * backbone.channels(r) for r in backbone.block_resolutions)
     weights = sum(row[1] for row in rows[:2]) * 4 / 2**20
-    lines.append(f"generation holds the weights ({weights:.0f} MiB) and about {8 * widest * 4 / 2**20:.0f} MiB per image")
+    lines.append(
+        f"generation holds the weights ({weights:.0f} MiB) and about {8 * widest * 4 / 2**20:.0f} MiB per image"
+    )
     return "\n".join(lines)
 
 

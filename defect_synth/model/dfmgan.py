@@ -51,7 +51,7 @@ class DFMGAN(nn.Module):
         return self.backbone.trunk(w_object, noise_object, below=self.residual.resolutions[0])
 
     def mask(self, trunk: Trunk, w_defect: Tensor, noise_defect: Tensor | None = None) -> Tensor:
-        """Full-resolution mask logits [N, 1, R, R] without painting: one residual block instead of the whole network."""
+        """Full-resolution mask logits [N, 1, R, R] without painting: one residual block, not the network."""
         first = self.residual.resolutions[0]
         noise = split_noise(noise_defect, self.residual.noise_resolutions)
         logits = self._mask_logits(self.residual.features(first, trunk.features, w_defect, noise), w_defect)

@@ -57,9 +57,7 @@ class Discriminator(nn.Module):
         self.resolution, self.in_channels = resolution, in_channels
         self.from_rgb = EqualConv(in_channels, channels(resolution), 1, clamp=clamp)
         sides = [resolution >> i for i in range(resolution.bit_length() - 3)]  # R, ..., 8
-        self.blocks = nn.ModuleDict(
-            {str(r): DiscriminatorBlock(channels(r), channels(r // 2), clamp) for r in sides}
-        )
+        self.blocks = nn.ModuleDict({str(r): DiscriminatorBlock(channels(r), channels(r // 2), clamp) for r in sides})
         self.epilogue = Epilogue(channels(4), config.minibatch_std_group, clamp)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The few layers that all networks share: equalised linear and convolution, style-modulated convolution, ToRGB / ToMask."""
+"""The few layers all networks share: equalised linear and convolution, styled convolution, ToRGB / ToMask."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from defect_synth.ops.upfirdn import BINOMIAL, upfirdn2d
 class EqualLinear(nn.Module):
     """Linear layer with equalised learning rate: [N, in] -> [N, out].
 
-    Weights are stored with unit variance and scaled by `lr_multiplier / sqrt(in_features)` when used, so that Adam moves
-    all of them at the same relative speed (Karras et al. 2018).
+    Weights are stored with unit variance and scaled by `lr_multiplier / sqrt(in_features)` when used, so that Adam
+    moves all of them at the same relative speed (Karras et al. 2018).
     """
 
     def __init__(self, in_features: int, out_features: int, *, lr_multiplier: float = 1.0, bias: float = 0.0) -> None:
@@ -91,7 +91,7 @@ class StyleConv(nn.Module):
         self.resolution, self.up, self.clamp = resolution, up, clamp
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None) -> Tensor:
-        """x [N, I, H, W]; w [N, w_dim]; noise [N, 1, r, r], or None for the stored constant one. -> [N, O, r, r]."""
+        """X [N, I, H, W]; w [N, w_dim]; noise [N, 1, r, r], or None for the stored constant one. -> [N, O, r, r]."""
         style = self.affine(w)
         weight: Tensor = self.weight
         if x.dtype == torch.float16:

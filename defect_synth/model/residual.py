@@ -46,7 +46,7 @@ class ResidualBlock(nn.Module):
         self.compute_dtype = torch.float32
 
     def forward(self, x: Tensor, ws: Sequence[Tensor], noise: Sequence[Tensor | None]) -> Tensor:
-        """x [N, C, r/2, r/2] -> F_defect [N, C, r, r]."""
+        """X [N, C, r/2, r/2] -> F_defect [N, C, r, r]."""
         out: Tensor = self.conv(self.up(x.to(self.compute_dtype), ws[0], noise[0]), ws[1], noise[1])
         return out
 

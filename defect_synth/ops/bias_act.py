@@ -25,7 +25,7 @@ def bias_act(x: Tensor, bias: Tensor | None, *, gain: float = ACTIVATION_GAIN, c
         x = x + bias.to(x.dtype).reshape([1, -1] + [1] * (x.ndim - 2))
         if not torch.is_grad_enabled():
             return _activate_(x, gain, clamp)  # `x` is ours to overwrite
-    out: Tensor = _Activation.apply(x, gain, clamp)
+    out: Tensor = _Activation.apply(x, gain, clamp)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -53,7 +53,7 @@ class _Activation(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
         (y,) = ctx.saved_tensors
-        return _ActivationGrad.apply(grad_outputs[0], y, *ctx.bounds), None, None
+        return _ActivationGrad.apply(grad_outputs[0], y, *ctx.bounds), None, None  # type: ignore[no-untyped-call]
 
 
 class _ActivationGrad(torch.autograd.Function):
@@ -73,4 +73,4 @@ class _ActivationGrad(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
         (y,) = ctx.saved_tensors
-        return _ActivationGrad.apply(grad_outputs[0], y, *ctx.bounds), None, None, None
+        return _ActivationGrad.apply(grad_outputs[0], y, *ctx.bounds), None, None, None  # type: ignore[no-untyped-call]

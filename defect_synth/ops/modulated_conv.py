@@ -27,8 +27,8 @@ def modulated_conv2d(x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bo
     """Convolve each sample with its own scaled weights.
 
     The definition is one grouped convolution with N * O filters (`modulated_conv2d_reference`). Scaling the input
-    instead, convolving the whole batch with one dense filter and scaling the output is the same by linearity, and two to
-    three times faster on a CPU.
+    instead, convolving the whole batch with one dense filter and scaling the output is the same by linearity, and two
+    to three times faster on a CPU.
 
     Args:
         x: [N, I, H, W]; computed in this dtype.

@@ -19,7 +19,7 @@ BINOMIAL: Taps = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
 def upfirdn2d(
     x: Tensor, taps: Taps, *, up: int = 1, down: int = 1, pad: tuple[int, int] = (0, 0), gain: float = 1.0
 ) -> Tensor:
-    """Insert `up - 1` zeros after every pixel, pad with zeros, convolve with `taps` on both axes, keep each `down`-th pixel.
+    """Insert `up - 1` zeros after every pixel, pad with zeros, convolve with `taps` on both axes, keep `down`-th.
 
     Args:
         x: [N, C, H, W], any float dtype; the memory format is kept.
@@ -32,7 +32,7 @@ def upfirdn2d(
     Returns:
         [N, C, (H * up + sum(pad) - len(taps)) // down + 1, likewise for W].
     """
-    out: Tensor = _Upfirdn2d.apply(x, taps, up, down, (*pad, *pad), gain)
+    out: Tensor = _Upfirdn2d.apply(x, taps, up, down, (*pad, *pad), gain)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -57,7 +57,7 @@ class _Upfirdn2d(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
         (grad,) = grad_outputs
         taps, up, down, pad, gain, shape = ctx.arguments
-        transposed = _Upfirdn2d.apply(
+        transposed = _Upfirdn2d.apply(  # type: ignore[no-untyped-call]
             grad, taps[::-1], down, up, _transposed_padding(shape, grad.shape, len(taps), up, down, pad), gain
         )
         return transposed, None, None, None, None, None

@@ -122,8 +122,8 @@ def augment_pair(images: Tensor, masks: Tensor, augmentation: Augmentation) -> t
 def apply_geometry(images: Tensor, inverse: Tensor) -> Tensor:
     """Resample images [N, C, H, W] by `inverse` [N, 3, 3]; reflected outside, differentiable twice.
 
-    Doubled by a sharp low-pass, sampled bilinearly and halved again by the same filter, so that neither aliasing nor blur
-    betrays an augmented image to D. Images whose map is the identity pass bit for bit.
+    Doubled by a sharp low-pass, sampled bilinearly and halved again by the same filter, so that neither aliasing nor
+    blur betrays an augmented image to D. Images whose map is the identity pass bit for bit.
     """
     moved = (inverse != torch.eye(3)).flatten(1).any(dim=1)
     if not moved.any():
@@ -131,7 +131,7 @@ def apply_geometry(images: Tensor, inverse: Tensor) -> Tensor:
     if not moved.all():
         chosen = moved.nonzero()[:, 0].to(images.device)
         return images.index_copy(0, chosen, apply_geometry(images[chosen], inverse[moved]))
-    n, channels, height, width = images.shape
+    height, width = images.shape[2:]
     left, right, top, bottom = _margins(inverse, width, height)
     padded = F.pad(images, (left, right, top, bottom), mode="reflect")
     doubled = upfirdn2d(padded, LOW_PASS, up=2, pad=(_REACH, _REACH - 1), gain=4.0)
@@ -153,7 +153,7 @@ def apply_geometry(images: Tensor, inverse: Tensor) -> Tensor:
 
 
 def apply_color(images: Tensor, color: Tensor) -> Tensor:
-    """images [N, 1 or 3, H, W] by `color` [N, 4, 4]; one channel takes the mean of the three rows."""
+    """Images [N, 1 or 3, H, W] by `color` [N, 4, 4]; one channel takes the mean of the three rows."""
     if bool((color == torch.eye(4)).all()):
         return images
     matrix = color.to(images)
@@ -183,7 +183,7 @@ class AdaController:
             return
         overfitting = self._sum / self._count
         step = self._batch * self._config.interval / (self._config.ada_kimg * 1000)
-        direction = (overfitting > self._config.target) - (overfitting < self._config.target)
+        direction = int(overfitting > self._config.target) - int(overfitting < self._config.target)
         self.p = max(0.0, self.p + direction * step)
         if self._max_p is not None:
             self.p = min(self.p, self._max_p)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,10 +67,10 @@ class Latents:
 
     def part(self, start: int, stop: int) -> Latents:
         """Samples start..stop."""
-        values = {
-            name: value[start:stop] if isinstance(value, Tensor) else value for name, value in self.__dict__.items()
+        tensors: dict[str, Any] = {
+            name: value[start:stop] for name, value in self.__dict__.items() if isinstance(value, Tensor)
         }
-        return Latents(**values)
+        return replace(self, **tensors)
 
 
 def draw_latents(

@@ -14,7 +14,12 @@ class Judge:
     """Scores samples against validation images; lower is better. See `metrics.kid.snapshot_score`."""
 
     def __init__(
-        self, train: ImageArrays, validation: ImageArrays, features: FeatureExtractor | None, *, with_masks: bool = False
+        self,
+        train: ImageArrays,
+        validation: ImageArrays,
+        features: FeatureExtractor | None,
+        *,
+        with_masks: bool = False,
     ) -> None:
         self._extract = features or RandomFeatures()
         self.name = self._extract.name
@@ -24,7 +29,7 @@ class Judge:
         self._validation = standardise(self._validation, self._mean, self._std)
 
     def score(self, images: Tensor, masks: Tensor | None) -> float:
-        """images uint8 [N, 3, R, R]; masks uint8 [N, R, R] or None -> score."""
+        """Images uint8 [N, 3, R, R]; masks uint8 [N, R, R] or None -> score."""
         features = standardise(self._features(images, masks), self._mean, self._std)
         return float(snapshot_score(features, self._validation))
 

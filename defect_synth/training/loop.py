@@ -21,6 +21,7 @@ from defect_synth.atomic import replacing
 from defect_synth.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from defect_synth.config import StageConfig
 from defect_synth.errors import CheckpointError
+from defect_synth.ops.memory import keep_memory
 from defect_synth.training.augment import AdaController
 from defect_synth.training.draws import Draws
 from defect_synth.training.objectives import Outcome
@@ -134,10 +135,11 @@ def run(
     sheets. A stage that is complete returns at once.
 
     Raises:
-        CheckpointError: The folder holds a run that cannot be continued with this configuration, or `resume` is false and
-            a run is there.
+        CheckpointError: The folder holds a run that cannot be continued with this configuration, or `resume` is false
+            and a run is there.
         OutputError: Something cannot be written.
     """
+    keep_memory()
     folder.mkdir(parents=True, exist_ok=True)
     config = stage.config
     total = max(1, -(-int(config.total_kimg * 1000) // config.batch))
@@ -385,11 +387,11 @@ class _Board:
         from torch.utils.tensorboard.writer import SummaryWriter
 
         # Named by its start: one file per resumed part, none overwritten.
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first if first else None)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first if first else None)
 
     def write(self, iteration: int, row: dict[str, float]) -> None:
         for name, value in row.items():
-            self._writer.add_scalar(name, value, iteration)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, iteration)
 
     def close(self) -> None:
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()

@@ -17,8 +17,8 @@ def generator_loss(fake_logits: Tensor) -> Tensor:
 def discriminator_loss(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
     """softplus(D(fake)) + softplus(-D(real)), means over [N, 1] each.
 
-    The paper calls D_match's loss a Wasserstein loss; the authors' program uses this one for both discriminators, and so
-    do we.
+    The paper calls D_match's loss a Wasserstein loss; the authors' program uses this one for both discriminators, and
+    so do we.
     """
     return F.softplus(fake_logits).mean() + F.softplus(-real_logits).mean()
 
@@ -53,8 +53,8 @@ def mode_seeking_loss(
 ) -> Tensor:
     """Eq. 2: distance of two defect codes over the distance of the masks they give on the same object.
 
-    A ratio of means over everything (facts 5), which keeps lambda = 0.1 at the authors' scale; Eq. 2 as printed, with L1
-    sums, would be smaller by (mask pixels) / (numbers in w_defect).
+    A ratio of means over everything (facts 5), which keeps lambda = 0.1 at the authors' scale; Eq. 2 as printed, with
+    L1 sums, would be smaller by (mask pixels) / (numbers in w_defect).
 
     Args:
         w_defect_1: [N, num_defect_ws, w_dim].

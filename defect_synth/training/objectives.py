@@ -215,14 +215,20 @@ def match_discriminator(
 
 
 def r1(network: Discriminator, real: Tensor, gamma: float, augment: Augment = _same) -> Outcome:
-    """gamma / 2 times R1, with respect to the images before augmentation."""
+    """Gamma / 2 times R1, with respect to the images before augmentation."""
     real = real.detach().requires_grad_(True)
     penalty = gradient_penalty(network(augment(real)), real)
     return Outcome(penalty * (gamma / 2), {"r1_penalty": penalty.detach()})
 
 
 def path_length(
-    generator: Backbone | DFMGAN, latents: Latents, noise: Tensor, mean: Tensor, decay: float, weight: float, shrink: int
+    generator: Backbone | DFMGAN,
+    latents: Latents,
+    noise: Tensor,
+    mean: Tensor,
+    decay: float,
+    weight: float,
+    shrink: int,
 ) -> Outcome:
     """Greg: squared deviation of path lengths from their running mean, which moves first.
 

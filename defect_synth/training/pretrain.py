@@ -17,6 +17,7 @@ from defect_synth.model.discriminators import build_discriminator
 from defect_synth.model.precision import choose_dtype, set_precision
 from defect_synth.samples import signal_to_pixels
 from defect_synth.training import objectives
+from defect_synth.training.augment import Augmentation
 from defect_synth.training.draws import Draws, Latents, draw_latents
 from defect_synth.training.judging import Judge
 from defect_synth.training.loop import Phase, Stage, adam
@@ -64,7 +65,7 @@ def pretrain_stage(
             noise=noise, defect_noise=0, second=False,
         )  # fmt: skip
 
-    def generator_main(context: tuple[Latents, objectives.Augment], start: int, stop: int) -> objectives.Outcome:
+    def generator_main(context: tuple[Latents, Augmentation | None], start: int, stop: int) -> objectives.Outcome:
         codes, augment = context[0].part(start, stop), reals.part(context[1], start, stop)
         return objectives.pretrain_generator(backbone, discriminator, codes, augment)
 
@@ -83,9 +84,7 @@ def pretrain_stage(
 
     def discriminator_reg(context, start: int, stop: int) -> objectives.Outcome:  # type: ignore[no-untyped-def] # noqa: ANN001
         real, augment = context
-        return objectives.r1(
-            discriminator, real[start:stop], stage_config.r1_gamma, reals.part(augment, start, stop)
-        )
+        return objectives.r1(discriminator, real[start:stop], stage_config.r1_gamma, reals.part(augment, start, stop))
 
     image_shape = (config.model.backbone.image_channels, images.resolution, images.resolution)
     phases = [Phase("Gmain", backbone, 1, lambda d, i: (latents(d), reals.augmentation(d, 20)), generator_main)]

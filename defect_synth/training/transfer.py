@@ -120,9 +120,7 @@ def transfer_stage(
 
     def discriminator_reg(context, start: int, stop: int) -> objectives.Outcome:  # type: ignore[no-untyped-def] # noqa: ANN001
         real, augment = context
-        return objectives.r1(
-            discriminator, real[start:stop], stage_config.r1_gamma, reals.part(augment, start, stop)
-        )
+        return objectives.r1(discriminator, real[start:stop], stage_config.r1_gamma, reals.part(augment, start, stop))
 
     def match_main(context, start: int, stop: int) -> objectives.Outcome:  # type: ignore[no-untyped-def] # noqa: ANN001
         codes, fake_augment, (real, mask), real_augment = context

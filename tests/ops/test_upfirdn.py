@@ -52,14 +52,12 @@ def test_every_pixel_equals_scipy(count, up, down, pad, rng):
 
 @pytest.mark.parametrize(("count", "up", "down", "pad"), CASES)
 def test_first_and_second_derivatives_are_right(count, up, down, pad, rng):
-    x = torch.randn(1, 2, 4, 3, generator=rng, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(1, 1, 6, 5, generator=rng, dtype=torch.float64, requires_grad=True)
     taps = random_taps(count, rng)
 
     def resample(x):
         return upfirdn2d(x, taps, up=up, down=down, pad=pad, gain=0.6)
 
-    if min(s * up + sum(pad) - count for s in (4, 3)) < 0:
-        pytest.skip("nothing is left of so small an image")
     assert torch.autograd.gradcheck(resample, x)
     assert torch.autograd.gradgradcheck(resample, x)
 

@@ -12,7 +12,13 @@ from defect_synth.config import OFFICIAL, ModelConfig, TransferConfig
 from defect_synth.model.backbone import Backbone
 from defect_synth.model.dfmgan import DFMGAN
 from defect_synth.model.discriminators import build_discriminator, build_match_discriminator
-from defect_synth.official import NetworkState, Snapshot, import_snapshot, to_official_discriminator, to_official_generator
+from defect_synth.official import (
+    NetworkState,
+    Snapshot,
+    import_snapshot,
+    to_official_discriminator,
+    to_official_generator,
+)
 from defect_synth.official.importer import convert_snapshot
 from defect_synth.training import objectives
 from defect_synth.training.draws import Latents
