@@ -36,9 +36,9 @@ class BenchmarkPlan(BaseModel):
     run: Path | None = None
     output: Path = Path("runs/benchmark")
     partitions: tuple[str, ...] = ("P1",)
-    minutes: float = Field(default=3.0, gt=0, le=10_000)
-    steps: int = Field(default=120, ge=1)
-    count: int = Field(default=100, ge=1)
+    minutes: float = Field(default=2.5, gt=0, le=10_000)
+    steps: int = Field(default=80, ge=1)
+    count: int = Field(default=60, ge=1)
     seeds: int = Field(default=1, ge=1, le=100)
     architecture: str = "resnet34"
     weights: Path | None = None

@@ -22,10 +22,10 @@ def benchmark(
         "runs/benchmark"
     ),
     partitions: Annotated[str, typer.Option(help="Comma-separated.")] = "P1",
-    minutes: Annotated[float, typer.Option(help="Training budget of each partition's generator.")] = 3.0,
+    minutes: Annotated[float, typer.Option(help="Training budget of each partition's generator.")] = 2.5,
     preset: Preset = "FAST_64",
-    steps: Annotated[int, typer.Option(help="Optimiser steps of the classifier, the same for every arm.")] = 120,
-    count: Annotated[int, typer.Option(help="Synthetic images of each defect.")] = 100,
+    steps: Annotated[int, typer.Option(help="Optimiser steps of the classifier, the same for every arm.")] = 80,
+    count: Annotated[int, typer.Option(help="Synthetic images of each defect.")] = 60,
     seeds: Annotated[int, typer.Option(help="Training seeds of the classifier.")] = 1,
     architecture: Annotated[str, typer.Option(help="Classifier, any timm model.")] = "resnet34",
     weights: Annotated[Path | None, typer.Option(help="ImageNet weights for the classifier; default: none.")] = None,

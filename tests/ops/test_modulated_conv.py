@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import scipy.signal
 import torch
 
 from defect_synth.ops.modulated_conv import modulated_conv2d, modulated_conv2d_reference
@@ -43,6 +45,19 @@ def test_values_gradients_and_second_gradients_equal_the_definition(up, demodula
     torch.testing.assert_close(got[0], expected[0], rtol=1e-4, atol=1e-5)
     for a, b in zip([*got[1], *got[2]], [*expected[1], *expected[2]], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * float(b.abs().max()))
+
+
+def test_doubling_is_zero_insertion_convolution_and_the_binomial_filter(rng):
+    x, weight, style = (t.detach().double() for t in operands(rng, 3))
+    got = modulated_conv2d(x, weight, style, demodulate=False, up=True)
+    line = np.array([1, 3, 3, 1]) / 8
+    spread = np.zeros((3, 4, 9, 11))  # no zeros after the last pixel
+    spread[:, :, ::2, ::2] = (x * style[:, :, None, None]).numpy()
+    for n in range(3):
+        for o in range(2):
+            y = sum(scipy.signal.convolve2d(spread[n, i], weight[o, i].numpy()) for i in range(4))
+            y = scipy.signal.convolve2d(y, 4 * np.outer(line, line))[2:-2, 2:-2]  # 4 makes up for the zeros
+            torch.testing.assert_close(got[n, o], torch.from_numpy(y))
 
 
 def test_demodulation_makes_the_scale_of_style_and_weight_irrelevant(rng):
