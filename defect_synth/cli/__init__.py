@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 
 import typer
@@ -37,6 +39,10 @@ def _root(
 
 def main() -> None:
     """Console entry: one clear line and exit code 2 for anything the user can mend, 130 on Ctrl-C."""
+    # Background jobs start with SIGINT ignored and schedulers send SIGTERM: both should save as Ctrl-C does.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(ValueError):  # not in the main thread
+            signal.signal(number, signal.default_int_handler)
     try:
         app()
     except DefectSynthError as error:

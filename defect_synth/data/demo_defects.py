@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
-import cv2
 import numpy as np
 
 from defect_synth.data.demo_nut import Floats, Nut, View
 from defect_synth.data.demo_patch import Canvas, Part, Patch, Points, draw_place, lay
-from defect_synth.data.demo_scene import Light, Surface, blend, colour, lattice, sample, smoothstep
+from defect_synth.data.demo_scene import Light, Surface, blend, colour, lattice, sample, smoothstep, visible
 
 
 def _walk(
@@ -63,7 +62,7 @@ def crack(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, ligh
     """A branching fissure, from a hairline to a shell with a piece missing and the kernel in sight."""
     place = draw_place(rng, 0.5)
     severity = rng.uniform()
-    width = 0.0018 * 5.5**severity * rng.uniform(0.8, 1.3)
+    width = (0.0014 + 0.0018 * 5.5**severity) * rng.uniform(0.8, 1.3)
     length = rng.uniform(0.1, 0.28) + 0.3 * severity * rng.uniform(0.3, 1)
     lines = []
     opening = None
@@ -84,12 +83,13 @@ def crack(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, ligh
     patch = lay(place, reach, nut, seen, light)
     part = Part(surface, patch)
     if lines:
-        canvas = Canvas(reach, patch)
+        canvas = Canvas(reach)
         for points, widths in lines:
             canvas.ribbon(points, widths)
-        core = canvas.on(patch, canvas.drawing)
-        wide = canvas.on(patch, np.maximum(canvas.drawing, canvas.blurred(0.45 * width)))
-        lip = np.clip(canvas.on(patch, canvas.blurred(0.75 * width)) * 1.7, 0, 1) * (1 - core)
+        drawing = canvas.drawing(patch)
+        core = canvas.on(patch, drawing)
+        wide = canvas.on(patch, np.maximum(drawing, canvas.blurred(drawing, 0.45 * width)))
+        lip = np.clip(canvas.on(patch, canvas.blurred(drawing, 0.75 * width)) * 1.7, 0, 1) * (1 - core)
         part.tint(colour(0.8, 0.58, 0.39), lip * brightness)
         part.tint(colour(0.055, 0.035, 0.03), core * darkness)
         part.dent(wide * np.float32(0.7 * width * depth))
@@ -124,12 +124,9 @@ def _break_open(rng: np.random.Generator, part: Part, patch: Patch, outline: Poi
     pale = colour(0.8, 0.58, 0.37, rng.uniform(0.85, 1.1))
     brown = colour(0.4, 0.2, 0.125, rng.uniform(0.7, 1.1))
     rot = rng.uniform(0, 0.5)
-    canvas = Canvas(float(np.abs(outline).max()) * 1.25, patch)
+    canvas = Canvas(float(np.abs(outline).max()) * 1.25)
     canvas.fill(outline)
-    hard = (canvas.ink >= 128).astype(np.uint8)
-    # Signed distance to the outline, image sides, positive inside.
-    inside = cv2.distanceTransform(hard, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - hard, cv2.DIST_L2, 5)
-    inside *= np.float32(canvas.texel)
+    inside = canvas.distance(patch)
     soft = 0.7 * patch.sample_size
     sx, sy = patch.sight
     lx, ly = patch.sunlight
@@ -169,10 +166,10 @@ def cut(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light:
     severity = rng.uniform()
     strokes = int(rng.choice([1, 1, 1, 2, 2, 3]))
     length = rng.uniform(0.07, 0.2) + 0.17 * severity * rng.uniform()
-    width = 0.0045 * 6.5**severity * rng.uniform(0.8, 1.25)
+    width = (0.002 + 0.0045 * 6.5**severity) * rng.uniform(0.8, 1.25)
     reach = length * 0.5 + 0.07
     patch = lay(place, reach, nut, seen, light)
-    canvas, slit = Canvas(reach, patch), Canvas(reach, patch)
+    canvas, slit = Canvas(reach), Canvas(reach)
     spread = rng.uniform(1.8, 5) * width + 0.012
     for i in range(strokes):
         n = 48
@@ -203,15 +200,15 @@ def cut(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light:
     depth = rng.uniform(0.12, 0.34)
     darkness = rng.uniform(0.5, 0.95)
 
-    drawing = canvas.drawing
+    drawing = canvas.drawing(patch)
     part = Part(surface, patch)
     gouge = canvas.on(patch, drawing)
-    grooves = sample(streaks, patch.x * np.float32(2), patch.y * np.float32(2.2))
+    grooves = sample(streaks, patch.x * np.float32(2), patch.y * np.float32(2.2)) * visible(110, seen.resolution)
     fine = 1 + 0.13 * grooves
     part.tint(wood * fine, gouge * opacity * np.clip(0.93 + 0.16 * grooves, 0, 1))
-    part.tint(colour(0.13, 0.08, 0.06), canvas.on(patch, slit.drawing) * darkness)
-    part.dent(canvas.on(patch, canvas.blurred(0.28 * width)) * np.float32(depth * width * opacity))
-    rim = np.clip(canvas.on(patch, canvas.blurred(0.35 * width)) * 1.5, 0, 1) * (1 - gouge)
+    part.tint(colour(0.13, 0.08, 0.06), slit.on(patch, slit.drawing(patch)) * darkness)
+    part.dent(canvas.on(patch, canvas.blurred(drawing, 0.28 * width)) * np.float32(depth * width * opacity))
+    rim = np.clip(canvas.on(patch, canvas.blurred(drawing, 0.35 * width)) * 1.5, 0, 1) * (1 - gouge)
     part.shade(rim * 0.3 * opacity)
     part.dull(gouge)
 
@@ -233,15 +230,15 @@ def hole(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light
         for _ in range(fissures):
             away = rng.uniform(0, 2 * np.pi)
             start = radius * np.array([np.cos(away), np.sin(away)])
-            lines += _fissures(rng, start, away, rng.uniform(0.05, 0.14), 0.12 * radius, 0.2)
+            lines += _fissures(rng, start, away, rng.uniform(0.05, 0.14), 0.0012 + 0.12 * radius, 0.2)
         reach = 0.2 if lines else radius * 2.1 + 0.012
         patch = lay(place, reach, nut, seen, light)
         part = Part(surface, patch)
         if lines:
-            canvas = Canvas(reach, patch)
+            canvas = Canvas(reach)
             for points, widths in lines:
                 canvas.ribbon(points, widths)
-            part.tint(colour(0.07, 0.045, 0.035), canvas.on(patch, canvas.drawing) * 0.85)
+            part.tint(colour(0.07, 0.045, 0.035), canvas.on(patch, canvas.drawing(patch)) * 0.85)
 
         x, y = patch.x / np.float32(radius), patch.y / np.float32(radius)  # from here in radii of the hole
         squared = x * x + y * y
@@ -310,11 +307,11 @@ def stamp(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, ligh
     place = draw_place(rng, 0.5)
     severity = rng.uniform()
     height = rng.uniform(0.035, 0.085) + 0.04 * severity
-    stroke = height * rng.uniform(0.12, 0.3)
+    stroke = height * rng.uniform(0.14, 0.32)
     kind = rng.choice(["characters", "characters", "characters", "ring", "bars", "smudge"])
     reach = 0.3
     patch = lay(place, reach, nut, seen, light)
-    canvas = Canvas(reach, patch)
+    canvas = Canvas(reach)
     if kind == "characters":
         names = list(_GLYPHS)
         text = [names[int(i)] for i in rng.integers(0, len(names), int(rng.integers(1, 5)))]
@@ -341,18 +338,16 @@ def stamp(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, ligh
             _stroke(canvas, points - points.mean(0), stroke * rng.uniform(0.6, 1.8))
     patches, fine = lattice(rng, 9, 9), lattice(rng, 80, 80)
     missing = 0.7 * rng.uniform() ** 2  # share of the mark that took no ink
-    smear = rng.uniform(0, 1) ** 2 * 0.028
+    smear = rng.uniform(0, 1) ** 2 * 0.009
     opacity = 0.16 + 0.84 * severity**0.55 * rng.uniform(0.6, 1)
     inks = ((1.02, 1.02, 1.0), (0.74, 0.74, 0.72), (0.62, 0.7, 0.86))
     ink = colour(*inks[int(rng.integers(0, 3))], rng.uniform(0.85, 1.15))
     warp = rng.normal(0, 0.35, 2).tolist()
 
-    drawing = canvas.drawing
-    if smear > 0.003:  # dragged along x while wet
-        size = max(3, int(smear / canvas.texel) | 1)
-        dragged = cv2.blur(drawing, (size, 1))
-        drawing = np.maximum(dragged * 1.25, drawing * 0.6)
-    drawing = cv2.GaussianBlur(np.minimum(drawing, 1), (5, 5), 0)
+    drawing = canvas.drawing(patch)
+    if smear > 0.001:  # dragged along x while wet
+        drawing = np.maximum(canvas.blurred(drawing, smear, 0) * 1.25, drawing * 0.6)
+    drawing = canvas.blurred(np.minimum(drawing, 1), 0.0012)
     part = Part(surface, patch)
     # The stamp bends with the shell.
     bent = Patch(
@@ -367,7 +362,9 @@ def stamp(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, ligh
     u, v = patch.x * np.float32(2) + 0.5, patch.y * np.float32(2) + 0.5
     # Ink takes on the ridges of the shell first, and misses part of the mark.
     ridges = surface.relief[patch.window] * np.float32(900)
-    took = 0.55 * sample(patches, u, v) + 0.5 * sample(fine, u, v) + np.clip(ridges, -1, 1)
+    took = (
+        0.55 * sample(patches, u, v) + 0.5 * visible(120, seen.resolution) * sample(fine, u, v) + np.clip(ridges, -1, 1)
+    )
     level = float(np.quantile(took[mark >= 0.5 * mark.max()], missing))
     mark = mark * smoothstep(level - 0.25, level + 0.25, took) * np.float32(opacity)
     part.tint(ink, np.clip(mark, 0, 1))

@@ -14,7 +14,8 @@ from defect_synth.data.demo_scene import Light, Surface, blend
 
 Points = NDArray[np.floating[Any]]
 
-_SMALLEST, _LARGEST = 256, 1024  # sides of a drawing canvas in texels
+_TEXEL = 1 / 1536  # of a drawing canvas, image sides
+_EXCESS = 1.4 * _TEXEL  # what OpenCV adds to the width of a filled polygon with soft edges
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,49 +102,62 @@ def lay(place: Place, reach: float, nut: Nut, seen: View, light: Light) -> Patch
 
 
 class Canvas:
-    """A drawing in patch coordinates, [-reach, reach] along both axes, finer than the samples of `patch`."""
+    """A drawing in patch coordinates, [-reach, reach] along both axes.
 
-    def __init__(self, reach: float, patch: Patch) -> None:
-        side = int(np.clip(3 * reach / patch.sample_size, _SMALLEST, _LARGEST))
-        self.reach = reach
-        self.texel = 2 * reach / side  # image sides
+    Its texels have the same size at every resolution: OpenCV draws a polygon about 0.7 texel too wide on each side,
+    which would otherwise make the lines of a small image thicker than those of a large one.
+    """
+
+    def __init__(self, reach: float) -> None:
+        side = int(np.ceil(2 * reach / _TEXEL))
+        self.reach = side * _TEXEL / 2
         self.ink = np.zeros((side, side), np.uint8)
 
     def fill(self, points: Points) -> None:
         """Fill a polygon, [N, 2] patch coordinates, with a soft edge."""
-        texels = (points + self.reach) / self.texel - 0.5
+        texels = (points + self.reach) / _TEXEL - 0.5
         cv2.fillPoly(self.ink, [np.round(texels * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
 
     def ribbon(self, points: Points, widths: Points) -> None:
-        """A line [N, 2] of varying width [N]."""
+        """A line [N, 2] of varying width [N]; not thinner than `_EXCESS`."""
         along = np.gradient(points, axis=0)
         along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
-        # A line thinner than a texel would break; the soft edge needs about one.
-        half = np.maximum(widths, 0.7 * self.texel)[:, None] / 2
+        half = np.maximum(widths - _EXCESS, 0)[:, None] / 2
         across = np.stack([-along[:, 1], along[:, 0]], 1) * half
         self.fill(np.concatenate([points + across, (points - across)[::-1]]))
 
-    @property
-    def drawing(self) -> Floats:
-        """What was drawn, in 0..1."""
-        return self.ink.astype(np.float32) / np.float32(255)
+    def drawing(self, patch: Patch) -> Floats:
+        """What was drawn, in 0..1, shrunk by area to about the samples of `patch`."""
+        ink = _shrink(self.ink, patch)
+        return ink.astype(np.float32) / np.float32(255)
 
-    def blurred(self, width: float) -> Floats:
-        """What was drawn under a Gaussian of deviation `width` image sides, in 0..1."""
-        blurred = cv2.GaussianBlur(self.ink, (0, 0), max(width / self.texel, 0.3))
-        return np.asarray(blurred, np.float32) / np.float32(255)
+    def distance(self, patch: Patch) -> Floats:
+        """Signed distance to the edge of what was drawn, image sides, positive inside; shrunk likewise."""
+        inside = (self.ink >= 128).astype(np.uint8)
+        distance = cv2.distanceTransform(inside, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
+        return _shrink(np.asarray(distance, np.float32) * np.float32(_TEXEL), patch)
+
+    def blurred(self, drawing: Floats, width: float, height: float | None = None) -> Floats:
+        """`drawing` under a Gaussian with deviations `width` and `height` (by default the same), image sides."""
+        texel = 2 * self.reach / len(drawing)
+        sizes = [2 * int(np.ceil(3 * v / texel)) + 1 for v in (width, width if height is None else height)]
+        deviations = [max(v / texel, 0.01) for v in (width, width if height is None else height)]
+        return np.asarray(cv2.GaussianBlur(drawing, sizes, deviations[0], sigmaY=deviations[1]))
 
     def on(self, patch: Patch, drawing: Floats, shift: tuple[float, float] = (0, 0), outside: float = 0) -> Floats:
         """`drawing` where the samples of `patch` see it, moved by `shift`; `outside` beyond the canvas."""
-        shrink = max(1.0, patch.sample_size / self.texel)
-        side = max(8, round(len(drawing) / shrink))
-        if side < len(drawing):
-            drawing = cv2.resize(drawing, (side, side), interpolation=cv2.INTER_AREA)
-        scale = np.float32(side / (2 * self.reach))
+        scale = np.float32(len(drawing) / (2 * self.reach))
         x, y = ((v + np.float32(self.reach + s)) * scale - 0.5 for v, s in zip((patch.x, patch.y), shift, strict=True))
         return np.asarray(
             cv2.remap(drawing, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=outside)
         )
+
+
+def _shrink(image: NDArray[Any], patch: Patch) -> NDArray[Any]:
+    side = max(8, round(len(image) * _TEXEL / patch.sample_size))
+    if side >= len(image):
+        return image
+    return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA))
 
 
 class Part:

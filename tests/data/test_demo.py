@@ -12,7 +12,7 @@ from defect_synth.data.layouts import index
 from defect_synth.errors import ConfigError, OutputError, UnknownDefectError
 from defect_synth.samples import DefectSample, DefectSource
 
-SEEDS = range(300, 340)
+SEEDS = range(300, 326)
 
 
 @pytest.fixture(scope="module")
@@ -135,19 +135,23 @@ def test_two_defects_of_a_seed_are_drawn_independently():
 
 @pytest.mark.parametrize("defect", [None, *DEFECTS])
 def test_the_same_nut_at_half_the_resolution_differs_in_detail_only(defect):
-    for seed in (2, 3):
+    for seed in (2, 3, 4):
         fine, coarse = render(seed, 256, defect), render(seed, 128, defect)
         shrunk = cv2.resize(fine.image, (128, 128), interpolation=cv2.INTER_AREA).astype(int)
         difference = shrunk - coarse.image
         assert np.abs(difference).mean() < 2.5  # the camera's noise alone makes 1.1
         assert np.abs(difference.mean((0, 1))).max() < 1
         blurred = cv2.blur(difference.astype(np.float32), (7, 7))
-        assert np.abs(blurred).max() < 16  # nothing moved
+        assert np.abs(blurred).max() < 10  # nothing moved or grew
         if defect:
-            share = cv2.resize(fine.mask.astype(np.float32), (128, 128), interpolation=cv2.INTER_AREA)
-            around = cv2.dilate(coarse.mask, np.ones((3, 3), np.uint8)) > 0
-            assert share[~around].sum() <= 0.05 * share.sum() + 1
-            assert coarse.mask[cv2.dilate((share > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) == 0].sum() <= 2
+            # Masks differ where a line is too faint for the coarse image; what is still visible there is in its mask.
+            share = cv2.resize(fine.mask, (128, 128), interpolation=cv2.INTER_AREA)
+            before = cv2.resize(fine.clean, (128, 128), interpolation=cv2.INTER_AREA).astype(int)
+            still_visible = np.abs(shrunk - before).max(2) >= 1.5 * VISIBLE
+            square = np.ones((3, 3), np.uint8)
+            assert still_visible.any()
+            assert cv2.dilate(coarse.mask, square)[still_visible].all()
+            assert cv2.dilate((share > 0).astype(np.uint8), square)[coarse.mask > 0].all()
 
 
 @pytest.mark.parametrize("resolution", [33, 100])

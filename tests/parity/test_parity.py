@@ -17,16 +17,8 @@ CHECK = REPOSITORY.parent / "shared" / "fixtures" / "check.py"
 @pytest.mark.parametrize("mask", ["fp16", "fp32"])
 def test_networks_losses_and_gradients_equal_the_authors(mask):
     # A process of its own: the adapter chooses the mask's number format from the command line.
-    command = [
-        CHECK,
-        "--adapter",
-        Path(__file__).with_name("adapter.py"),
-        "--config",
-        "tiny64",
-        "--mask",
-        mask,
-        "--losses",
-    ]
+    adapter = Path(__file__).with_name("adapter.py")
+    command = [CHECK, "--adapter", adapter, "--config", "tiny64", "--mask", mask, "--losses"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     result = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
     assert "\n0 failed" in result.stdout, result.stdout + result.stderr
