@@ -39,15 +39,20 @@ CATEGORY = "hazelnut"
 DEFECTS = ("crack", "cut", "hole", "print")
 GOOD = "good"
 VISIBLE = 8
-"""A pixel belongs to the mask where a defect moves one of its colours by at least this much, of 255."""
+"""A pixel belongs to the mask where a defect moves one of its colours by at least this much, of 255.
+
+Gaps of a pixel between such pixels belong to it as well if they moved by half as much and are at most a tenth of it.
+"""
 
 _NOTICE = """\
 This folder is a product of the package defect-synth (module defect_synth.data.demo), drawn from random numbers.
 It is NOT MVTec AD and contains no part of it; only the layout of the folders is the same.
 
 resolution {resolution}, seed {seed}. Image k of a folder is
-render(seed * {stride} + {block} * b + k, {resolution}, ...), with b = 0 for train/good, 1 for test/good and {defects}.
-A mask is 255 where the defect changes a colour of the pixel by at least {visible} of 255, and 0 elsewhere.
+render(seed * {stride} + {block} * b + k, {resolution}, ...), with b = 0 for train/good, 1 for test/good,
+{defects}.
+A mask is 255 where the defect changes a colour of the pixel by at least {visible} of 255. Up to a tenth of it may be
+gaps between such pixels that changed by at least {half}. Elsewhere the mask is 0 and the image is that of the good nut.
 """
 _BLOCK = 1_000_000  # seeds of one folder; folders never share a nut
 _STRIDE = 10 * _BLOCK
@@ -204,6 +209,7 @@ def write_demo(
                 stride=_STRIDE,
                 block=_BLOCK,
                 visible=VISIBLE,
+                half=VISIBLE // 2,
                 defects=", ".join(f"{b} for {defect}" for b, defect in enumerate(DEFECTS, start=2)),
             ),
             encoding="utf-8",
@@ -274,8 +280,8 @@ def _to_pixels(image: Floats) -> Pixels:
 def _difference(good: Floats, bad: Floats, nut: Pixels) -> tuple[Pixels, Pixels]:
     """The defect image and its mask from two photographs that differ by the defect.
 
-    A defect that this resolution would lose is strengthened until about four of its pixels show. Gaps of a
-    pixel that changed half as much, where a bright lip turns into a dark core, belong to the mask unless they are many.
+    A defect that this resolution would lose is strengthened, up to threefold until four of its pixels show, and further
+    until one does. Gaps that changed half as much arise where a bright lip turns into a dark core.
     """
     change = bad - good
     largest = _over_colours(np.abs(change)) * nut

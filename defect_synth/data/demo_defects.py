@@ -309,41 +309,44 @@ def stamp(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, ligh
     height = rng.uniform(0.035, 0.085) + 0.04 * severity
     stroke = height * rng.uniform(0.14, 0.32)
     kind = rng.choice(["characters", "characters", "characters", "ring", "bars", "smudge"])
-    reach = 0.3
-    patch = lay(place, reach, nut, seen, light)
-    canvas = Canvas(reach)
+    strokes: list[tuple[Points, float]] = []
     if kind == "characters":
         names = list(_GLYPHS)
         text = [names[int(i)] for i in rng.integers(0, len(names), int(rng.integers(1, 5)))]
         pitch = height * rng.uniform(0.8, 1.0)
         slant = rng.normal(0, 0.12)
         for i, name in enumerate(text):
-            for line in _GLYPHS[name]:
-                points = np.array(line) / 6 - (1 / 3, 0.5)
+            for corners in _GLYPHS[name]:
+                points = np.array(corners) / 6 - (1 / 3, 0.5)
                 points = points * height + ((i - (len(text) - 1) / 2) * pitch, 0)
                 points[:, 0] -= slant * points[:, 1]
-                _stroke(canvas, points, stroke)
+                strokes.append((points, stroke))
     elif kind == "ring":
         t = np.linspace(0, 2 * np.pi * rng.uniform(0.6, 1), 40)
-        _stroke(canvas, height * 0.6 * np.stack([np.cos(t), np.sin(t) * rng.uniform(0.8, 1)], 1), stroke)
+        strokes.append((height * 0.6 * np.stack([np.cos(t), np.sin(t) * rng.uniform(0.8, 1)], 1), stroke))
         if rng.uniform() < 0.6:
-            _stroke(canvas, np.array([[0.9, -0.8], [1.1, 0.7]]) * height, stroke * 1.4)
+            strokes.append((np.array([[0.9, -0.8], [1.1, 0.7]]) * height, stroke * 1.4))
     elif kind == "bars":
         for i in range(int(rng.integers(2, 8))):
             at = (i - 2.5) * height * 0.3
-            _stroke(canvas, np.array([[at, -0.5], [at, 0.5]]) * (1, height), stroke * rng.uniform(0.4, 1.1))
+            strokes.append((np.array([[at, -0.5], [at, 0.5]]) * (1, height), stroke * rng.uniform(0.4, 1.1)))
     else:
         for _ in range(int(rng.integers(3, 9))):
             points = np.cumsum(rng.normal(0, 0.35, (5, 2)) * (1.6, 0.7) * height, 0)
-            _stroke(canvas, points - points.mean(0), stroke * rng.uniform(0.6, 1.8))
+            strokes.append((points - points.mean(0), stroke * rng.uniform(0.6, 1.8)))
     patches, fine = lattice(rng, 9, 9), lattice(rng, 80, 80)
     missing = 0.7 * rng.uniform() ** 2  # share of the mark that took no ink
     smear = rng.uniform(0, 1) ** 2 * 0.009
     opacity = 0.16 + 0.84 * severity**0.55 * rng.uniform(0.6, 1)
     inks = ((1.02, 1.02, 1.0), (0.74, 0.74, 0.72), (0.62, 0.7, 0.86))
     ink = colour(*inks[int(rng.integers(0, 3))], rng.uniform(0.85, 1.15))
-    warp = rng.normal(0, 0.35, 2).tolist()
+    warp = np.clip(rng.normal(0, 0.35, 2), -0.8, 0.8).tolist()
 
+    reach = float(max(np.abs(line).max() + width for line, width in strokes)) + 2 * smear
+    patch = lay(place, reach + 4 * reach * reach, nut, seen, light)  # more, because the stamp bends
+    canvas = Canvas(reach)
+    for line, width in strokes:
+        _stroke(canvas, line, width)
     drawing = canvas.drawing(patch)
     if smear > 0.001:  # dragged along x while wet
         drawing = np.maximum(canvas.blurred(drawing, smear, 0) * 1.25, drawing * 0.6)

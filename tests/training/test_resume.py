@@ -24,7 +24,7 @@ from defect_synth.data.partitions import everything
 from defect_synth.training.category import train_category
 
 data, output, stage, kimg = sys.argv[1:5]
-config = override(TINY, {"pretrain.total_kimg": 0.192, "transfer.total_kimg": 0.128,
+config = override(TINY, {"pretrain.total_kimg": 0.12, "transfer.total_kimg": 0.096,
                          "pretrain.augment.initial_p": 0.4, "transfer.augment.initial_p": 0.4})
 table = index(data)
 
