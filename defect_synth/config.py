@@ -270,11 +270,10 @@ def _fast(resolution: int, batch: int, first_resolution: int, kimg: tuple[float,
         ),
         pretrain=PretrainConfig(
             total_kimg=kimg[0], batch=batch, r1_gamma=gamma, ema_kimg=batch * 10 / 32, snapshot_kimg=2,
-            augment=AugmentConfig(ada_kimg=50),
         ),
         transfer=TransferConfig(
             total_kimg=kimg[1], batch=batch, r1_gamma=gamma, ema_kimg=batch * 10 / 32, snapshot_kimg=1,
-            augment=AugmentConfig(initial_p=0.3, ada_kimg=20),
+            augment=AugmentConfig(ada_kimg=100),
         ),
     )  # fmt: skip
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -158,6 +161,7 @@ def run(
     started = time.monotonic()
     terms: dict[str, list[Tensor]] = {}
     board = _Board(folder, first)
+    stop = _Stop()
     iteration = first
     tick_started, tick_first = started, first
     if first == 0:
@@ -195,10 +199,12 @@ def run(
                                 f"{rate:.1f} img/s, p {stage.ada.p:.2f}"))  # fmt: skip
             if minutes is not None and time.monotonic() - started > minutes * 60 and iteration < total:
                 break
-    except KeyboardInterrupt:
-        memory.save_between(iteration, terms)
-        raise
+            if stop.asked:
+                # The log row of a tick that is cut here averages what follows only; all else continues exactly.
+                memory.save(iteration)
+                raise KeyboardInterrupt
     finally:
+        stop.restore()
         board.close()
     if iteration < total and iteration % snapshot:
         # The time budget ended between snapshots: judge and keep what there is.
@@ -285,11 +291,6 @@ class _Memory:
         numbers["best_score"] = float("nan") if score is None else score
         tensors |= {f"number.{name}": torch.tensor(float(v), dtype=torch.float64) for name, v in numbers.items()}
         save_checkpoint(self.path, stage.info, tensors)
-
-    def save_between(self, iteration: int, terms: dict[str, list[Tensor]]) -> None:
-        """Ctrl-C: keep the iterations since the last snapshot. The log row of a cut tick starts anew."""
-        del terms
-        self.save(iteration)
 
     def load(self) -> int:
         stage = self.stage
@@ -378,6 +379,27 @@ def _truncate_stats(path: Path, iteration: int) -> None:
             kept.append(line + "\n")
     with replacing(path) as temporary:
         temporary.write_text("".join(kept), encoding="utf-8")
+
+
+class _Stop:
+    """Ctrl-C and SIGTERM wait for the end of the iteration, where a snapshot is whole; a second one does not wait."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        log.warning("stopping after this iteration ...")
+
+    def restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
 class _Board:

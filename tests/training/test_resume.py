@@ -30,7 +30,7 @@ table = index(data)
 
 def report(progress):
     if progress.stage == stage and progress.done_kimg >= float(kimg):
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGTERM if "--gently" in sys.argv else signal.SIGKILL)
 
 train_category(table, everything(table, config.validation_fraction, 0), config, Path(output),
                resume="--resume" in sys.argv, report=report)
@@ -69,6 +69,18 @@ def test_killed_and_resumed_run_ends_with_the_same_bytes(stage, kimg, data, unin
         for sheet in ours.iterdir():
             assert sheet.read_bytes() == (theirs / sheet.name).read_bytes()
         assert rows(output / part) == rows(uninterrupted / part)
+
+
+def test_interrupted_run_saves_at_the_end_of_the_iteration_and_continues_exactly(data, uninterrupted, tmp_path):
+    output = tmp_path / "run"
+
+    assert train(data, output, "backbone", "0.088", "--gently") != 0
+    assert (output / "backbone" / "state.safetensors").exists()
+    assert train(data, output, "none", "0", "--resume") == 0
+
+    for part in ("backbone", "defects/hole"):
+        name = "model.safetensors"
+        assert (output / part / name).read_bytes() == (uninterrupted / part / name).read_bytes()
 
 
 def test_frozen_backbone_is_bit_identical_after_stage_2(uninterrupted):
