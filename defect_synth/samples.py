@@ -118,6 +118,40 @@ class DefectSource(Protocol):
         ...
 
 
+@runtime_checkable
+class DefectPainter(Protocol):
+    """Anything that paints a defect into a given image where a mask says, such as the learnt painter.
+
+    The result depends on its arguments alone.
+    """
+
+    @property
+    def category(self) -> str:
+        """Object category."""
+        ...
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """Defect categories, sorted."""
+        ...
+
+    def propose_mask(self, defect: str, foreground: NDArray[np.bool_], seed: int) -> Pixels:
+        """Where such a defect could be: uint8 [H, W] in {0, 1}, inside `foreground` [H, W], not empty.
+
+        Raises:
+            UnknownDefectError: `defect` is not in `defects`.
+        """
+        ...
+
+    def paint(self, image: Pixels, mask: Pixels, defect: str, seed: int) -> Pixels:
+        """A copy of `image` (uint8 [H, W, 3]) with the defect inside `mask` (uint8 [H, W], 0 or 1), equal outside it.
+
+        Raises:
+            UnknownDefectError: `defect` is not in `defects`.
+        """
+        ...
+
+
 def pixels_to_signal(image: Tensor) -> Tensor:
     """uint8 0..255 -> float32 in [-1, 1]; shape unchanged."""
     import torch
