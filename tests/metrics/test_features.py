@@ -257,3 +257,27 @@ def test_pretrained_lite0_recognises_an_espresso():
 
     assert int(label) == 967  # ImageNet's espresso
     assert float(probability) > 0.8
+
+
+def test_folded_lite0_gives_the_features_of_the_network_as_it_is(tmp_path, network):
+    torch.save(lite_tensors(network), tmp_path / "lite.pth")
+    images, _ = nuts(2, seed=0)
+    extractor = EfficientNetLite0(tmp_path / "lite.pth", size=64)
+
+    with torch.no_grad():
+        maps = network.forward_intermediates((images.float() - 127) / 128, indices=[3, 4], intermediates_only=True)
+    parts = [part for x in maps for part in (x.mean(dim=(2, 3)), x.var(dim=(2, 3), correction=0).sqrt())]
+
+    torch.testing.assert_close(extractor(images), torch.cat(parts, dim=1), rtol=1e-4, atol=1e-5)
+
+
+def test_digest_names_weights_and_settings():
+    digests = {
+        RandomFeatures().digest,
+        RandomFeatures(seed=1).digest,
+        Module(nn.Conv2d(3, 1, 1), "a").digest,
+        Module(nn.Conv2d(3, 1, 1), "a", size=8).digest,
+        Module(nn.Identity(), "a").digest,
+    }
+    assert len(digests) == 5
+    assert RandomFeatures().digest == RandomFeatures().digest

@@ -2,11 +2,14 @@ import numpy as np
 import pytest
 import torch
 
+from defect_synth._compat import ensure_torchvision
 from defect_synth.errors import ConfigError, DataError
 from defect_synth.metrics.kid import (
     feature_statistics,
     kid,
+    kid_of_drawn,
     mmd2_unbiased,
+    mmd2_with_error,
     polynomial_kernel,
     snapshot_score,
     standardise,
@@ -49,6 +52,7 @@ def test_mmd2_agrees_with_plain_loops_for_unequal_counts():
 
 @pytest.mark.slow  # importing torchmetrics takes ten seconds; the loops above state the same arithmetic
 def test_mmd2_agrees_with_torchmetrics():
+    ensure_torchvision()
     torchmetrics_kid = pytest.importorskip("torchmetrics.image.kid", exc_type=ImportError)
     x, y = gaussian(20, seed=0).double(), gaussian(20, seed=1, shift=0.3).double()
     assert mmd2_unbiased(x, y) == pytest.approx(float(torchmetrics_kid.poly_mmd(x, y)), abs=1e-6)
@@ -130,3 +134,69 @@ def test_an_almost_constant_feature_does_not_outweigh_the_others():
 def test_sets_that_are_too_small_or_broken_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call(gaussian(8, seed=0))
+
+
+@pytest.mark.parametrize(("subsets", "size"), [(5, 4), (400, 9)])  # small kernels; one kernel for all subsets
+def test_both_ways_of_summing_subsets_equal_a_plain_loop_over_them(subsets, size):
+    real, fake = gaussian(12, seed=0), gaussian(20, seed=1, shift=0.2)
+    rng = np.random.default_rng(3)
+    expected = []
+    for _ in range(subsets):
+        rows = [torch.from_numpy(rng.permutation(len(x))[:size]) for x in (real, fake)]
+        expected.append(mmd2_unbiased(real[rows[0]], fake[rows[1]]))
+
+    mean, std = kid(real, fake, subsets=subsets, subset_size=size, seed=3)
+
+    assert mean == pytest.approx(np.mean(expected), abs=1e-12)
+    assert std == pytest.approx(np.std(expected), abs=1e-12)
+
+
+@pytest.mark.slow  # importing torchmetrics takes ten seconds
+def test_kid_agrees_with_torchmetrics_given_the_same_subsets():
+    ensure_torchvision()
+    torchmetrics_kid = pytest.importorskip("torchmetrics.image.kid", exc_type=ImportError)
+    real, fake = gaussian(40, seed=0, size=64).double(), gaussian(300, seed=1, shift=0.3, size=64).double()
+    rng = np.random.default_rng(0)
+    expected = []
+    for _ in range(50):
+        rows = [torch.from_numpy(rng.permutation(len(x))[:30]) for x in (real, fake)]
+        expected.append(float(torchmetrics_kid.poly_mmd(real[rows[0]], fake[rows[1]])))
+
+    mean, std = kid(real, fake, subsets=50, subset_size=30, seed=0)
+
+    assert mean == pytest.approx(np.mean(expected), abs=1e-6)
+    assert std == pytest.approx(np.std(expected), abs=1e-6)
+
+
+def test_error_of_mmd2_equals_leaving_out_each_image_in_turn():
+    x, y = gaussian(5, seed=0), gaussian(8, seed=1, shift=0.4)
+
+    def variance(leave_out, count):
+        values = np.array([leave_out(torch.arange(count) != i) for i in range(count)])
+        return (count - 1) / count * ((values - values.mean()) ** 2).sum()
+
+    expected = variance(lambda kept: mmd2_unbiased(x[kept], y), 5) + variance(lambda kept: mmd2_unbiased(x, y[kept]), 8)
+    value, error = mmd2_with_error(x, y)
+
+    assert value == pytest.approx(mmd2_unbiased(x, y), abs=1e-12)
+    assert error == pytest.approx(expected**0.5, rel=1e-9)
+
+
+def test_error_of_mmd2_is_about_the_spread_over_repeated_draws():
+    values, errors = zip(
+        *(mmd2_with_error(gaussian(12, 2 * i), gaussian(40, 2 * i + 1, 0.5)) for i in range(60)), strict=True
+    )
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.35)
+
+
+def test_images_that_no_subset_draws_are_not_asked_for_and_do_not_matter():
+    real, fake = gaussian(5, seed=0), gaussian(300, seed=1, shift=0.2)
+    asked = []
+
+    def features_of(rows):
+        asked.extend(rows)
+        return fake[rows]
+
+    assert kid_of_drawn(real, 300, features_of, subsets=10) == pytest.approx(kid(real, fake, subsets=10), abs=1e-12)
+    assert asked == sorted(set(asked))
+    assert len(asked) <= 50

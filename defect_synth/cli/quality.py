@@ -1,0 +1,178 @@
+"""`quality`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from defect_synth.cli.settings import Device
+
+if TYPE_CHECKING:
+    from defect_synth.data.partitions import Partition
+    from defect_synth.data.records import Table
+    from defect_synth.metrics.clustered_lpips import Embedding
+    from defect_synth.metrics.features import FeatureExtractor
+    from defect_synth.metrics.quality import RealDefects
+    from defect_synth.samples import DefectSource
+
+
+def quality(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN_OR_FOLDER", help="Run folder, checkpoint, or folder of `generate`.")
+    ],
+    data: Annotated[Path, typer.Option(help="Real images.")],
+    category: Annotated[str | None, typer.Option(help="Default: that of the source.")] = None,
+    defects: Annotated[str | None, typer.Option(help="Comma-separated; default: all that both have.")] = None,
+    partition: Annotated[
+        str | None,
+        typer.Option(help="P1, P2 or P3: its base set is training, the rest held out. Default: that of the run."),
+    ] = None,
+    count: Annotated[int, typer.Option(help="Generated images of each defect; the paper's KID has 5000.")] = 1000,
+    lpips_count: Annotated[int, typer.Option(help="Of which this many for clusters; 1000 in the paper.")] = 1000,
+    inception: Annotated[
+        Path | None, typer.Option(help="pt_inception-2015-12-05-6726825d.pth: makes the figure called KID.")
+    ] = None,
+    lpips_alexnet: Annotated[Path | None, typer.Option(help="AlexNet weights, torchvision's names.")] = None,
+    lpips_lin: Annotated[Path | None, typer.Option(help="LPIPS v0.1 linear weights, alex.pth.")] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE|TIMM|TIMM=FILE",
+            help="EfficientNet-Lite0's file, or a timm model; repeatable. Default: random convolutions.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Default: quality.json in or beside RUN_OR_FOLDER.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Default: quality_cache beside the output.")] = None,
+    seed: Annotated[int, typer.Option(help="Of subsets and resampling.")] = 0,
+    device: Device = "auto",
+) -> None:
+    """Measure generated defects against real ones: KID, clustered LPIPS, precision, recall, copies, masks."""
+    from defect_synth.atomic import replacing
+    from defect_synth.cli.progress import bar
+    from defect_synth.data.layouts import index
+    from defect_synth.errors import ConfigError
+    from defect_synth.metrics.quality import assess
+    from defect_synth.synthesizer import choose_device
+
+    for name, value in (("--count", count), ("--lpips-count", lpips_count)):
+        if value < 2:
+            raise ConfigError(f"{name} must be 2 or more, got {value}")
+    where = str(choose_device(device))
+    opened = _open(source, device)
+    table = index(data, category or opened.category)
+    chosen = _defects(opened, table, defects)
+    real = _real(opened, table, chosen, _partition(source, table, partition))
+    extractors = _extractors(inception, features or [], where)
+    file = output or (source if source.is_dir() else source.parent) / "quality.json"
+    with bar("quality") as update:
+        found = assess(
+            opened, real, extractors, embedding=_embedding(lpips_alexnet, lpips_lin, where), count=count,
+            lpips_count=lpips_count, seed=seed, cache=cache or file.parent / "quality_cache", name=source.name,
+            device=where, progress=lambda text, done, total: update(done, total, text),
+        )  # fmt: skip
+    table_text = found.table()
+    for path, text in (
+        (file, json.dumps(found.to_json(), indent=1) + "\n"),
+        (file.with_suffix(".md"), table_text),
+    ):
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    print(table_text)
+    print(file)
+
+
+def _open(path: Path, device: str) -> DefectSource:
+    """A folder that `generate` wrote is recognised by its provenance; anything else must hold a generator."""
+    from defect_synth.errors import DataError
+    from defect_synth.folder_source import INDEX_NAME, FolderSource
+    from defect_synth.synthesizer import DefectSynthesizer
+
+    if not path.exists():
+        raise DataError(f"{path} does not exist; give a run folder, a checkpoint or a folder of `generate`")
+    if path.is_dir() and ((path / INDEX_NAME).is_file() or any(path.glob(f"*/{INDEX_NAME}"))):
+        return FolderSource(path)
+    return DefectSynthesizer.load(path, device=device)
+
+
+def _defects(source: DefectSource, table: Table, named: str | None) -> list[str]:
+    from defect_synth.errors import DataError, UnknownDefectError
+
+    if named is None:
+        common = sorted(set(source.defects) & set(table.defects))
+        if not common:
+            raise DataError(
+                f"the source makes {', '.join(source.defects)} and {table.root} has {', '.join(table.defects)}: no "
+                "defect in common; check --data and --category"
+            )
+        return common
+    chosen = [name.strip() for name in named.split(",")]
+    for name in chosen:
+        for known in (source.defects, table.defects):
+            if name not in known:
+                raise UnknownDefectError(name, table.category, tuple(known))
+    return chosen
+
+
+def _partition(source: Path, table: Table, name: str | None) -> Partition:
+    """That of the run, unless one is named; without either, every real defect counts as seen."""
+    from defect_synth.data.partitions import Partition, everything, split
+    from defect_synth.training.category import PARTITION_FILE
+
+    if name is not None:
+        return split(table, name, 0.0)
+    if source.is_dir() and (source / PARTITION_FILE).is_file():
+        partition = Partition.load(source / PARTITION_FILE)
+        partition.require_match(table)
+        return partition
+    return everything(table, 0.0, 0)
+
+
+def _real(source: DefectSource, table: Table, defects: list[str], partition: Partition) -> dict[str, RealDefects]:
+    """Validation images count as training: snapshots were chosen by them."""
+    from defect_synth.data.store import load
+    from defect_synth.metrics.quality import RealDefects
+
+    side = getattr(source, "resolution", None)
+    if side is None:
+        seeds = getattr(source, "seeds", lambda _: (0,))(defects[0])
+        side = max(source.sample(defects[0], seeds[:1])[0].mask.shape)
+    real = {}
+    for defect in defects:
+        seen = [r for part in ("base", "validation") for r in partition.records(table, part, defect)]
+        unseen = partition.records(table, "test", defect)
+        real[defect] = RealDefects(
+            training=load(seen, side, "letterbox"), held_out=load(unseen, side, "letterbox") if unseen else None
+        )
+    return real
+
+
+def _extractors(inception: Path | None, features: list[str], device: str) -> list[FeatureExtractor]:
+    from defect_synth.metrics.features import EfficientNetLite0, RandomFeatures
+    from defect_synth.metrics.inception import fid_inception
+    from defect_synth.metrics.timm_features import timm_features
+
+    found: list[FeatureExtractor] = [] if inception is None else [fid_inception(inception).to(device)]
+    for text in features:
+        name, _, file = text.partition("=")
+        if file:
+            found.append(timm_features(name, file).to(device))
+        elif "." in Path(text).name and Path(text).suffix in (".pth", ".pt", ".safetensors"):
+            found.append(EfficientNetLite0(text).to(device))
+        else:
+            found.append(timm_features(name).to(device))
+    return found or [RandomFeatures()]
+
+
+def _embedding(alexnet: Path | None, linear: Path | None, device: str) -> Embedding | None:
+    from defect_synth.errors import ConfigError
+    from defect_synth.metrics.lpips import LPIPS
+
+    if (alexnet is None) != (linear is None):
+        missing = "--lpips-lin" if linear is None else "--lpips-alexnet"
+        raise ConfigError(f"LPIPS needs both --lpips-alexnet and --lpips-lin; {missing} is missing")
+    return None if alexnet is None or linear is None else LPIPS.load(alexnet, linear).to(device)
