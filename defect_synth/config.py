@@ -7,6 +7,8 @@ text leaves out.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -16,6 +18,7 @@ from defect_synth.errors import ConfigError
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 PresetName = Literal["PAPER_256", "FAST_128", "FAST_64", "TINY"]
 ProtocolName = Literal["corrected", "official"]
+StageName = Literal["pretrain", "transfer"]
 
 
 def _power_of_two(value: int) -> int:
@@ -179,7 +182,12 @@ class StageConfig(_Frozen):
 
     total_kimg: float = Field(3000, gt=0, description="Length in thousands of real images shown to D.")
     batch: int = Field(32, ge=2, description="Images per iteration.")
-    micro_batch: int | None = Field(None, ge=2, description="Images per backward pass; None: the whole batch.")
+    micro_batch: int | None = Field(
+        None,
+        ge=2,
+        description="Images per backward pass, the unit that processes share out. None: half the batch, as on the "
+        "authors' two GPUs (all of it where half would cut groups of the minibatch standard deviation).",
+    )
     learning_rate: float = Field(0.0025, gt=0, le=1)
     r1_gamma: float = Field(0.4096, ge=0, description="Weight of R1; 0.0002 * resolution^2 / batch.")
     r1_interval: int = Field(16, ge=1, description="Iterations between R1 steps (lazy regularisation).")
@@ -254,6 +262,24 @@ class TrainConfig(_Frozen):
                     f"batch {size} is not a multiple of minibatch_std_group {group}; use {size - size % group or group}"
                 )
         return self
+
+    def micro_batches(self, stage: StageName) -> tuple[int, ...]:
+        """Sizes that a stage's batch can be cut into, ascending: even, in whole groups of the minibatch std."""
+        batch = getattr(self, stage).batch
+        judges = [self.model.discriminator, *([self.model.match_discriminator] if stage == "transfer" else [])]
+        groups = [min(judge.minibatch_std_group, batch) for judge in judges]
+        halves = [size for size in range(2, batch, 2) if batch % size == 0 and not any(size % g for g in groups)]
+        return (*halves, batch)
+
+    def micro_batch(self, stage: StageName) -> int:
+        """Images per backward pass of a stage.
+
+        Each loss is a mean over so many images, whatever the number of processes: that changes who computes, never what
+        is computed. Hence the default is not the whole batch, which two processes could not share.
+        """
+        config: StageConfig = getattr(self, stage)
+        half = config.batch // 2
+        return config.micro_batch or (half if half in self.micro_batches(stage) else config.batch)
 
 
 def _fast(resolution: int, batch: int, first_resolution: int, kimg: tuple[float, float]) -> TrainConfig:
@@ -351,12 +377,12 @@ def override(config: TrainConfig, settings: dict[str, Any]) -> TrainConfig:
     for name, value in settings.items():
         *path, last = name.split(".")
         node: Any = values
-        for i, part in enumerate(path):
-            if not isinstance(node, dict) or part not in node:
-                raise ConfigError(f"unknown setting {name!r}: no {'.'.join(path[: i + 1])}; known here: {_known(node)}")
+        for part in path:
+            if not isinstance(node.get(part), dict):
+                raise ConfigError(_unknown(name, values))
             node = node[part]
-        if not isinstance(node, dict) or last not in node:
-            raise ConfigError(f"unknown setting {name!r}; known here: {_known(node)}")
+        if last not in node:
+            raise ConfigError(_unknown(name, values))
         node[last] = value
     return validated(TrainConfig, values)
 
@@ -372,5 +398,30 @@ def with_protocol(config: TrainConfig, name: ProtocolName) -> TrainConfig:
     )
 
 
-def _known(node: Any) -> str:
-    return ", ".join(node) if isinstance(node, dict) else "nothing"
+def _unknown(name: str, values: dict[str, Any]) -> str:
+    """What to say about a dotted name that does not exist: the nearest that do, or all beside it."""
+    node, above = values, ""
+    *path, last = name.split(".")
+    for part in path:
+        if not isinstance(node.get(part), dict):
+            break
+        node, above = node[part], f"{above}{part}."
+    beside = [above + known for known in get_close_matches(last, node, n=1)]
+    every = list(_dotted(values))
+    near = (
+        beside
+        or [known for known in every if known.rpartition(".")[2] == last]
+        or get_close_matches(name, every, n=2, cutoff=0.8)
+    )
+    if near:
+        return f"unknown setting {name!r}; did you mean {' or '.join(near[:3])}?"
+    return f"unknown setting {name!r}; {above.rstrip('.') or 'the top level'} has {', '.join(node)}"
+
+
+def _dotted(values: dict[str, Any], above: str = "") -> Iterator[str]:
+    """Every setting's dotted name, groups left out."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{above}{name}.")
+        else:
+            yield above + name

@@ -37,3 +37,7 @@ class MissingExtraError(DefectSynthError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the package {package!r}: pip install 'defect-synth[{extra}]'")
+
+
+class ToldElsewhereError(DefectSynthError):
+    """Another process of this run met the mistake and tells the user of it."""

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from defect_synth.cli import benchmark, data, generate, models, train
-from defect_synth.errors import DefectSynthError
+from defect_synth.cli import benchmark, data, generate, models, quality, train
+from defect_synth.errors import ConfigError, DefectSynthError, ToldElsewhereError
+
+
+class _InterruptedError(Exception):
+    """Ctrl-C inside a command, under a name that typer lets pass: it ends the program on Ctrl-C without a word."""
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _InterruptedError from error
+
 
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # importing rich takes longer than all the rest of --help
     help="Few-shot defect images with masks and labels (DFMGAN).",
 )
 app.command("check")(data.check)
@@ -22,6 +40,7 @@ app.command("demo-data")(data.demo_data)
 app.command("train")(train.train)
 app.command("generate")(generate.generate)
 app.command("benchmark")(benchmark.benchmark)
+app.command("quality")(quality.quality)
 app.command("import")(models.import_)
 app.command("info")(models.info)
 
@@ -46,9 +65,23 @@ def main() -> None:
     try:
         app()
     except DefectSynthError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _tell(error)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; everything finished so far is kept, continue with the same command (train: --resume)",
-              file=sys.stderr)  # fmt: skip
+    except (KeyboardInterrupt, _InterruptedError):
+        if _rank() == 0:
+            print("interrupted; everything finished so far is kept, continue with the same command (train: --resume)",
+                  file=sys.stderr)  # fmt: skip
         sys.exit(130)
+
+
+def _tell(error: DefectSynthError) -> None:
+    """The one line; of several processes of one run the first speaks, unless the fault may be another's own."""
+    rank = _rank()
+    if rank == 0:
+        print(f"error: {error}", file=sys.stderr)
+    elif not isinstance(error, ConfigError | ToldElsewhereError):
+        print(f"error in process {rank}: {error}", file=sys.stderr)
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))

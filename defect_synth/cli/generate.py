@@ -18,17 +18,29 @@ def generate(
     seed: Annotated[int, typer.Option(help="Seed of the first sample; the others count up.")] = 0,
     truncation_object: Annotated[float, typer.Option(help="psi of w_object; 1: none.")] = 1.0,
     truncation_defect: Annotated[float, typer.Option(help="psi of w_defect; 1: none.")] = 1.0,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PART/PARTS",
+            help="Draw one part, such as 2/8, into a folder that machines share; the last to finish completes it.",
+        ),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Write synthetic defects with masks and paired clean images; run it again to continue."""
     from defect_synth.cli.progress import bar
+    from defect_synth.generate import SHEET, Shard
     from defect_synth.generate import generate as write
     from defect_synth.synthesizer import DefectSynthesizer
 
+    part = None if shard is None else Shard.parse(shard)
     source = DefectSynthesizer.load(
         run, device=device, truncation_object=truncation_object, truncation_defect=truncation_defect
     )
     names = None if defects is None else [name.strip() for name in defects.split(",")]
     with bar("generate") as update:
-        folder = write(source, output, count=count, defects=names, first_seed=seed, progress=update)
-    print(f"{folder} (look at {folder / 'contact_sheet.png'})")
+        folder = write(source, output, count=count, defects=names, first_seed=seed, shard=part, progress=update)
+    if part is not None and any(folder.glob(".part-*.jsonl")):
+        print(f"{folder}: part {shard} is done, other parts are not yet")
+    else:
+        print(f"{folder} (look at {folder / SHEET})")

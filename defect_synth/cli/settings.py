@@ -80,6 +80,6 @@ def _parse(item: str) -> tuple[str, Any]:
         return name, text
 
 
-def log_to_terminal() -> None:
-    """Library messages as plain lines on standard error."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+def log_to_terminal(talk: bool = True) -> None:
+    """Library messages as plain lines on standard error; only errors where another process tells the rest."""
+    logging.basicConfig(level=logging.INFO if talk else logging.ERROR, format="%(message)s")

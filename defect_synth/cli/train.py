@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from defect_synth.cli.settings import Device, Preset, Resolution, Set, configure, log_to_terminal
+
+if TYPE_CHECKING:
+    from defect_synth.config import TrainConfig
 
 
 def train(
@@ -15,6 +19,9 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder.")],
     category: Annotated[str | None, typer.Option(help="Which category of a folder of categories.")] = None,
     defects: Annotated[str | None, typer.Option(help="Comma-separated; default: all.")] = None,
+    method: Annotated[
+        str, typer.Option(help="dfmgan: from noise, hours. painter: on your own normal images, minutes.")
+    ] = "dfmgan",
     preset: Preset = None,
     resolution: Resolution = None,
     protocol: Annotated[
@@ -34,37 +41,87 @@ def train(
     features: Annotated[
         Path | None, typer.Option(help="EfficientNet-Lite0 weights to choose snapshots with; default: none needed.")
     ] = None,
+    max_memory: Annotated[
+        float | None,
+        typer.Option(
+            "--max-memory",
+            "--max-vram",
+            metavar="GiB",
+            help="Of the GPU, or of the process on a CPU: cuts batches into parts that should fit. Losses depend on "
+            "the parts, so keep it when you resume.",
+        ),
+    ] = None,
     settings: Set = None,
 ) -> None:
     """Train a category: stage 1 on the good images, then one stage 2 per defect."""
+    from defect_synth.errors import ConfigError
+    from defect_synth.training.distributed import joined
+
+    if minutes is not None and minutes <= 0:
+        raise ConfigError(f"minutes must be more than 0, got {minutes:g}")
+    if method == "painter":
+        from defect_synth.cli.train_painter import train_painter
+
+        return train_painter(
+            data, output, category=category, defects=defects, preset=preset, resolution=resolution,
+            partition=partition, minutes=minutes, resume=resume, seed=seed, features=features, settings=settings,
+        )  # fmt: skip
+    if method != "dfmgan":
+        raise ConfigError(f"unknown method {method!r}; known: dfmgan, painter")
+    extra = [] if precision is None else [f"precision={precision}"]
+    with joined(device) as (team, own_device):
+        config = configure(
+            preset, resolution, extra + (settings or []),
+            device=own_device, protocol=protocol, seed=seed, safe_augment=safe_augment,
+        )  # fmt: skip
+        if max_memory is not None:
+            config = _within(config, max_memory, team.world)
+        _train(data, output, category, defects, config, partition, minutes, resume, own_device, features, team.first)
+
+
+def _within(config: TrainConfig, max_memory: float, processes: int) -> TrainConfig:
+    """The largest micro-batches that fit, so that fewer parts do the same work."""
+    from defect_synth.config import override
+    from defect_synth.training.memory import fitting
+
+    sizes = fitting(config, max_memory, processes)
+    return override(config, {f"{stage}.micro_batch": size for stage, size in sizes.items()})
+
+
+def _train(
+    data: Path,
+    output: Path,
+    category: str | None,
+    defects: str | None,
+    config: TrainConfig,
+    partition: str | None,
+    minutes: float | None,
+    resume: bool,
+    device: str,
+    features: Path | None,
+    talk: bool,
+) -> None:
     from defect_synth.cli.progress import bar
     from defect_synth.data.layouts import index
     from defect_synth.data.partitions import Partition, everything, split
-    from defect_synth.errors import ConfigError
     from defect_synth.metrics.features import EfficientNetLite0
     from defect_synth.synthesizer import choose_device
     from defect_synth.training.category import PARTITION_FILE, train_category
     from defect_synth.training.loop import Progress
 
-    log_to_terminal()
-    if minutes is not None and minutes <= 0:
-        raise ConfigError(f"minutes must be more than 0, got {minutes:g}")
-    extra = [] if precision is None else [f"precision={precision}"]
-    config = configure(
-        preset, resolution, extra + (settings or []),
-        device=device, protocol=protocol, seed=seed, safe_augment=safe_augment,
-    )  # fmt: skip
+    log_to_terminal(talk)
     table = index(data, category)
     saved = output / PARTITION_FILE
     if resume and saved.exists():
         chosen = Partition.load(saved)
     elif partition is None:
-        chosen = everything(table, config.validation_fraction, seed)
+        chosen = everything(table, config.validation_fraction, config.seed)
     else:
         chosen = split(table, partition, config.validation_fraction)
     names = None if defects is None else [name.strip() for name in defects.split(",")]
-    print(f"{table.category}: {config.preset}, {config.model.backbone.resolution} px, partition {chosen.name}")
-    with bar(table.category) as update:
+    if talk:
+        print(f"{table.category}: {config.preset}, {config.model.backbone.resolution} px, partition {chosen.name}")
+    with bar(table.category) if talk else nullcontext(_silent) as update:
 
         def report(progress: Progress) -> None:
             text = f"{progress.stage}: {progress.done_kimg:.2f}/{progress.total_kimg:.2f} kimg, {progress.text}"
@@ -75,6 +132,8 @@ def train(
             defects=names, resume=resume, minutes=minutes, device=choose_device(device),
             features=None if features is None else EfficientNetLite0(features), report=report,
         )  # fmt: skip
+    if not talk:
+        return
     for name, ended in summary.stages.items():
         kimg = ended.iterations * (config.pretrain if name == "backbone" else config.transfer).batch / 1000
         best = (
@@ -84,3 +143,7 @@ def train(
             f"{name}: {kimg:.1f} kimg{'' if ended.complete else ' (budget ended)'}, kept {best}, {ended.seconds:.0f} s"
         )
     print(f"next: defect-synth generate {output} --count 100 --output synthetic")
+
+
+def _silent(done: float, total: float, text: str) -> None:
+    """The first process shows the progress of all."""

@@ -13,13 +13,14 @@ import torch
 
 from defect_synth.atomic import replacing
 from defect_synth.checkpoint import library_versions, load_checkpoint
-from defect_synth.config import TrainConfig
+from defect_synth.config import StageName, TrainConfig
 from defect_synth.data.check import check, require_trainable
 from defect_synth.data.layouts import Table
 from defect_synth.data.partitions import Partition
 from defect_synth.data.store import ImageArrays, load
-from defect_synth.errors import CheckpointError, DataError, UnknownDefectError
+from defect_synth.errors import CheckpointError, ConfigError, DataError, UnknownDefectError
 from defect_synth.metrics.features import FeatureExtractor
+from defect_synth.training.distributed import Processes, processes
 from defect_synth.training.loop import STATE, Ended, Report, run
 from defect_synth.training.pretrain import pretrain_stage
 from defect_synth.training.transfer import Pretrained, transfer_stage
@@ -55,7 +56,8 @@ def train_category(
 ) -> RunSummary:
     """Train a category into `output`; see `docs/formats.md` for the folder.
 
-    Nothing but the base and validation parts of `partition` is read.
+    Nothing but the base and validation parts of `partition` is read. Where this process is one of several (see
+    `distributed`), all call this with the same arguments; `output` must be one folder that all of them see.
 
     Args:
         table: All images of the category.
@@ -73,6 +75,7 @@ def train_category(
     Raises:
         DataError: The images have errors that `defect-synth check` would name.
         CheckpointError: `output` holds another run, or one and `resume` is false.
+        ConfigError: The processes cannot share the batches.
         UnknownDefectError: A defect that the category does not have.
     """
     device = device or torch.device("cpu")
@@ -84,7 +87,9 @@ def train_category(
         raise DataError(f"{table.root} has no defect images to train on; expected test/<defect>/ with masks")
     require_trainable(check(table), chosen)
     partition.require_match(table)
-    _open_folder(output, table, partition, config, resume)
+    team = processes()
+    require_shares(config, team)
+    team.from_first(lambda: _open_folder(output, table, partition, config, resume))
     started = time.monotonic()
     side, how = config.model.backbone.resolution, config.resize
 
@@ -97,8 +102,8 @@ def train_category(
 
     ended: dict[str, Ended] = {}
     backbone = output / "backbone"
-    frozen = any((output / "defects").glob(f"*/{STATE}"))
-    if frozen and (backbone / STATE).exists():
+    transferred = any((output / "defects").glob(f"*/{STATE}"))
+    if team.from_first(lambda: transferred and (backbone / STATE).exists()):
         log.info("the backbone is kept as it is: defects were trained on it already")
     else:
         good, held = arrays("base", None), arrays("validation", None)
@@ -124,6 +129,24 @@ def train_category(
         budget = None if remaining is None else remaining / (len(chosen) - number)
         ended[defect] = run(stage, output / "defects" / defect, resume=resume, minutes=budget, report=report)
     return RunSummary(output, ended)
+
+
+def require_shares(config: TrainConfig, team: Processes) -> None:
+    """Refuse processes that cannot share the batches evenly, before anything is written.
+
+    Raises:
+        ConfigError: Names the micro_batch that would do.
+    """
+    stages: tuple[StageName, ...] = ("pretrain", "transfer")
+    for stage in stages:
+        batch, size = getattr(config, stage).batch, config.micro_batch(stage)
+        if batch // size % team.world:
+            good = [s for s in config.micro_batches(stage) if batch // s % team.world == 0]
+            way_out = f"--set {stage}.micro_batch={good[-1]}" if good else "another number of processes"
+            raise ConfigError(
+                f"{stage}: a batch of {batch} in parts of {size} cannot be shared evenly by {team.world} processes; "
+                f"use {way_out}"
+            )
 
 
 def load_pretrained(folder: Path) -> Pretrained:

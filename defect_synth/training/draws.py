@@ -66,9 +66,11 @@ class Latents:
         return self.z_object.shape[0]
 
     def part(self, start: int, stop: int) -> Latents:
-        """Samples start..stop."""
+        """Samples start..stop, both even if there is noise for a second pass: that has half as many rows."""
         tensors: dict[str, Any] = {
-            name: value[start:stop] for name, value in self.__dict__.items() if isinstance(value, Tensor)
+            name: value[start // 2 : stop // 2] if name.endswith("_2") else value[start:stop]
+            for name, value in self.__dict__.items()
+            if isinstance(value, Tensor)
         }
         return replace(self, **tensors)
 

@@ -20,9 +20,9 @@ from defect_synth.training import objectives
 from defect_synth.training.augment import Augmentation
 from defect_synth.training.draws import Draws, Latents, draw_latents
 from defect_synth.training.judging import Judge
-from defect_synth.training.loop import Phase, Stage, adam
 from defect_synth.training.reals import AugmentedReals
 from defect_synth.training.sheets import grid, save_sheet
+from defect_synth.training.stage import Phase, Stage, adam
 
 NUM_JUDGED = 64
 NUM_SHOWN = 32
@@ -47,7 +47,7 @@ def pretrain_stage(
         device: Where to train.
         features: What the choice is judged with; None: random convolutions.
     """
-    stage_config = config.pretrain
+    stage_config = config.pretrain.model_copy(update={"micro_batch": config.micro_batch("pretrain")})
     torch.manual_seed(config.seed)  # initial weights only; nothing after this draws from the global state
     backbone = Backbone(config.model.backbone).to(device)
     discriminator = build_discriminator(config.model).to(device)
@@ -122,7 +122,7 @@ def pretrain_stage(
         save_sheet(path, grid(sampled(NUM_SHOWN), columns=8))
 
     training = {"seed": config.seed, "precision": str(dtype), "stage": 1,
-                **stage_config.model_dump(mode="json", exclude={"total_kimg"})}  # fmt: skip
+                **config.pretrain.model_dump(mode="json", exclude={"total_kimg"})}  # fmt: skip
     info = CheckpointInfo(
         kind="training", model=config.model, category=category, data_digest=images.digest, num_images=len(images),
         training=training, versions=library_versions(),
@@ -153,4 +153,5 @@ def pretrain_stage(
         info=info,
         device=device,
         seed=config.seed,
+        moved=[backbone.mapping.w_avg],
     )  # fmt: skip

@@ -23,9 +23,9 @@ from defect_synth.samples import signal_to_pixels
 from defect_synth.training import objectives
 from defect_synth.training.draws import Draws, Latents, draw_latents
 from defect_synth.training.judging import Judge
-from defect_synth.training.loop import Phase, Stage, adam
 from defect_synth.training.reals import AugmentedReals
 from defect_synth.training.sheets import grid, save_sheet
+from defect_synth.training.stage import Phase, Stage, adam
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,8 @@ def transfer_stage(
     Raises:
         CheckpointError: Stage 1 was trained with another architecture.
     """
-    stage_config, protocol = config.transfer, config.transfer.protocol
+    stage_config = config.transfer.model_copy(update={"micro_batch": config.micro_batch("transfer")})
+    protocol = stage_config.protocol
     seed = config.seed
     torch.manual_seed(seed)  # initial weights only; nothing after this draws from the global state
     generator = DFMGAN(config.model)
@@ -224,7 +225,7 @@ def transfer_stage(
         save_sheet(path, grid(columns.flatten(0, 1), columns=10))
 
     training = {"seed": seed, "precision": str(dtype), "stage": 2,
-                **stage_config.model_dump(mode="json", exclude={"total_kimg"})}  # fmt: skip
+                **config.transfer.model_dump(mode="json", exclude={"total_kimg"})}  # fmt: skip
     info = CheckpointInfo(
         kind="training", model=config.model, category=category, defect=defect, data_digest=images.digest,
         num_images=len(images), training=training, versions=library_versions(),
@@ -269,4 +270,5 @@ def transfer_stage(
         info=info,
         device=device,
         seed=seed,
+        moved=[generator.defect_mapping.w_avg],
     )

@@ -106,3 +106,11 @@ class TestRealImages:
     def test_epochs_and_seeds_have_their_own_order(self):
         orders = {tuple(epoch_order(seed, epoch, 20)) for seed in range(3) for epoch in range(4)}
         assert len(orders) == 12
+
+
+def test_a_part_takes_its_own_noise_of_the_second_pass_which_has_a_row_for_every_pair():
+    rows = torch.arange(8.0)[:, None]
+    latents = Latents(z_object=rows, noise_object_2=rows[:4])
+    parts = [latents.part(start, start + 4) for start in (0, 4)]
+    assert [part.z_object[:, 0].tolist() for part in parts] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert [part.noise_object_2[:, 0].tolist() for part in parts] == [[0, 1], [2, 3]]
