@@ -22,6 +22,7 @@ from defect_synth.model.backbone import Backbone, MappingNetwork, SynthesisBlock
 from defect_synth.model.dfmgan import DFMGAN, Synthesis
 from defect_synth.model.discriminators import Discriminator, Epilogue, minibatch_std
 from defect_synth.model.layers import EqualConv, Projection, StyleConv
+from defect_synth.training import augment as ada
 from defect_synth.training import objectives
 from defect_synth.training.draws import Latents
 from defect_synth.training.losses import generator_loss, mode_seeking_loss, soft_mask
@@ -213,6 +214,46 @@ def synthesize(generator: DFMGAN, z_object: Tensor, z_defect: Tensor, *, clean: 
         w_object = generator.backbone.rows(z_object)
         image, logits = generator(w_object, generator.defect_rows(z_defect))
         return (image, logits, generator(w_object, None).image) if clean else (image, logits)
+
+
+def low_pass(x: Tensor, taps: tuple[float, ...], *, up: int = 1, down: int = 1, pad: int) -> Tensor:
+    """`upfirdn` with ADA's long filter, one axis after the other; `pad` before, one less after, negative crops."""
+    n, c, h, w = x.shape
+    if up > 1:
+        x = F.pad(x.reshape(n, c, h, 1, w, 1), (0, up - 1, 0, 0, 0, up - 1)).reshape(n, c, h * up, w * up)
+    x = F.pad(x, (pad, pad - (up - 1), pad, pad - (up - 1)))
+    line = (torch.tensor(taps).flip(0) * up).to(x)
+    x = F.conv2d(x, line.reshape(1, 1, 1, -1).repeat(c, 1, 1, 1), groups=c)
+    return F.conv2d(x, line.reshape(1, 1, -1, 1).repeat(c, 1, 1, 1), groups=c)[:, :, ::down, ::down]
+
+
+def augment_geometry(images: Tensor, inverse: Tensor) -> Tensor:
+    """ADA's geometry on every image of the batch, drawn or not: pad, double, sample, halve."""
+    height, width = images.shape[2:]
+    reach = ada._REACH
+    left, right, top, bottom = ada._margins(inverse, width, height)
+    padded = F.pad(images, (left, right, top, bottom), mode="reflect")
+    doubled = low_pass(padded, ada.LOW_PASS, up=2, pad=reach)
+    x, y = ((torch.arange(2 * (size + 2 * reach)) + 0.5) / 2 - reach - size / 2 for size in (width, height))
+    target = torch.stack([x[None, :].expand(len(y), -1), y[:, None].expand(-1, len(x)), torch.ones(len(y), len(x))], -1)
+    centre = torch.tensor([ada._FILTER_SHIFT, ada._FILTER_SHIFT, 0.0])
+    source = torch.einsum("nij,hwj->nhwi", inverse[:, :2], target + centre) - centre[:2]
+    offset = torch.tensor([width / 2 + left, height / 2 + top])
+    extent = torch.tensor([width + left + right, height + top + bottom])
+    grid = ((source + offset) * (2 / extent) - 1).to(images)
+    sampled = F.grid_sample(doubled, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return low_pass(sampled, ada.LOW_PASS[::-1], down=2, pad=(reach - 1) - 2 * reach)
+
+
+def augment(images: Tensor, augmentation: ada.Augmentation) -> Tensor:
+    """ADA on every image: geometry, then colour."""
+    return ada.apply_color(augment_geometry(images, augmentation.inverse), augmentation.color)
+
+
+def augment_pair(images: Tensor, masks: Tensor, augmentation: ada.Augmentation) -> tuple[Tensor, Tensor]:
+    """The geometric part on image and mask together."""
+    both = augment_geometry(torch.cat([images, masks], dim=1), augmentation.inverse)
+    return both[:, :-1], both[:, -1:].clamp(-1, 1)
 
 
 __all__ = ["Backbone", "reference_of", "synthesize", "transfer_generator", "upfirdn"]

@@ -1,6 +1,9 @@
-"""Seconds of the same work by the obvious networks (`reference_stylegan2.py`) and by ours, side by side.
+"""Seconds of the same work by the obvious networks (`reference_stylegan2.py`) and by ours, in turn.
 
-python benchmarks/speed.py [--rows TEXT,...] [--threads 2] [--repeats 2] [--quick] [--profile]
+python benchmarks/speed.py [--rows TEXT,...] [--threads 2] [--repeats 2] [--no-write]
+
+Each side has a process of its own that waits while the other computes: what one does to its memory (ours keeps freed
+buffers, the reference takes fresh ones, as the definition says) must not help or harm the other.
 """
 
 from __future__ import annotations
@@ -10,224 +13,121 @@ import datetime
 import json
 import os
 import platform
-import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
-import reference_stylegan2 as reference
+import speed_rows
 import torch
-from torch import Tensor, nn
 
-from defect_synth.config import FAST_64, PAPER_256, ModelConfig
-from defect_synth.model.backbone import Backbone
-from defect_synth.model.dfmgan import DFMGAN, Synthesis
-from defect_synth.model.discriminators import build_discriminator, build_match_discriminator
-from defect_synth.ops.memory import keep_memory
-from defect_synth.training import objectives
-from defect_synth.training.draws import Draws, draw_latents
-
-try:
-    from defect_synth.training import augment as ada
-    from defect_synth.training.augment import NUM_UNIFORMS
-except ImportError:
-    NUM_UNIFORMS = 0
+from defect_synth.ops import native
 
 RESULTS = Path(__file__).parent / "results"
-DEFECT_SHARE = (0.05, 0.10)  # of all pixels
-CPU = torch.device("cpu")
 
 
-@dataclass
-class Step:
-    """One piece of work and the share of it that one unit of a row needs (1 / interval for lazy phases)."""
+class Side:
+    """A process that holds one side of one row and runs its steps on request."""
 
-    name: str
-    run: Callable[[], object]
-    share: float = 1.0
+    def __init__(self, row: str, side: str, threads: int) -> None:
+        command = [sys.executable, str(Path(__file__).with_name("speed_rows.py")), row, side, str(threads)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.steps = json.loads(self._read())
 
+    def _read(self) -> str:
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"a process ended early: {self._process.args}")
+        return line
 
-@dataclass
-class Row:
-    """The same steps twice: reference and ours."""
+    def seconds(self, number: int) -> float:
+        """Wall clock of one run of a step."""
+        self._process.stdin.write(f"{number}\n")
+        self._process.stdin.flush()
+        return float(self._read())
 
-    name: str
-    build: Callable[[], tuple[list[Step], list[Step]]]
-
-
-def build_generator(config: ModelConfig) -> DFMGAN:
-    """Untrained, but with noise, and with a mask bias that makes 5-10 % of the pixels defect, as in real data."""
-    torch.manual_seed(0)
-    generator = DFMGAN(config).eval()
-    with torch.no_grad():
-        for name, parameter in generator.named_parameters():
-            if name.endswith("noise_strength"):
-                parameter.fill_(0.1)
-        z = torch.randn(2, 8, config.backbone.z_dim, generator=torch.Generator().manual_seed(1))
-        trunk = generator.trunk(generator.backbone.rows(z[0]))
-        logits = generator.mask(trunk, generator.defect_rows(z[1]))
-        generator.residual.to_mask.bias.sub_(torch.quantile(logits.flatten()[::7], 1 - sum(DEFECT_SHARE) / 2))
-    return generator
+    def close(self) -> float:
+        """End it; its peak memory in GiB."""
+        self._process.stdin.write("end\n")
+        self._process.stdin.flush()
+        peak = float(self._read())
+        self._process.wait()
+        return peak
 
 
-def generation(clean: bool) -> tuple[list[Step], list[Step]]:
-    """Batch 8 from z on; ours as `DefectSynthesizer` does it: sample by sample, one thread each, several at a time."""
-    ours = build_generator(PAPER_256.model)
-    theirs = reference.reference_of(ours)
-    # The codes on which `build_generator` set the mask bias.
-    z_object, z_defect = torch.randn(2, 8, PAPER_256.model.backbone.z_dim, generator=torch.Generator().manual_seed(1))
-
-    def one(k: int) -> list[Synthesis]:
-        with torch.no_grad():
-            w_object = ours.backbone.rows(z_object[k : k + 1])
-            trunk = ours.trunk(w_object)
-            drawn = [ours.paint(trunk, w_object, ours.defect_rows(z_defect[k : k + 1]))]
-            return [*drawn, ours.paint(trunk, w_object, None)] if clean else drawn
-
-    def fast() -> list[list[Synthesis]]:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                return list(pool.map(one, range(8)))
-        finally:
-            torch.set_num_threads(threads)
-
-    share = float((torch.cat([drawn[0].mask_logits for drawn in fast()]) >= 0).float().mean())
-    print(f"  defect pixels: {share:.1%}")
-    return (
-        [Step("generate", lambda: reference.synthesize(theirs, z_object, z_defect, clean=clean))],
-        [Step("generate", fast)],
-    )
+def compare(row: str, threads: int, repeats: int) -> dict:
+    """Both sides of a row, step by step in turn; the least of the repetitions, after one that warms up."""
+    sides = {side: Side(row, side, threads) for side in ("reference", "ours")}
+    steps = sides["ours"].steps
+    best = {side: [float("inf")] * len(steps) for side in sides}
+    for repeat in range(repeats + 1):
+        for number in range(len(steps)):
+            for name, side in sides.items():
+                spent = side.seconds(number)
+                if repeat:
+                    best[name][number] = min(best[name][number], spent)
+    peaks = {f"{name} GiB": side.close() for name, side in sides.items()}
+    rows = [{**step, **{side: best[side][i] for side in best}} for i, step in enumerate(steps)]
+    total = {side: sum(step[side] * step["share"] for step in rows) for side in best}
+    return {"work": row, **total, "ratio": total["reference"] / total["ours"], **peaks, "steps": rows}
 
 
-def iteration(stage: int) -> tuple[list[Step], list[Step]]:
-    """Every phase of one training iteration with its Adam step and, where the package has it, ADA at p = 0.3."""
-    config = FAST_64
-    settings = config.pretrain if stage == 1 else config.transfer
-    model = config.model
-    torch.manual_seed(1)
-    generator: nn.Module = Backbone(model.backbone) if stage == 1 else build_generator(model)
-    nets = {"g": generator, "d": build_discriminator(model), "m": build_match_discriminator(model)}
-    if isinstance(generator, DFMGAN):
-        generator.backbone.requires_grad_(False)
-    sides = []
-    for is_reference in (True, False):
-        chosen = {k: reference.reference_of(v) for k, v in nets.items()} if is_reference else nets
-        sides.append(_phases(chosen, stage, settings, is_reference))
-    return sides[0], sides[1]
+def alone(row: str, threads: int, repeats: int) -> list[float]:
+    """Our seconds for each step of a row."""
+    side = Side(row, "ours", threads)
+    best = [float("inf")] * len(side.steps)
+    for repeat in range(repeats + 1):
+        for number in range(len(best)):
+            spent = side.seconds(number)
+            if repeat:
+                best[number] = min(best[number], spent)
+    side.close()
+    return best
 
 
-def _phases(nets, stage, settings, is_reference) -> list[Step]:
-    model, n, r = FAST_64.model, settings.batch, FAST_64.model.backbone.resolution
-    g, d, m = nets["g"], nets["d"], nets["m"]
-    backbone = g if stage == 1 else g.backbone
-    codes = draw_latents(
-        Draws(0, 0, 0, CPU), n, model, mixing_prob=1.0, noise=backbone.noise_numel,
-        defect_noise=0 if stage == 1 else g.defect_noise_numel, second=False,
-    )  # fmt: skip
-    draws = Draws(1, 0, 0, CPU)
-    real, mask = draws.normal(0, n, 3, r, r).clamp(-1, 1), draws.normal(1, n, 1, r, r).sign()
-    noise, mean = draws.normal(2, n, 3, r, r), torch.zeros([])
-    augment, augment_pair = _augmentation(settings, n, r)
-    optimizers = {
-        key: torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=1e-5, betas=(0.0, 0.99), eps=1e-8)
-        for key, net in nets.items()
-    }
-    trainable = {key: [p for p in net.parameters() if p.requires_grad] for key, net in nets.items()}
-
-    def step(key: str, loss: Callable[[], Tensor], gain: float) -> Callable[[], None]:
-        def run() -> None:
-            for other, parameters in trainable.items():
-                for p in parameters:
-                    p.requires_grad_(other == key)
-            optimizers[key].zero_grad(set_to_none=True)
-            (loss() * gain).backward()
-            optimizers[key].step()
-
-        return run
-
-    def g_main() -> Tensor:
-        if stage == 1:
-            return objectives.pretrain_generator(g, d, codes, augment).loss
-        arguments = g, d, m, codes, settings, augment, augment_pair
-        if is_reference:
-            return reference.transfer_generator(*arguments)
-        return objectives.transfer_generator(*arguments).loss
-
-    def g_reg() -> Tensor:
-        return objectives.path_length(
-            g, codes, noise, mean, settings.path_length_decay, settings.path_length_weight, settings.path_length_shrink
-        ).loss
-
-    def pair_r1() -> Tensor:
-        pair = torch.cat([real, mask], dim=1)
-        return objectives.r1(m, pair, settings.r1_gamma, lambda x: torch.cat(augment_pair(x[:, :3], x[:, 3:]), 1)).loss
-
-    lazy_g, lazy_d = settings.path_length_interval, settings.r1_interval
-    steps = [
-        Step("G", step("g", g_main, 1)),
-        Step("G path length", step("g", g_reg, lazy_g), 1 / lazy_g),
-        Step("D", step("d", lambda: objectives.discriminator(g, d, codes, real, augment, augment).loss, 1)),
-        Step("D R1", step("d", lambda: objectives.r1(d, real, settings.r1_gamma, augment).loss, lazy_d), 1 / lazy_d),
-    ]
-    if stage == 2:
-        steps += [
-            Step("D_match", step("m", lambda: objectives.match_discriminator(
-                g, m, codes, real, mask, settings.tanh_gain, augment_pair, augment_pair).loss, 1)),
-            Step("D_match R1", step("m", pair_r1, lazy_d), 1 / lazy_d),
-        ]  # fmt: skip
-    return steps
+def scaling(threads: int, repeats: int) -> list[str]:
+    """Flatness over the batch, linearity in the count, and what the second core is worth."""
+    lines = []
+    sizes = speed_rows.BATCHES
+    times = alone("batch", threads, repeats)
+    shown = ", ".join(f"{n}: {t / n * 1e3:.0f}" for n, t in zip(sizes, times, strict=True))
+    lines.append(f"stage-1 G step at 64 (FAST_64), ms per image by batch: {shown}")
+    counts = speed_rows.COUNTS
+    times = alone("count", threads, repeats)
+    shown = ", ".join(f"{n}: {t:.2f}" for n, t in zip(counts, times, strict=True))
+    lines.append(f"generate image + mask + clean at 256, seconds by count: {shown}")
+    if threads > 1:
+        one = alone("count", 1, repeats)[-1]
+        lines.append(f"generate {counts[-1]} on {threads} cores against one: {one / times[-1]:.2f} x")
+    return lines
 
 
-def _augmentation(settings, n: int, r: int):
-    """(augment, augment_pair) with one draw at p = 0.3, the same code on both sides."""
-    if not NUM_UNIFORMS:
-        return (lambda image: image), (lambda image, mask: (image, mask))
-    drawn = ada.draw(settings.augment, 0.3, Draws(2, 0, 0, CPU).uniform(0, n, NUM_UNIFORMS), r)
-    return (lambda image: ada.augment(image, drawn)), (lambda image, mask: ada.augment_pair(image, mask, drawn))
+def memory(threads: int) -> list[str]:
+    """Peak memory of our process through all phases of one large stage-2 iteration."""
+    side = Side("memory", "ours", threads)
+    for number in range(len(side.steps)):
+        side.seconds(number)
+    return [f"peak memory of a stage-2 iteration at 256 (PAPER_256), batch 16: {side.close():.2f} GiB (whole process)"]
 
 
-ROWS = [
-    Row("generate image + mask, 256 (PAPER_256), batch 8", lambda: generation(False)),
-    Row("generate image + mask + clean, 256 (PAPER_256), batch 8", lambda: generation(True)),
-    Row("stage-1 iteration at 64 (FAST_64), batch 16", lambda: iteration(1)),
-    Row("stage-2 iteration at 64 (FAST_64), batch 16", lambda: iteration(2)),
-]
+def processor() -> tuple[float, float]:
+    """What this machine does: GFLOP/s of a large matrix product, GB/s of a copy; the best of a few."""
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    big = torch.randn(64 << 20 >> 2)
+    target = torch.empty_like(big)
 
+    def best(call) -> float:
+        spent = []
+        for _ in range(6):
+            start = time.perf_counter()
+            call()
+            spent.append(time.perf_counter() - start)
+        return min(spent)
 
-def seconds(step: Step) -> float:
-    """Wall clock of one run."""
-    start = time.perf_counter()
-    step.run()
-    return time.perf_counter() - start
-
-
-def measure(row: Row, repeats: int) -> dict[str, object]:
-    """Reference and ours in turn, so that whatever else the machine does meets both; medians per step."""
-    theirs, ours = row.build()
-    for step in (*theirs, *ours):
-        step.run()  # warm up
-    times: dict[tuple[str, str], list[float]] = {}
-    for _ in range(repeats):
-        for a, b in zip(theirs, ours, strict=True):
-            times.setdefault(("reference", a.name), []).append(seconds(a))
-            times.setdefault(("ours", b.name), []).append(seconds(b))
-    steps = [
-        {
-            "step": s.name,
-            "share": s.share,
-            **{side: statistics.median(times[side, s.name]) for side in ("reference", "ours")},
-        }
-        for s in ours
-    ]
-    total = {side: sum(s[side] * s["share"] for s in steps) for side in ("reference", "ours")}
-    return {"work": row.name, **total, "ratio": total["reference"] / total["ours"], "steps": steps}
+    return 2 * 2048**3 / best(lambda: torch.mm(a, b)) / 1e9, 2 * big.nbytes / best(lambda: target.copy_(big)) / 1e9
 
 
 def cpu_model() -> str:
@@ -239,60 +139,74 @@ def cpu_model() -> str:
         return platform.processor() or platform.machine()
 
 
-def table(rows: list[dict], about: dict) -> str:
-    """Markdown: rows, then steps, then the circumstances."""
-    lines = ["| work | reference s | ours s | ratio |", "|---|---|---|---|"]
+def table(rows: list[dict], notes: list[str], about: dict) -> str:
+    """Markdown: rows, then steps, then single figures, then the circumstances."""
+    lines = ["| work | reference s | ours s | ratio | floor s |", "|---|---|---|---|---|"]
     for row in rows:
-        lines.append(f"| {row['work']} | {row['reference']:.2f} | {row['ours']:.2f} | {row['ratio']:.1f} |")
+        floor = sum(step.get("gflop", 0.0) * step["share"] for step in row["steps"]) / about["GFLOP/s"]
+        lines.append(
+            f"| {row['work']} | {row['reference']:.2f} | {row['ours']:.2f} | {row['ratio']:.1f} "
+            f"| {f'{floor:.2f}' if floor else ''} |"
+        )
     lines += ["", "| step | reference s | ours s | ratio |", "|---|---|---|---|"]
     for row in rows:
         if len(row["steps"]) > 1:
             for s in row["steps"]:
-                name = f"{row['work'].split(' at ')[0]}: {s['step']} (x {s['share']:g})"
+                name = f"{row['work']}: {s['name']} (x {s['share']:g})"
                 lines.append(f"| {name} | {s['reference']:.2f} | {s['ours']:.2f} | {s['reference'] / s['ours']:.1f} |")
+    if notes:
+        lines += ["", *(f"- {note}" for note in notes)]
     lines += ["", ", ".join(f"{key} {value}" for key, value in about.items())]
     return "\n".join(lines) + "\n"
 
 
-def profile(row: Row) -> None:
-    """Where our time goes, step by step."""
-    _, ours = row.build()
-    for step in ours:
-        step.run()
-        with torch.profiler.profile() as record:
-            step.run()
-        print(step.name)
-        print(record.key_averages().table(sort_by="self_cpu_time_total", row_limit=14, max_name_column_width=48))
-
-
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", default="", help="comma-separated beginnings of row names; default: all")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--rows", default="", help="comma-separated parts of row names, metrics, memory, scaling; default: all"
+    )
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="one repetition; writes nothing")
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--profile", action="store_true", help="show our top costs instead")
+    parser.add_argument("--repeats", type=int, default=2, help="the least of these counts")
+    parser.add_argument("--no-write", action="store_true", help="only print")
     arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
     torch.set_num_threads(arguments.threads)
-    keep_memory()
-    wanted = [row for row in ROWS if any(row.name.startswith(text) for text in arguments.rows.split(","))]
-    if arguments.profile:
-        for row in wanted:
-            profile(row)
-        return
-    repeats = 1 if arguments.quick else arguments.repeats
+
+    def wanted(name: str) -> bool:
+        return any(text in name for text in arguments.rows.split(","))
+
+    gflops, bandwidth = processor()
     about = {
         "torch": torch.__version__, "numpy": np.__version__, "CPU": cpu_model(), "threads": arguments.threads,
-        "dtype": "float32", "repetitions": repeats, "augmentation": "ADA, p = 0.3" if NUM_UNIFORMS else "none",
+        "kernels": native.describe(), "dtype": "float32", "augmentation": "ADA, p = 0.3",
+        "GFLOP/s": round(gflops), "GB/s": round(bandwidth, 1), "repetitions": arguments.repeats,
+        "load": " ".join(f"{value:.1f}" for value in os.getloadavg()),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }  # fmt: skip
-    rows = [measure(row, repeats) for row in wanted]
-    text = table(rows, about)
+    rows, notes = [], []
+    for name in speed_rows.ROWS:
+        if wanted(name):
+            # The large iterations take half a minute on the reference's side.
+            rows.append(compare(name, arguments.threads, 1 if "iteration at 256" in name else arguments.repeats))
+            print(table(rows[-1:], [], about).split("\n\n")[0], flush=True)
+    try:
+        import speed_metrics
+    except ImportError:
+        pass
+    else:
+        if wanted("metrics"):
+            rows += speed_metrics.rows()
+    if wanted("memory"):
+        notes += memory(arguments.threads)
+    if wanted("scaling"):
+        notes += scaling(arguments.threads, arguments.repeats)
+    text = table(rows, notes, about)
     print(text)
-    if not arguments.quick:
+    if not arguments.no_write and not arguments.rows:
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "speed.json").write_text(json.dumps({"about": about, "rows": rows}, indent=2) + "\n")
+        record = {"about": about, "rows": rows, "notes": notes}
+        (RESULTS / "speed.json").write_text(json.dumps(record, indent=2) + "\n")
         (RESULTS / "speed.md").write_text(text)
 
 

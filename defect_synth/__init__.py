@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from defect_synth.dataset import DefectSynthDataset
     from defect_synth.errors import DefectSynthError
+    from defect_synth.painter import Painter
     from defect_synth.samples import DefectSample, DefectSource, Provenance
     from defect_synth.synthesizer import DefectSynthesizer
 
@@ -22,6 +23,7 @@ _HOMES = {
     "DefectSynthDataset": "defect_synth.dataset",
     "DefectSynthError": "defect_synth.errors",
     "DefectSynthesizer": "defect_synth.synthesizer",
+    "Painter": "defect_synth.painter",
     "Provenance": "defect_synth.samples",
 }
 
@@ -31,6 +33,7 @@ __all__ = [
     "DefectSynthDataset",
     "DefectSynthError",
     "DefectSynthesizer",
+    "Painter",
     "Provenance",
     "__version__",
 ]

@@ -79,6 +79,15 @@ class FolderSource:
                 )
         return [self._load(self._records[defect][seed]) for seed in seeds]
 
+    def files(self, defect: str) -> list[tuple[Path, Path]]:
+        """Paths of image and mask of every sample of `defect`, by seed.
+
+        Raises:
+            UnknownDefectError: The folder has no such defect.
+        """
+        records = [self._records[defect][seed] for seed in self.seeds(defect)]
+        return [(self._root / record.image, self._root / record.mask) for record in records]
+
     def _load(self, record: _Record) -> DefectSample:
         image = _read_image(self._root / record.image, "RGB")
         mask = (_read_image(self._root / record.mask, "L") > 127).astype(np.uint8)

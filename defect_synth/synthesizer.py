@@ -19,6 +19,8 @@ from defect_synth.config import Precision
 from defect_synth.errors import CheckpointError, ConfigError, UnknownDefectError
 from defect_synth.model.dfmgan import DFMGAN
 from defect_synth.model.precision import choose_dtype, set_precision
+from defect_synth.ops import native
+from defect_synth.ops.kept import keep
 from defect_synth.ops.memory import keep_memory
 from defect_synth.samples import DefectSample, Pixels, Provenance, signal_to_pixels
 
@@ -145,7 +147,8 @@ class DefectSynthesizer:
     def digest(self) -> str:
         """Names weights and settings: equal digests give equal samples on one machine."""
         parts = {defect: self._checkpoint(defect).digest for defect in self.defects}
-        text = json.dumps([parts, self.truncation_object, self.truncation_defect, self._settings["precision"]])
+        text = json.dumps([parts, self.truncation_object, self.truncation_defect, self._settings["precision"],
+                           native.describe()])  # fmt: skip
         return hashlib.sha256(text.encode()).hexdigest()
 
     def sample(
@@ -220,8 +223,12 @@ class DefectSynthesizer:
         w_object = network.backbone.rows(z_object, truncation=self.truncation_object)
         w_defect = network.defect_rows(z_defect, truncation=self.truncation_defect)
         trunk = network.trunk(w_object)
-        out = network.paint(trunk, w_object, w_defect)
-        pair = _to_pixels(network.paint(trunk, w_object, None).image) if clean else [None] * len(codes)
+        if self._device.type == "cpu":
+            out, without = network.pair(trunk, w_object, w_defect)
+        else:
+            out = network.paint(trunk, w_object, w_defect)
+            without = network.paint(trunk, w_object, None).image if clean else out.image
+        pair = _to_pixels(without) if clean else [None] * len(codes)
         masks = (out.mask_logits[:, 0] >= network.threshold).to(torch.uint8).cpu().numpy()
         return list(zip(_to_pixels(out.image), masks, pair, strict=True))
 
@@ -235,7 +242,8 @@ class DefectSynthesizer:
             assert isinstance(network, DFMGAN)
             dtype = choose_dtype(self._settings["precision"], self._device)  # type: ignore[arg-type]
             set_precision(network, dtype)
-            self._loaded[defect] = (checkpoint, network.to(self._device))
+            keep(network.to(self._device).requires_grad_(False))
+            self._loaded[defect] = (checkpoint, network)
             checkpoint.tensors.clear()  # the network holds them now
         return self._loaded[defect]
 

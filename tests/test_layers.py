@@ -16,9 +16,9 @@ ORDER = """
     checkpoint official
     training
     synthesizer foreground masks gates composite folder_source cached_source
-    painter bank baselines generate
+    painter real_source bank sources baselines generate
     joint_transform augmenter
-    dataset transform datamodule preview
+    dataset transform anomaly_generator datamodule preview
     benchmark
     cli __main__
 """

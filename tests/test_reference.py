@@ -112,7 +112,7 @@ def test_discriminators_agree_with_reference(networks, references, name):
 
 @pytest.fixture
 def exact(monkeypatch):
-    """Everything in float64: in float32 a leaky ReLU on the other side of its kink changes gradients by up to 1 %."""
+    """Everything in float64, where rounding cannot be taken for a wrong derivative."""
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)

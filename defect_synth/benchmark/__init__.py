@@ -1,27 +1,8 @@
-"""Measure whether generated defects help: classification with and without them, and how sure the answer is."""
+"""Measure whether generated defects help, in classification, segmentation and thresholds, and how sure that is."""
 
-from defect_synth.benchmark.classify import ClassifyConfig, LabelledArrays, Score, train_and_score
-from defect_synth.benchmark.compare import PartitionArrays, compare, load_partition
-from defect_synth.benchmark.report import BenchmarkResult, format_table
-from defect_synth.benchmark.statistics import (
-    mcnemar_exact,
-    mean_over_partitions,
-    paired_difference,
-    wilson_interval,
-)
+from defect_synth.benchmark.arms import ARMS, Arm
+from defect_synth.benchmark.protocol import Protocol, load_protocol
+from defect_synth.benchmark.results import BenchmarkResults
+from defect_synth.benchmark.run import BenchmarkRequest, run_benchmark
 
-__all__ = [
-    "BenchmarkResult",
-    "ClassifyConfig",
-    "LabelledArrays",
-    "PartitionArrays",
-    "Score",
-    "compare",
-    "format_table",
-    "load_partition",
-    "mcnemar_exact",
-    "mean_over_partitions",
-    "paired_difference",
-    "train_and_score",
-    "wilson_interval",
-]
+__all__ = ["ARMS", "Arm", "BenchmarkRequest", "BenchmarkResults", "Protocol", "load_protocol", "run_benchmark"]

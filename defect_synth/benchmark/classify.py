@@ -1,10 +1,11 @@
-"""Train a defect classifier on few real images, with or without generated ones, and score it on held-out real images.
+"""Train a defect classifier on few real images, with or without generated ones; choose it on validation images.
 
 The paper (Sec. 4.3) says ResNet-34 and no more. What is fixed here so that arms can be compared:
 
 * the number of optimiser steps and the images per step are the same whatever the training set;
-* the arms see the same labels in the same order; a share of each batch is generated, the rest is real;
-* the network of the last step is scored; the test images are looked at once, after training.
+* arms with the same sampling see the same labels in the same order; a share of each batch is generated;
+* step and learning rate are chosen by balanced accuracy on all orientations of the validation images, then by their
+  loss: the same rule for every arm. No test image is in reach of this file's training function.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from __future__ import annotations
 import difflib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -26,69 +27,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from defect_synth._compat import ensure_torchvision
-from defect_synth.errors import CheckpointError, ConfigError, DataError
-from defect_synth.samples import DefectSample, Pixels
+from defect_synth.benchmark.batches import BatchSampler, Diet, brighten, orient, orientations, require_alike
+from defect_synth.benchmark.labelled import LabelledArrays
+from defect_synth.errors import CheckpointError, ConfigError
+from defect_synth.samples import Pixels
 
 Progress = Callable[[int, int, float], None]
 """Called after each step with steps done, steps in all and the loss."""
-
-
-@dataclass(frozen=True, eq=False)
-class LabelledArrays:
-    """Images of one size in memory.
-
-    Attributes:
-        images: uint8 [N, H, W, 3], RGB.
-        labels: int64 [N], index into `classes`.
-        classes: Names of the labels: defect categories, `good` among them where it is to be told apart too.
-        names: What each image is called, [N], each once: tells whether two partitions show the same image.
-        masks: uint8 [N, H, W], 1 on the defect, for sources that learn from them; None where there are none.
-
-    Raises:
-        DataError: Shapes, types, labels or names that do not fit together.
-    """
-
-    images: Pixels
-    labels: NDArray[np.int64]
-    classes: tuple[str, ...]
-    names: tuple[str, ...]
-    masks: Pixels | None = None
-
-    def __post_init__(self) -> None:
-        count = len(self.images)
-        if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[3] != 3 or count == 0:
-            raise DataError(f"images must be uint8 [N, H, W, 3], got {self.images.dtype} {list(self.images.shape)}")
-        if self.labels.dtype != np.int64 or self.labels.shape != (count,):
-            raise DataError(f"labels must be int64 [{count}], got {self.labels.dtype} {list(self.labels.shape)}")
-        if self.labels.min() < 0 or self.labels.max() >= len(self.classes):
-            raise DataError(f"labels must be 0..{len(self.classes) - 1}, got {self.labels.min()}..{self.labels.max()}")
-        if len(self.names) != count or len(set(self.names)) != count:
-            raise DataError(f"expected {count} different names, got {len(set(self.names))}")
-        if self.masks is not None and (self.masks.dtype != np.uint8 or self.masks.shape != self.images.shape[:3]):
-            raise DataError(f"masks must be uint8 {list(self.images.shape[:3])}, got {list(self.masks.shape)}")
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width."""
-        return self.images.shape[1], self.images.shape[2]
-
-    @classmethod
-    def from_samples(cls, samples: Iterable[DefectSample], classes: tuple[str, ...]) -> LabelledArrays:
-        """Samples of a source, labelled by their defect and named by method, defect and seed."""
-        samples = list(samples)
-        sizes = {sample.mask.shape for sample in samples}
-        if len(sizes) != 1:
-            raise DataError(f"expected samples of one size, got {sorted(sizes) or 'none'}")
-        return cls(
-            np.stack([sample.image for sample in samples]),
-            np.array([classes.index(sample.defect) for sample in samples], dtype=np.int64),
-            classes,
-            tuple(f"{s.provenance.method}/{s.defect}/{s.provenance.seed}" for s in samples),
-            np.stack([sample.mask for sample in samples]),
-        )
 
 
 class ClassifyConfig(BaseModel):
@@ -103,17 +48,17 @@ class ClassifyConfig(BaseModel):
     )
     steps: int = Field(default=200, ge=1, description="Optimiser steps, the same for every arm.")
     batch: int = Field(default=32, ge=2, description="Images per step.")
-    synthetic_share: float = Field(
-        default=0.5, ge=0, le=1, description="Share of each batch that is generated; 1: all of it."
-    )
-    sampling: Literal["balanced", "proportional"] = Field(
-        default="balanced",
-        description="Labels of a batch: all equally likely, or as frequent as in the real training images.",
+    evaluations: int = Field(
+        default=4, ge=1, le=100, description="Evenly spaced steps at which the validation images may choose the model."
     )
     optimizer: Literal["adamw", "sgd"] = Field(
         default="adamw", description="sgd has momentum 0.9 and wants a larger rate."
     )
-    learning_rate: float = Field(default=1e-3, gt=0, description="Highest rate; cosine to zero after the warm-up.")
+    learning_rates: tuple[float, ...] = Field(
+        default=(1e-3,),
+        min_length=1,
+        description="Highest rate, cosine to zero after the warm-up; of several, the validation images choose one.",
+    )
     weight_decay: float = Field(default=0.05, ge=0)
     warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps with a linearly rising rate.")
     flip: bool = Field(default=True, description="Mirror at random, both ways; off for parts whose side matters.")
@@ -121,160 +66,161 @@ class ClassifyConfig(BaseModel):
     brightness: float = Field(default=0.2, ge=0, lt=1, description="Multiply by a factor within 1 +- this.")
 
 
+class CurvePoint(NamedTuple):
+    """One look at a classifier in training: the loss is the mean over the steps since the last look."""
+
+    learning_rate: float
+    step: int
+    train_loss: float
+    validation_accuracy: float | None
+    validation_loss: float | None
+
+
 @dataclass(frozen=True, eq=False)
-class Score:
-    """What a trained classifier does on the test images.
+class Trained:
+    """A trained classifier.
 
     Attributes:
-        accuracy: Share of right answers.
-        recall: Class -> share of its images that were recognised; None where the test set has none.
-        confusion: int64 [K, K], rows are the truth, columns the answers.
-        predictions: int64 [N], answers in the order of the test images.
-        steps: Optimiser steps taken.
+        classes: What its answers mean.
+        choice: The point that was kept.
+        curve: Every point that could have been.
+        steps: Optimiser steps taken for each learning rate.
         seconds: Wall time of training.
     """
 
-    accuracy: float
-    recall: dict[str, float | None]
-    confusion: NDArray[np.int64]
-    predictions: NDArray[np.int64]
+    classes: tuple[str, ...]
+    choice: CurvePoint
+    curve: tuple[CurvePoint, ...]
     steps: int
     seconds: float
+    _model: nn.Module
+    _normalise: Normalise
+    _batch: int
+
+    def probabilities(self, images: Pixels) -> NDArray[np.float32]:
+        """Softmax of the answers, float32 [N, K], for uint8 [N, H, W, 3]."""
+        logits = _logits(self._model, self._normalise, images, self._batch)
+        return np.asarray(logits.softmax(1).numpy(), dtype=np.float32)
 
 
-def train_and_score(
-    train: LabelledArrays,
-    test: LabelledArrays,
+def train_classifier(
+    diet: Diet,
+    validation: LabelledArrays | None,
     config: ClassifyConfig,
     seed: int,
     *,
-    synthetic: LabelledArrays | None = None,
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
-) -> Score:
-    """Train on `train` (and `synthetic`), then answer for `test` once.
+) -> Trained:
+    """Train on `diet` and keep the step and learning rate that the validation images like best.
 
-    With the same seed, device and number of threads the answers are the same. Without `synthetic` every image of a
-    batch is real; everything else, including labels and their order, is as with it.
+    With the same seed, device and number of threads the classifier is the same.
 
     Args:
-        train: Real training images; they also set how frequent each label is.
-        test: Real images that are used for nothing but the score.
+        diet: What to train on.
+        validation: Real images to choose by; None: the last step of the first learning rate.
         config: How to train.
         seed: Of the weights, the batches and the augmentation.
-        synthetic: Generated images, `config.synthetic_share` of each batch. A label it has no image of stays real.
         device: Where to train.
         progress: Called after each step.
 
     Raises:
-        DataError: Sets that do not fit together, or a label without any training image.
+        DataError: Sets that do not fit together.
         ConfigError: An unknown architecture, or a learning rate at which training diverges.
         CheckpointError: Weights that cannot be loaded.
     """
-    _check_sets(train, test, synthetic)
+    if validation is not None:
+        require_alike(diet.real, validation, "validation")
     started = time.perf_counter()
-    with _seeded(seed, torch.device(device)):
-        model, normalise = _build(config, len(train.classes), torch.device(device))
-        _fit(model, normalise, train, synthetic, config, seed, progress)
-        seconds = time.perf_counter() - started
-        predictions = _predict(model, normalise, test.images, config.batch)
-    classes = len(test.classes)
-    confusion = np.bincount(test.labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
-    recall = {
-        name: float(row[label] / row.sum()) if row.sum() else None
-        for label, (name, row) in enumerate(zip(test.classes, confusion, strict=True))
-    }
-    accuracy = float((predictions == test.labels).mean())
-    return Score(accuracy, recall, confusion.astype(np.int64), predictions, config.steps, seconds)
+    rates = config.learning_rates if validation is not None else config.learning_rates[:1]
+    curve: list[CurvePoint] = []
+    best: tuple[CurvePoint, nn.Module, Normalise, dict[str, Tensor]] | None = None
+    for number, rate in enumerate(rates):
+
+        def report(step: int, loss: float, before: int = number * config.steps) -> None:
+            if progress is not None:
+                progress(before + step, len(rates) * config.steps, loss)
+
+        with _seeded(seed, torch.device(device)):
+            model, normalise = _build(config, len(diet.real.classes), torch.device(device))
+            for point in _fit(model, normalise, diet, validation, config, rate, seed, report):
+                curve.append(point)
+                if best is None or _rank(point) > _rank(best[0]):
+                    best = point, model, normalise, {k: v.clone() for k, v in model.state_dict().items()}
+    assert best is not None
+    choice, model, normalise, state = best
+    model.load_state_dict(state)
+    seconds = time.perf_counter() - started
+    return Trained(diet.real.classes, choice, tuple(curve), config.steps, seconds, model, normalise, config.batch)
 
 
-class BatchSampler:
-    """Draws training batches: labels first, then an image for each, of which a share is generated.
+def _rank(point: CurvePoint) -> tuple[float, float, int]:
+    """Balanced accuracy, then a low loss; where nothing was looked at, the later step."""
+    if point.validation_accuracy is None or point.validation_loss is None:
+        return 0.0, 0.0, point.step
+    return point.validation_accuracy, -point.validation_loss, 0
 
-    Args:
-        real: Real training images.
-        synthetic: Generated images or None.
-        config: `batch`, `sampling` and `synthetic_share`.
+
+def _fit(
+    model: nn.Module,
+    normalise: Normalise,
+    diet: Diet,
+    validation: LabelledArrays | None,
+    config: ClassifyConfig,
+    learning_rate: float,
+    seed: int,
+    report: Callable[[int, float], None],
+) -> Iterator[CurvePoint]:
+    batches = BatchSampler(diet, config.batch)
+    generator = torch.Generator().manual_seed(seed)
+    optimizer: torch.optim.Optimizer
+    if config.optimizer == "adamw":
+        optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=config.weight_decay)
+    else:
+        optimizer = torch.optim.SGD(
+            model.parameters(), learning_rate, momentum=0.9, nesterov=True, weight_decay=config.weight_decay
+        )
+    looks = {round(config.steps * (i + 1) / config.evaluations) for i in range(config.evaluations)}
+    losses: list[float] = []
+    model.train()
+    for step in range(1, config.steps + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * _rate(step - 1, config)
+        images, labels, _ = batches.draw(generator)
+        images = orient(images, generator, flip=config.flip, rotate90=config.rotate90)
+        logits = model(normalise(brighten(images, config.brightness, generator)))
+        loss = F.cross_entropy(logits, labels.to(logits.device))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise ConfigError(
+                f"the classifier's loss became {value} at step {step}; leave out the learning rate {learning_rate:g}"
+            )
+        losses.append(value)
+        report(step, value)
+        if step in looks:
+            accuracy, held_out = (None, None) if validation is None else _judge(model, normalise, validation, config)
+            yield CurvePoint(learning_rate, step, float(np.mean(losses)), accuracy, held_out)
+            losses.clear()
+            model.train()
+
+
+def _judge(model: nn.Module, normalise: Normalise, held: LabelledArrays, config: ClassifyConfig) -> tuple[float, float]:
+    """Mean recall of the classes that are there, and the cross-entropy, over every orientation that training uses.
+
+    A handful of images would otherwise choose by chance alone.
     """
-
-    def __init__(self, real: LabelledArrays, synthetic: LabelledArrays | None, config: ClassifyConfig) -> None:
-        self._real = _ByLabel(real)
-        self._synthetic = None if synthetic is None else _ByLabel(synthetic)
-        self._labels = torch.from_numpy(real.labels)
-        self._classes = len(real.classes)
-        self._config = config
-
-    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Images uint8 [B, H, W, 3], labels int64 [B], and whether each is generated, bool [B].
-
-        What is drawn from `generator` does not depend on there being generated images.
-        """
-        batch = self._config.batch
-        if self._config.sampling == "balanced":
-            labels = torch.randint(self._classes, (batch,), generator=generator)
-        else:
-            labels = self._labels[torch.randint(len(self._labels), (batch,), generator=generator)]
-        places = torch.rand(batch, generator=generator)
-        if self._synthetic is None:
-            return self._real.pick(labels, places), labels, torch.zeros(batch, dtype=torch.bool)
-        generated = torch.arange(batch) < round(batch * self._config.synthetic_share)
-        generated &= self._synthetic.counts[labels] > 0
-        images = torch.empty(batch, *self._real.images.shape[1:], dtype=torch.uint8)
-        for pool, chosen in ((self._real, ~generated), (self._synthetic, generated)):
-            if chosen.any():
-                images[chosen] = pool.pick(labels[chosen], places[chosen])
-        return images, labels, generated
+    views = orientations(held.images, flip=config.flip, rotate90=config.rotate90)
+    logits = _logits(model, normalise, np.concatenate(views), config.batch)
+    labels = torch.from_numpy(np.tile(held.labels, len(views)))
+    right = (logits.argmax(1) == labels).float()
+    recalls = [float(right[labels == label].mean()) for label in sorted(set(held.labels.tolist()))]
+    return sum(recalls) / len(recalls), float(F.cross_entropy(logits, labels))
 
 
-def augment(images: Tensor, config: ClassifyConfig, generator: torch.Generator) -> Tensor:
-    """Flips, quarter turns and brightness, each image by its own draws.
-
-    Args:
-        images: uint8 [B, H, W, 3].
-        config: `flip`, `rotate90` and `brightness`.
-        generator: On the CPU.
-
-    Returns:
-        uint8 [B, H, W, 3].
-    """
-    count, height, width = images.shape[:3]
-    if config.flip:
-        for axis in (1, 2):
-            chosen = torch.rand(count, generator=generator) < 0.5
-            images = torch.where(chosen[:, None, None, None], images.flip(axis), images)
-    if config.rotate90:
-        turns = torch.randint(4, (count,), generator=generator)
-        if height != width:
-            turns = turns // 2 * 2
-        turned = images.clone()
-        for quarter in (1, 2, 3):
-            chosen = turns == quarter
-            if chosen.any():
-                turned[chosen] = images[chosen].rot90(quarter, (1, 2))
-        images = turned
-    if config.brightness > 0:
-        factor = 1 + config.brightness * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1)
-        images = (images * factor).round().clamp(0, 255).to(torch.uint8)
-    return images
-
-
-class _ByLabel:
-    """Images in the order of their labels, so that one of a label is found by arithmetic."""
-
-    def __init__(self, arrays: LabelledArrays) -> None:
-        self.images = torch.from_numpy(np.ascontiguousarray(arrays.images))
-        self.counts = torch.from_numpy(np.bincount(arrays.labels, minlength=len(arrays.classes)))
-        self._order = torch.from_numpy(np.argsort(arrays.labels, kind="stable"))
-        self._starts = self.counts.cumsum(0) - self.counts
-
-    def pick(self, labels: Tensor, places: Tensor) -> Tensor:
-        """An image of each label; `places` in [0, 1) says which."""
-        counts = self.counts[labels]
-        offsets = (places * counts).long().clamp(max=counts - 1)
-        return self.images[self._order[self._starts[labels] + offsets]]
-
-
-class _Normalise:
+class Normalise:
     """uint8 [B, H, W, 3] on the CPU -> float32 [B, 3, H, W], channels last, on the device, as the network expects."""
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> None:
@@ -287,20 +233,7 @@ class _Normalise:
         return values.permute(0, 3, 1, 2)
 
 
-def _check_sets(train: LabelledArrays, test: LabelledArrays, synthetic: LabelledArrays | None) -> None:
-    for name, other in (("test", test), ("synthetic", synthetic)):
-        if other is None:
-            continue
-        if other.classes != train.classes:
-            raise DataError(f"classes differ: train {', '.join(train.classes)}; {name} {', '.join(other.classes)}")
-        if other.size != train.size:
-            raise DataError(f"sizes differ: train images are {train.size}, {name} images {other.size}; load both alike")
-    missing = [name for label, name in enumerate(train.classes) if not (train.labels == label).any()]
-    if missing:
-        raise DataError(f"no training image of {', '.join(missing)}; leave it out of classes or add images")
-
-
-def _build(config: ClassifyConfig, classes: int, device: torch.device) -> tuple[nn.Module, _Normalise]:
+def _build(config: ClassifyConfig, classes: int, device: torch.device) -> tuple[nn.Module, Normalise]:
     ensure_torchvision()
     import timm
 
@@ -323,44 +256,7 @@ def _build(config: ClassifyConfig, classes: int, device: torch.device) -> tuple[
         raise CheckpointError(f"{config.weights} does not fit {config.architecture}: {reason}") from error
     expected = timm.data.resolve_model_data_config(model)
     model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model, _Normalise(expected["mean"], expected["std"], device)
-
-
-def _fit(
-    model: nn.Module,
-    normalise: _Normalise,
-    train: LabelledArrays,
-    synthetic: LabelledArrays | None,
-    config: ClassifyConfig,
-    seed: int,
-    progress: Progress | None,
-) -> None:
-    batches = BatchSampler(train, synthetic, config)
-    generator = torch.Generator().manual_seed(seed)
-    optimizer: torch.optim.Optimizer
-    if config.optimizer == "adamw":
-        optimizer = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    else:
-        optimizer = torch.optim.SGD(
-            model.parameters(), config.learning_rate, momentum=0.9, nesterov=True, weight_decay=config.weight_decay
-        )
-    model.train()
-    for step in range(config.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _rate(step, config)
-        images, labels, _ = batches.draw(generator)
-        logits = model(normalise(augment(images, config, generator)))
-        loss = F.cross_entropy(logits, labels.to(logits.device))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise ConfigError(
-                f"the classifier's loss became {value} at step {step + 1}; lower learning_rate {config.learning_rate}"
-            )
-        if progress is not None:
-            progress(step + 1, config.steps, value)
+    return model, Normalise(expected["mean"], expected["std"], device)
 
 
 def _rate(step: int, config: ClassifyConfig) -> float:
@@ -371,12 +267,12 @@ def _rate(step: int, config: ClassifyConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / (config.steps - warm)))
 
 
-def _predict(model: nn.Module, normalise: _Normalise, images: Pixels, batch: int) -> NDArray[np.int64]:
+def _logits(model: nn.Module, normalise: Normalise, images: Pixels, batch: int) -> Tensor:
     model.eval()
     pixels = torch.from_numpy(np.ascontiguousarray(images))
     with torch.inference_mode():
-        answers = [model(normalise(pixels[i : i + batch])).argmax(1).cpu() for i in range(0, len(pixels), batch)]
-    return torch.cat(answers).numpy()
+        answers = [model(normalise(pixels[i : i + batch])).float().cpu() for i in range(0, len(pixels), batch)]
+    return torch.cat(answers).clone()
 
 
 @contextmanager

@@ -1,148 +1,355 @@
-"""The whole comparison from a folder, or from nothing, to a table: data, generators, classifiers, files."""
+"""The whole benchmark: data, partitions, arms, cells, statistics, report; stopped at any moment and continued."""
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Callable
+import hashlib
+import time
 from pathlib import Path
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from defect_synth.atomic import replacing
-from defect_synth.benchmark.classify import ClassifyConfig, LabelledArrays
-from defect_synth.benchmark.compare import compare, load_partition
-from defect_synth.benchmark.report import BenchmarkResult, format_table
+from defect_synth.benchmark.arms import Arm, choose_arms
+from defect_synth.benchmark.cells import Cells, fingerprint_of, slug
+from defect_synth.benchmark.comparisons import compare_arms
+from defect_synth.benchmark.context import ArmNotPossible, PartitionContext
+from defect_synth.benchmark.environment import describe_environment
+from defect_synth.benchmark.gallery import write_gallery
+from defect_synth.benchmark.generators import OUT_OF_TIME, Generators, refuse_leak
+from defect_synth.benchmark.labelled import LabelledArrays, load_partition, refuse_copies
+from defect_synth.benchmark.measure import Pool, Task, classify_cell, draw_pool, segment_cell, threshold_cell
+from defect_synth.benchmark.meter import Meter, Report
+from defect_synth.benchmark.partitioning import learnable, make_partition
+from defect_synth.benchmark.product import embedded_product, shipped_dfmgan, shipped_painter
+from defect_synth.benchmark.protocol import Protocol
+from defect_synth.benchmark.report import write_report
+from defect_synth.benchmark.results import (
+    ArmRecord,
+    BenchmarkResults,
+    ClassificationCell,
+    GalleryRecord,
+    GeneratorRecord,
+    ProductRecord,
+    SegmentationCell,
+    ThresholdCell,
+)
 from defect_synth.config import TrainConfig
 from defect_synth.data.layouts import Table, index
-from defect_synth.data.partitions import Partition, split
-from defect_synth.errors import ConfigError, DataError
-from defect_synth.samples import DefectSource
-from defect_synth.synthesizer import DefectSynthesizer, choose_device
-from defect_synth.training.category import PARTITION_FILE, RUN_FILE, train_category
+from defect_synth.data.partitions import Partition
+from defect_synth.data.store import ImageArrays, load
+from defect_synth.errors import ConfigError, OutputError
+from defect_synth.ops.memory import keep_memory
+from defect_synth.synthesizer import choose_device
 
-log = logging.getLogger(__name__)
+_LENGTHS = {
+    "product": 0.5,
+    "generator": 5.0,
+    "source": 0.3,
+    "classification": 1.0,
+    "segmentation": 0.6,
+    "threshold": 0.3,
+}
+"""Guesses for the progress bar, in cells."""
 
-DEMO_CATEGORY = "hazelnut"
+_Cell = TypeVar("_Cell", ClassificationCell, SegmentationCell)
 
 
-class BenchmarkPlan(BaseModel):
-    """What to compare, on what, and for how long."""
+class BenchmarkRequest(BaseModel):
+    """What a user asks for besides the protocol.
+
+    Attributes:
+        categories: Object categories.
+        data: Their images; None: the embedded product.
+        run: A run folder trained with the partition, `{category}` and `{partition}` in it standing for names; None:
+            generators are trained inside each partition.
+        output: Where everything goes.
+        train: Train generators even where the package ships one.
+        resume: Continue what is in `output`.
+        device: Where.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    category: str
+    categories: tuple[str, ...]
     data: Path | None = None
     run: Path | None = None
     output: Path = Path("runs/benchmark")
-    partitions: tuple[str, ...] = ("P1",)
-    minutes: float = Field(default=2.5, gt=0, le=10_000)
-    steps: int = Field(default=80, ge=1)
-    count: int = Field(default=60, ge=1)
-    seeds: int = Field(default=1, ge=1, le=100)
-    architecture: str = "resnet34"
-    weights: Path | None = None
+    train: bool = False
+    resume: bool = False
     device: str = "auto"
 
 
-def run_benchmark(
-    plan: BenchmarkPlan, config: TrainConfig, progress: Callable[[str, float, float], None]
-) -> tuple[str, list[Path]]:
-    """Real images alone against real and synthetic ones, on the same partitions, steps and test images.
+def run_benchmark(request: BenchmarkRequest, protocol: Protocol, report: Report | None = None) -> BenchmarkResults:
+    """Measure every arm on every partition; write `results.json`, `report.md` and `report.html` into the output.
 
     Args:
-        plan: What to do. Without `data` the embedded procedural hazelnut is rendered into `output`.
-        config: Of the generators; its resolution is also the classifier's.
-        progress: Called with (text, done, total).
-
-    Returns:
-        The Markdown table, and the files written.
+        request: What to measure.
+        protocol: How.
+        report: Called with (text, done, total).
 
     Raises:
-        DataError: Unusable images, or a `run` that has learnt from test images.
-        ConfigError: A category that the embedded product does not have.
+        DataError: Unusable images, or a run that has learnt from test images.
+        ConfigError: Something unknown or contradictory in the request or the protocol.
+        OutputError: The output holds another benchmark, or cannot be written.
     """
-    side = config.model.backbone.resolution
-    device = choose_device(plan.device)
-    table = _demo(plan, side, progress) if plan.data is None else index(plan.data, plan.category)
-    parts = {name: split(table, name, config.validation_fraction) for name in plan.partitions}
-    if plan.run is not None:
-        for partition in parts.values():
-            _refuse_leak(plan.run, partition)
-    generators: dict[str, DefectSource] = {}
-
-    def make_source(name: str, _train: LabelledArrays) -> DefectSource:
-        if name in generators:
-            return generators[name]
-        if plan.run is not None:
-            generators[name] = DefectSynthesizer.load(plan.run, device=plan.device)
-            return generators[name]
-        folder = plan.output / "generators" / name
-        summary = train_category(
-            table, parts[name], config, folder,
-            resume=(folder / RUN_FILE).exists(), minutes=plan.minutes, device=device,
-            report=lambda p: progress(f"{name}, train {p.stage}, {p.text}", p.done_kimg, p.total_kimg),
-        )  # fmt: skip
-        seen = ", ".join(f"{stage} {ended.iterations} iterations" for stage, ended in summary.stages.items())
-        log.info("%s: generator trained (%s)", name, seen)
-        generators[name] = DefectSynthesizer.load(folder, device=plan.device)
-        return generators[name]
-
-    classify = ClassifyConfig(architecture=plan.architecture, steps=plan.steps, weights=plan.weights)
-    results: list[BenchmarkResult] = []
-    arrays = [load_partition(table, part, side, config.resize) for part in parts.values()]
-    results += compare(
-        table.category, arrays, make_source, classify,
-        synthetic_per_defect=plan.count, seeds=range(plan.seeds), device=str(device), progress=progress,
-    )  # fmt: skip
-    text = _heading(plan, table, config) + format_table(results)
-    files = {
-        plan.output / "results.json": json.dumps([result.to_json() for result in results], indent=1) + "\n",
-        plan.output / "results.md": text,
-    }
-    for path, content in files.items():
-        with replacing(path) as temporary:
-            temporary.write_text(content, encoding="utf-8")
-    return text, list(files)
+    return _Benchmark(request, protocol, report).run()
 
 
-def _heading(plan: BenchmarkPlan, table: Table, config: TrainConfig) -> str:
-    what = "procedural product of this package, not MVTec AD" if plan.data is None else str(table.root.name)
-    source = "a given run" if plan.run is not None else f"trained for {plan.minutes:g} min inside each partition"
-    start = "from scratch" if plan.weights is None else "pretrained"
-    return (
-        f"## {table.category} ({what})\n\n{plan.architecture} {start}, "
-        f"{config.model.backbone.resolution} px, {plan.steps} steps in every arm, last step scored; "
-        f"generator {config.preset}, {source}, {plan.count} images per defect. Accuracy in % with 95 % intervals.\n\n"
-    )
-
-
-def _demo(plan: BenchmarkPlan, side: int, progress: Callable[[str, float, float], None]) -> Table:
-    from defect_synth.data.demo import write_demo
-
-    if plan.category != DEMO_CATEGORY:
-        raise ConfigError(
-            f"the embedded product is {DEMO_CATEGORY!r}; for {plan.category!r} give your images with --data"
+class _Benchmark:
+    def __init__(self, request: BenchmarkRequest, protocol: Protocol, report: Report | None) -> None:
+        self.request, self.protocol = request, protocol
+        self.arms = choose_arms(protocol.arms)
+        self.config: TrainConfig = protocol.train_config(request.device)
+        self.device = str(choose_device(request.device))
+        self.cells = Cells(request.output / "cells")
+        ours = request.data is None and request.run is None and not request.train
+        self.shipped = shipped_dfmgan(self.config.model.backbone.resolution) if ours else None
+        self.shipped_painter = shipped_painter() if ours else None
+        runs = len(request.categories) * len(protocol.partitions)
+        per_arm = _LENGTHS["source"] + protocol.seeds * (
+            len(protocol.ratios) * _LENGTHS["classification"]
+            + (_LENGTHS["segmentation"] if protocol.segmentation else 0)
         )
-    folder = plan.output / f"data-{side}"
-    if not (folder / DEMO_CATEGORY).is_dir():
-        write_demo(folder, resolution=side, per_defect=36, progress=lambda d, t: progress("render hazelnuts", d, t))
-    return index(folder, DEMO_CATEGORY)
+        self.meter = Meter(report, _LENGTHS["product"] + runs * (_LENGTHS["generator"] + len(self.arms) * per_arm))
+        self.started = time.perf_counter()
+        self.earlier = 0.0  # seconds of cells that an earlier call measured
+        self.weights = _digest(protocol.classifier.weights)
+        self.products: list[ProductRecord] = []
+        self.generators: list[GeneratorRecord] = []
+        self.classification: list[ClassificationCell] = []
+        self.segmentation: list[SegmentationCell] = []
+        self.thresholds: list[ThresholdCell] = []
+        self.gallery: list[GalleryRecord] = []
+        self.missing: dict[str, dict[str, str]] = {arm.name: {} for arm in self.arms}
+        self.notes: dict[str, None] = {}
 
-
-def _refuse_leak(run: Path, partition: Partition) -> None:
-    """A generator that has seen test images would make its arm worthless."""
-    path = run / PARTITION_FILE
-    if not path.exists():
-        raise DataError(f"{run} has no {PARTITION_FILE}, so it cannot be shown that it never saw the test images")
-    learnt = Partition.load(path)
-    for defect, part in partition.defects.items():
-        known = learnt.defects.get(defect)
-        if known is None:
-            continue
-        leaked = set(part.test) & ({*known.base, *known.validation})
-        if leaked:
-            raise DataError(
-                f"{run} was trained on {len(leaked)} {defect} images that are test images of {partition.name} "
-                f"(such as {sorted(leaked)[0]}); train it with --partition {partition.name}, or leave --run out"
+    def run(self) -> BenchmarkResults:
+        keep_memory()
+        output = self.request.output
+        if (output / "cells").is_dir() and not self.request.resume:
+            raise OutputError(
+                f"{output} holds a benchmark already; continue it with --resume or choose another --output"
             )
+        results: BenchmarkResults | None = None
+        for category in self.request.categories:
+            table = self._table(category)
+            for name in self.protocol.partitions:
+                self._partition(table, name)
+                results = self._results()
+                write_report(results, output)
+        assert results is not None
+        self.meter.end("benchmark finished")
+        return results
+
+    def _table(self, category: str) -> Table:
+        side = self.config.model.backbone.resolution
+        if self.request.data is not None:
+            table = index(self.request.data, category)
+        else:
+            table = embedded_product(
+                category, self.request.output, side, self.protocol.product,
+                lambda done, total: self.meter.within("draw the embedded product", _LENGTHS["product"], done, total),
+            )  # fmt: skip
+        self.meter.finish(_LENGTHS["product"] / len(self.request.categories))
+        self.products.append(
+            ProductRecord(
+                category=table.category, procedural=self.request.data is None,
+                about="the embedded procedural product of this package, NOT MVTec AD" if self.request.data is None
+                else f"images of {table.root.name}, layout {table.layout}",
+                resolution=side, good=len(table.good), defects={d: len(table.of(d)) for d in table.defects},
+            )
+        )  # fmt: skip
+        return table
+
+    def _partition(self, whole: Table, name: str) -> None:
+        protocol, config = self.protocol, self.config
+        table, partition = make_partition(whole, name, protocol.validation_fraction, protocol.shots)
+        run = None
+        if self.request.run is not None:
+            text = str(self.request.run).replace("{category}", partition.category).replace("{partition}", name)
+            run = Path(text)
+            refuse_leak(run, partition)
+        side = config.model.backbone.resolution
+        arrays = load_partition(table, partition, side, config.resize, with_good=protocol.with_good)
+        records = partition.records(table, "test", None)
+        test_good = load(records, side, config.resize) if records else None
+        place = (partition.category, name if protocol.shots == "all" else f"{name}-{protocol.shots}-shot")
+        generators = Generators(
+            config, protocol.minutes, run, self.shipped, self.shipped_painter, protocol.painter_config(),
+            self.request.device,
+            lambda text, done, total: self.meter.within(f"{name}: {text}", _LENGTHS["generator"], done, total),
+            self.cells, self._settings(partition, "generator"), self.generators,
+        )  # fmt: skip
+        learnt_table, learnt_split = learnable(table, partition)
+        context = PartitionContext(
+            category=partition.category, partition=name, table=learnt_table, split=learnt_split,
+            base=arrays.base, validation=arrays.validation, resolution=side, how=config.resize,
+            procedural=self.request.data is None,
+            folder=self.request.output.joinpath("generators", *(slug(part) for part in place)),
+            make_dfmgan=generators.dfmgan, make_painter=generators.painter,
+        )  # fmt: skip
+        self._arms(context, partition, arrays.test, test_good, place)
+        generators.require_recorded(context)
+        self.meter.finish(_LENGTHS["generator"])
+
+    def _arms(
+        self,
+        context: PartitionContext,
+        partition: Partition,
+        test: LabelledArrays,
+        test_good: ImageArrays | None,
+        place: tuple[str, ...],
+    ) -> None:
+        """Arm after arm, so that only one arm's images are in memory, and those of the thresholds."""
+        protocol = self.protocol
+        drawn: tuple[Any, Pool] | None = None
+        kept: dict[str, LabelledArrays] = {}
+        settings = self._settings(partition, protocol.threshold)
+        threshold = self.cells.read((*place, "threshold"), settings, ThresholdCell) if protocol.threshold else None
+        for arm in self.arms:
+            pool: Pool | None = None
+
+            def get_pool(arm: Arm = arm) -> Pool:
+                nonlocal pool, drawn
+                if pool is None and drawn is not None and drawn[0] is arm.source:
+                    pool = Pool(drawn[1].arrays, drawn[1].source)  # the seconds were counted for the other arm
+                if pool is None:
+                    text = f"{context.partition}: draw images for {arm.name}"
+                    tick = lambda done, total: self.meter.within(text, _LENGTHS["source"], done, total)  # noqa: E731
+                    pool = draw_pool(arm, context, protocol.per_defect, tick)
+                    if pool.arrays is not None:
+                        refuse_copies(context.partition, pool.arrays, test)
+                    self.meter.finish(_LENGTHS["source"])
+                drawn = (arm.source, pool)
+                return pool
+
+            try:
+                self._measure(arm, context, partition, test, test_good, place, get_pool)
+                wanted = protocol.threshold is not None and arm.name in protocol.threshold.arms
+                if wanted and threshold is None:
+                    pooled = get_pool().arrays
+                    assert protocol.threshold is not None
+                    if pooled is not None:
+                        kept[arm.name] = _first_of_each(pooled, protocol.threshold.per_defect)
+            except ArmNotPossible as reason:
+                self.missing[arm.name][f"{context.category} {context.partition}"] = str(reason)
+        if protocol.threshold is None:
+            return
+        if test_good is None or context.good_validation is None:
+            self.notes["Anomaly thresholds: skipped, they need good images for validation and test."] = None
+            return
+        if threshold is None:
+            threshold = threshold_cell(context, test, test_good, kept)
+            self.cells.write((*place, "threshold"), settings, threshold)
+        self.thresholds.append(threshold)
+
+    def _measure(
+        self,
+        arm: Arm,
+        context: PartitionContext,
+        partition: Partition,
+        test: LabelledArrays,
+        test_good: ImageArrays | None,
+        place: tuple[str, ...],
+        get_pool: Any,
+    ) -> None:
+        protocol = self.protocol
+
+        def cell(kind: type[_Cell], task: str, ratio: float, seed: int, config: Any, run: Any) -> _Cell:
+            key = (*place, task, arm.name, f"ratio-{ratio:g}-seed-{seed}")
+            settings = self._settings(partition, config)
+            record = self.cells.read(key, settings, kind)
+            if record is None:
+                text = f"{context.partition}: {task}, {arm.name}, seed {seed}"
+                made = Task(context, test, test_good, arm, get_pool(), ratio, self.device)
+                tick = lambda done, total: self.meter.within(text, _LENGTHS[task], done, total)  # noqa: E731
+                record = run(made, config, seed, tick)
+                self.cells.write(key, settings, record)
+            else:
+                first = task == "classification" and seed == 0 and ratio == protocol.ratios[0]
+                self.earlier += record.seconds + first * record.seconds_of_source
+            self.meter.finish(_LENGTHS[task])
+            return record
+
+        for ratio in protocol.ratios if arm.mixes else protocol.ratios[:1]:
+            for seed in range(protocol.seeds):
+                self.classification.append(
+                    cell(ClassificationCell, "classification", ratio, seed, protocol.classifier, classify_cell)
+                )
+        if protocol.segmentation is not None and arm.name in protocol.segmentation.arms:
+            for seed in range(protocol.seeds):
+                self.segmentation.append(
+                    cell(
+                        SegmentationCell, "segmentation", protocol.ratios[0], seed, protocol.segmentation, segment_cell
+                    )
+                )
+        self._show(arm, context, partition, place, get_pool)
+
+    def _show(
+        self, arm: Arm, context: PartitionContext, partition: Partition, place: tuple[str, ...], get_pool: Any
+    ) -> None:
+        if arm.share == 0:
+            return
+        key, settings = (*place, "gallery", arm.name), self._settings(partition, "gallery")
+        relative = "/".join(("gallery", *(slug(part) for part in place), f"{slug(arm.name)}.png"))
+        record = self.cells.read(key, settings, GalleryRecord)
+        if record is None or not (self.request.output / relative).is_file():
+            arrays = get_pool().arrays
+            assert arrays is not None
+            shown = write_gallery(arrays, context.base, self.request.output / relative)
+            record = GalleryRecord(
+                category=context.category, partition=context.partition, arm=arm.name, file=relative, **shown._asdict()
+            )
+            self.cells.write(key, settings, record)
+        self.gallery.append(record)
+
+    def _settings(self, partition: Partition, task: Any) -> str:
+        """Everything that decides a cell's result besides its key; more arms, partitions or seeds do not."""
+        protocol = self.protocol.model_dump(
+            mode="json",
+            exclude={"name", "about", "published", "arms", "partitions", "seeds", "ratios",
+                     "classifier", "segmentation", "threshold"},
+        )  # fmt: skip
+        described = task.model_dump(mode="json") if isinstance(task, BaseModel) else task
+        run = None if self.request.run is None else str(self.request.run)
+        shipped = [self.shipped is not None, self.shipped_painter is not None]
+        return fingerprint_of(
+            [protocol, described, self.weights, partition.model_dump(mode="json"), run, shipped, self.device]
+        )
+
+    def _results(self) -> BenchmarkResults:
+        weights = self.protocol.classifier.weights
+        described = self.protocol.model_dump(mode="json")
+        described["classifier"]["weights"] = None if weights is None else weights.name  # no folder of this machine
+        for record in self.generators:
+            if OUT_OF_TIME in record.about:
+                whose = f"{record.generator} of {record.category} {record.partition}"
+                note = f"{whose} ran out of training time: its arms say little about the method; see --minutes."
+                self.notes[note] = None
+        comparisons = compare_arms(self.classification, "classification") + compare_arms(
+            self.segmentation, "segmentation"
+        )
+        return BenchmarkResults(
+            protocol=described, weights=self.weights, environment=describe_environment(self.device),
+            products=tuple(self.products), generators=tuple(self.generators),
+            arms=tuple(ArmRecord(name=a.name, about=a.about, missing=self.missing[a.name]) for a in self.arms),
+            classification=tuple(self.classification), segmentation=tuple(self.segmentation),
+            thresholds=tuple(self.thresholds), comparisons=tuple(comparisons), gallery=tuple(self.gallery),
+            notes=tuple(self.notes), seconds=self.earlier + time.perf_counter() - self.started,
+        )  # fmt: skip
+
+
+def _first_of_each(arrays: LabelledArrays, count: int) -> LabelledArrays:
+    chosen = [i for label in range(len(arrays.classes)) for i in (arrays.labels == label).nonzero()[0][:count]]
+    masks = None if arrays.masks is None else arrays.masks[chosen]
+    names = tuple(arrays.names[i] for i in chosen)
+    return LabelledArrays(arrays.images[chosen], arrays.labels[chosen], arrays.classes, names, masks)
+
+
+def _digest(weights: Path | None) -> str:
+    if weights is None:
+        return ""
+    if not weights.is_file():
+        raise ConfigError(f"no weights file {weights}; expected .safetensors or .pth of timm")
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,23 +21,29 @@ class Interval(NamedTuple):
 
 
 class PairedDifference(NamedTuple):
-    """How much more often B is right than A, on the same test images.
+    """How much better B is than A on the same test images.
 
     Attributes:
-        difference: Accuracy of B minus accuracy of A.
+        difference: Mean of B minus mean of A: of accuracies, where the values are right or wrong.
         low: Lower end of the bootstrap interval.
         high: Upper end of it.
-        only_a: Answers that only A got right.
-        only_b: Answers that only B got right.
+        standard_error: Standard deviation of the bootstrap means.
+        p_value: Two-sided, that A and B are exchangeable: signs of whole images flipped at random.
+        only_a: Answers for which A was better.
+        only_b: Answers for which B was better.
         total: Answers compared.
+        images: Different test images among them.
     """
 
     difference: float
     low: float
     high: float
+    standard_error: float
+    p_value: float
     only_a: int
     only_b: int
     total: int
+    images: int
 
 
 class Mean(NamedTuple):
@@ -67,47 +73,30 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> Inter
     return Interval(0.0 if correct == 0 else centre - half, 1.0 if correct == total else centre + half)
 
 
-def mcnemar_exact(only_a: int, only_b: int) -> float:
-    """Two-sided exact p-value that A and B are right equally often (McNemar's test with the binomial distribution).
-
-    Valid where every answer is about another image; not for the same images seen again in other partitions.
-
-    Args:
-        only_a: Answers that only A got right.
-        only_b: Answers that only B got right.
-
-    Returns:
-        1.0 where A and B never differ.
-    """
-    total, fewer = only_a + only_b, min(only_a, only_b)
-    tail = sum(math.comb(total, k) for k in range(fewer + 1))
-    return min(1.0, 2 * tail / (1 << total))
-
-
 def paired_difference(
-    correct_a: ArrayLike,
-    correct_b: ArrayLike,
+    values_a: ArrayLike,
+    values_b: ArrayLike,
     *,
     seed: int,
     images: Sequence[str] | None = None,
     confidence: float = 0.95,
     resamples: int = 10_000,
 ) -> PairedDifference:
-    """Difference of two accuracies with a percentile bootstrap interval over test images.
+    """Difference of two means with a percentile bootstrap interval over test images.
 
     Args:
-        correct_a: Whether A got each answer right, bool [N].
-        correct_b: The same for B, in the same order.
+        values_a: What A achieved for each answer, [N]: right or wrong, or a figure such as an IoU.
+        values_b: The same for B, in the same order.
         seed: Of the resampling.
         images: Name of the image of each answer; answers about one image (seen again in another partition or by another
             training seed) are resampled together. None: every answer is an image of its own.
         confidence: Coverage, between 0 and 1.
-        resamples: Number of bootstrap resamples.
+        resamples: Number of bootstrap resamples, and of sign flips.
     """
-    a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
+    a, b = np.asarray(values_a, dtype=np.float64), np.asarray(values_b, dtype=np.float64)
     if a.ndim != 1 or a.shape != b.shape or a.size == 0:
         raise ValueError(f"need two equally long rows of answers, got {list(a.shape)} and {list(b.shape)}")
-    change = b.astype(np.int64) - a.astype(np.int64)
+    change = b - a
     of_image = np.arange(a.size) if images is None else np.unique(np.asarray(images), return_inverse=True)[1]
     if of_image.shape != a.shape:
         raise ValueError(f"need one image name per answer, got {len(of_image)} for {a.size}")
@@ -117,18 +106,57 @@ def paired_difference(
     rng = np.random.default_rng(seed)
     chances = np.full(len(answers), 1 / len(answers))
     means: list[NDArray[np.float64]] = []
+    as_extreme = 0
     for start in range(0, resamples, _CHUNK):
-        times = rng.multinomial(len(answers), chances, size=min(_CHUNK, resamples - start))  # [resamples, images]
+        size = min(_CHUNK, resamples - start)
+        times = rng.multinomial(len(answers), chances, size=size)  # [resamples, images]
         means.append((times @ gain) / (times @ answers))
-    low, high = np.quantile(np.concatenate(means), [(1 - confidence) / 2, (1 + confidence) / 2])
+        signs = rng.integers(0, 2, (size, len(answers))) * 2 - 1
+        as_extreme += int((np.abs(signs @ gain) >= abs(gain.sum()) - 1e-9).sum())
+    drawn = np.concatenate(means)
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     return PairedDifference(
         difference=float(change.mean()),
         low=float(low),
         high=float(high),
+        standard_error=float(drawn.std(ddof=1)),
+        p_value=(1 + as_extreme) / (1 + resamples),
         only_a=int((change < 0).sum()),
         only_b=int((change > 0).sum()),
         total=a.size,
+        images=len(answers),
     )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values of a family, adjusted so that the chance of any false claim stays below the level (Holm 1979)."""
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+def partitions_needed(paired: PairedDifference, partitions: int, power: float = 0.8) -> int | None:
+    """How many such partitions would show a true difference as large as the observed one.
+
+    The standard error is taken to shrink with the square root of the number of partitions, which is a little too
+    hopeful where partitions test the same images.
+
+    Args:
+        paired: What `partitions` partitions showed.
+        partitions: How many there were.
+        power: Chance of an interval that excludes 0.
+
+    Returns:
+        None where no difference was observed.
+    """
+    if paired.difference == 0:
+        return None
+    normal = statistics.NormalDist()
+    wanted = normal.inv_cdf(0.975) + normal.inv_cdf(power)
+    return max(1, math.ceil(partitions * (wanted * paired.standard_error / paired.difference) ** 2))
 
 
 def mean_over_partitions(values: Sequence[float]) -> Mean:

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from defect_synth.cli import benchmark, data, generate, models, quality, train
+from defect_synth.cli import bank, benchmark, data, export, generate, models, preview, quality, train
 from defect_synth.errors import ConfigError, DefectSynthError, ToldElsewhereError
 
 
@@ -41,6 +41,10 @@ app.command("train")(train.train)
 app.command("generate")(generate.generate)
 app.command("benchmark")(benchmark.benchmark)
 app.command("quality")(quality.quality)
+app.command("bank")(bank.bank)
+app.command("preview")(preview.preview)
+app.command("paint")(preview.paint)
+app.command("export")(export.export)
 app.command("import")(models.import_)
 app.command("info")(models.info)
 

@@ -3,49 +3,88 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from defect_synth.cli.settings import Device, Preset, Set, configure, log_to_terminal
+from defect_synth.cli.settings import Device, log_to_terminal
 
 
 def benchmark(
-    category: Annotated[str, typer.Option(help="Object category.")] = "hazelnut",
+    category: Annotated[str, typer.Option(help="Object category; several: comma-separated.")] = "hazelnut",
     data: Annotated[
-        Path | None, typer.Option(help="Real images; default: the embedded procedural hazelnut, rendered on the spot.")
+        Path | None, typer.Option(help="Real images; default: the embedded procedural hazelnut, drawn on the spot.")
     ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Where images, generators, results and the report go.")
+    ] = Path("runs/benchmark"),
+    protocol: Annotated[
+        str, typer.Option(help="quick (minutes), full (hours), paper (the paper's), or a .toml.")
+    ] = "quick",
+    arms: Annotated[str | None, typer.Option(help="Comma-separated names, or all; an unknown one lists them.")] = None,
+    partitions: Annotated[str | None, typer.Option(help="Comma-separated: P1, P2, P3, R1, R2, ... (random).")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Training seeds of each classifier.")] = None,
+    shots: Annotated[str | None, typer.Option(help="Base images of each defect: 1, 5, ... or all.")] = None,
+    ratios: Annotated[
+        str | None, typer.Option(help="Generated images per real one in a batch, comma-separated: a sweep.")
+    ] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train generators inside each partition, even where one is shipped.")
+    ] = False,
     run: Annotated[
-        Path | None, typer.Option(help="Run folder trained with --partition; default: train one per partition.")
+        Path | None,
+        typer.Option(
+            help="Run folder trained with --partition, instead of training here; may hold {category} and {partition}."
+        ),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where data, generators and results go.")] = Path(
-        "runs/benchmark"
-    ),
-    partitions: Annotated[str, typer.Option(help="Comma-separated.")] = "P1",
-    minutes: Annotated[float, typer.Option(help="Training budget of each partition's generator.")] = 2.5,
-    preset: Preset = "FAST_64",
-    steps: Annotated[int, typer.Option(help="Optimiser steps of the classifier, the same for every arm.")] = 80,
-    count: Annotated[int, typer.Option(help="Synthetic images of each defect.")] = 60,
-    seeds: Annotated[int, typer.Option(help="Training seeds of the classifier.")] = 1,
-    architecture: Annotated[str, typer.Option(help="Classifier, any timm model.")] = "resnet34",
-    weights: Annotated[Path | None, typer.Option(help="ImageNet weights for the classifier; default: none.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Bound on the training of each partition's DFMGAN.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Of the generators; its resolution is the classifier's too.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps of each classifier.")] = None,
+    count: Annotated[int | None, typer.Option(help="Generated images of each defect.")] = None,
+    architecture: Annotated[str | None, typer.Option(help="Classifier, any timm model.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="ImageNet weights of the classifier; default: none.")] = None,
+    with_good: Annotated[bool, typer.Option("--with-good", help="Good images are a class of their own.")] = False,
+    only_classify: Annotated[
+        bool, typer.Option("--only-classify", help="Leave out segmentation and anomaly thresholds.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue; finished cells are not measured again.")] = False,
     device: Device = "auto",
-    settings: Set = None,
 ) -> None:
-    """Train a ResNet-34 on real defects alone and with synthetic ones, and compare on untouched images."""
-    from defect_synth.benchmark.run import BenchmarkPlan, run_benchmark
+    """Does synthetic data help? Real defects alone against every way to add more, on untouched real images."""
+    from defect_synth.benchmark import BenchmarkRequest, load_protocol, run_benchmark
+    from defect_synth.benchmark.report import FILES
+    from defect_synth.benchmark.report_tables import headline
     from defect_synth.cli.progress import bar
     from defect_synth.config import validated
 
     log_to_terminal()
-    plan = validated(
-        BenchmarkPlan,
-        {"category": category, "data": data, "run": run, "output": output,
-         "partitions": tuple(name.strip() for name in partitions.split(",")), "minutes": minutes, "steps": steps,
-         "count": count, "seeds": seeds, "architecture": architecture, "weights": weights, "device": device},
+    changes: dict[str, Any] = {
+        "arms": _names(arms), "partitions": _names(partitions), "seeds": seeds, "shots": _shots(shots),
+        "ratios": _names(ratios), "minutes": minutes, "preset": preset, "classifier.steps": steps, "per_defect": count,
+        "classifier.architecture": architecture, "classifier.weights": weights, "with_good": with_good or None,
+    }  # fmt: skip
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if only_classify:
+        changes |= {"segmentation": None, "threshold": None}
+    chosen = load_protocol(protocol, changes)
+    request = validated(
+        BenchmarkRequest,
+        {"categories": _names(category), "data": data, "run": run, "output": output, "train": train, "resume": resume,
+         "device": device},
     )  # fmt: skip
-    config = configure(preset, None, settings, device=device)
     with bar("benchmark") as update:
-        table, files = run_benchmark(plan, config, lambda text, done, total: update(done, total, text))
-    print(table)
-    print("\n".join(str(file) for file in files))
+        results = run_benchmark(request, chosen, lambda text, done, total: update(done, total, text))
+    for product in results.products:
+        print(f"{product.category} ({product.about})")
+        print("\n".join(f"  {line}" for line in headline(results, product.category)))
+    print("\n".join(str(output / name) for name in FILES))
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _shots(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdigit() else text

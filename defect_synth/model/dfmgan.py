@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from defect_synth.config import ModelConfig
-from defect_synth.model.backbone import Backbone, MappingNetwork, Trunk, split_noise
-from defect_synth.model.residual import ResidualBranch, manipulate
+from defect_synth.model.backbone import Backbone, MappingNetwork, SynthesisBlock, Trunk, split_noise
+from defect_synth.model.regions import Box, boxes
+from defect_synth.model.residual import ResidualBlock, ResidualBranch, manipulate
 from defect_synth.ops.upfirdn import upsample2d
 
 
@@ -68,6 +70,8 @@ class DFMGAN(nn.Module):
         noise_defect: Tensor | None = None,
     ) -> Synthesis:
         """Finish a trunk: with w_defect the defect image, with None the defect-free one (no pixel has a defect)."""
+        if w_defect is not None and len(w_object) == 1 and not torch.is_grad_enabled() and not w_object.is_cuda:
+            return self.pair(trunk, w_object, w_defect, noise_object, noise_defect)[0]
         maps = split_noise(noise_object, self.backbone.noise_resolutions)
         defect_noise = split_noise(noise_defect, self.residual.noise_resolutions)
         x, rgb = trunk
@@ -86,6 +90,60 @@ class DFMGAN(nn.Module):
             logits = rgb.new_full((rgb.shape[0], 1, *rgb.shape[2:]), -self.config.backbone.conv_clamp)
         return Synthesis(rgb, logits)
 
+    @torch.no_grad()
+    def pair(
+        self,
+        trunk: Trunk,
+        w_object: Tensor,
+        w_defect: Tensor,
+        noise_object: Tensor | None = None,
+        noise_defect: Tensor | None = None,
+    ) -> tuple[Synthesis, Tensor]:
+        """One sample (N = 1) with its defect, and the same object without: [1, 3, R, R].
+
+        The defect is painted onto the features of the defect-free object, where it can be and nowhere else, so that
+        both together cost little more than one. Equal to two calls of `paint` up to rounding.
+        """
+        maps = split_noise(noise_object, self.backbone.noise_resolutions)
+        defect_maps = split_noise(noise_defect, self.residual.noise_resolutions)
+        resolutions = self.residual.resolutions
+        f_defect = self.residual.features(resolutions[0], trunk.features, w_defect, defect_maps)
+        all_logits = [self._mask_logits(f_defect, w_defect)]
+        for _ in resolutions[1:]:
+            all_logits.append(self._upsampled(all_logits[-1]))
+        gates = [part >= self.threshold for part in all_logits]
+        changed = boxes(gates)
+        clean = painted = trunk.features
+        clean_rgb = rgb = trunk.rgb
+        for i, r in enumerate(resolutions):
+            block = self.backbone.synthesis.block(r)
+            ws, noise, w_rgb = self.backbone.block_inputs(r, w_object, maps)
+            before, clean = painted, block.features(clean, ws, noise)
+            colour = block.to_rgb(clean, w_rgb).float()
+            clean_rgb, rgb = upsample2d(clean_rgb) + colour, upsample2d(rgb)
+            if i:
+                changed = [box.after_block(r) for box in changed]
+            needed = bool(changed) and r < resolutions[-1]  # by the next block
+            painted = clean.clone() if needed else clean
+            painted_colour = colour.clone() if changed else colour
+            for box in changed:
+                read = box.read_by_block(r // 2) if i else Box(0, r // 2, 0, r // 2)
+                wrote = read.doubled()
+                x = read.of(before)
+                if i:
+                    f_object = block.features(x, ws, [wrote.of(part) for part in _maps(noise, block)])
+                    noise_r = _maps(defect_maps[2 * i : 2 * i + 2], self.residual.block(r))
+                    crops: list[Tensor | None] = [wrote.of(part) for part in noise_r]
+                    f_defect = self.residual.features(r, x, w_defect, [*[None] * (2 * i), *crops])
+                else:
+                    f_object = clean
+                part = box.inside(wrote).of(manipulate(f_object, f_defect, wrote.of(all_logits[i]), self.threshold))
+                if needed:
+                    box.of(painted).copy_(part)
+                box.of(painted_colour).copy_(block.to_rgb(part, w_rgb).float())
+            rgb = rgb + painted_colour
+        return Synthesis(rgb, all_logits[-1]), clean_rgb
+
     def forward(
         self,
         w_object: Tensor,
@@ -102,3 +160,9 @@ class DFMGAN(nn.Module):
     def _upsampled(self, logits: Tensor) -> Tensor:
         # Summed in float32 and rounded once, which is what the float16 masks of official snapshots need.
         return upsample2d(logits.float()).to(self.mask_dtype)
+
+
+def _maps(noise: Sequence[Tensor | None], block: SynthesisBlock | ResidualBlock) -> list[Tensor]:
+    """The noise of a block's two convolutions, [1, 1, r, r] each, the stored one where there is none."""
+    layers = (block.up, block.conv)
+    return [layer.noise_const[None, None] if part is None else part for part, layer in zip(noise, layers, strict=True)]

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defect_synth.ops.bias_act import ACTIVATION_GAIN, bias_act
-from defect_synth.ops.modulated_conv import convolve, demodulation
+from defect_synth.ops.convolution import conv_layer
+from defect_synth.ops.modulated_conv import demodulation
 from defect_synth.ops.upfirdn import BINOMIAL, upfirdn2d
 
 
@@ -61,13 +62,15 @@ class EqualConv(nn.Module):
         kernel = self.weight.shape[2]
         weight = (self.weight * (self.weight_gain * gain)).to(x.dtype)
         bias = None if self.bias is None else (self.bias * gain).to(x.dtype)
-        if not self.down:
-            y = F.conv2d(x, weight, bias, padding=kernel // 2)
-        elif kernel == 1:
-            y = F.conv2d(upfirdn2d(x, BINOMIAL, down=2, pad=(1, 1)), weight, bias)
-        else:
-            y = F.conv2d(upfirdn2d(x, BINOMIAL, pad=(2, 2)), weight, bias, stride=2)
-        return bias_act(y, None, gain=1.0, clamp=self.clamp * self.gain) if self.activate else y
+        clamp = self.clamp * self.gain
+        if kernel == 3:
+            return conv_layer(
+                x, weight, mode="down" if self.down else "same", bias=bias, activate=self.activate, clamp=clamp
+            )
+        if self.down:
+            x = upfirdn2d(x, BINOMIAL, down=2, pad=(1, 1))
+        y = F.conv2d(x, weight, bias, padding=kernel // 2)
+        return bias_act(y, None, gain=1.0, clamp=clamp) if self.activate else y
 
 
 class StyleConv(nn.Module):
@@ -99,29 +102,19 @@ class StyleConv(nn.Module):
             weight = weight / weight.abs().amax(dim=(1, 2, 3), keepdim=True)
             style = style / style.abs().amax(dim=1, keepdim=True)
         scale = demodulation(weight, style)
-        if not torch.is_grad_enabled() and x.shape[0] == 1:
-            return self._single(x, weight, style, scale, noise)
-        y = convolve(x * style.to(x.dtype)[:, :, None, None], weight.to(x.dtype), up=self.up)
         # A positive gain commutes with the leaky ReLU: the small factors carry it instead of another pass over y.
         gain = ACTIVATION_GAIN
-        y = torch.addcmul(
-            (self.bias * gain).to(y.dtype)[:, None, None], y, (scale * gain).to(y.dtype)[:, :, None, None]
+        noise = self.noise_const[None, None] if noise is None else noise
+        return conv_layer(
+            x,
+            weight.to(x.dtype),
+            mode="up" if self.up else "same",
+            style=style.to(x.dtype),
+            scale=(scale * gain).to(x.dtype),
+            bias=(self.bias * gain).to(x.dtype),
+            noise=(noise * (self.noise_strength * gain)).to(x.dtype),
+            clamp=self.clamp,
         )
-        noise = self.noise_const if noise is None else noise
-        y = y.add_((noise * (self.noise_strength * gain)).to(y.dtype))  # the sum above does not need its result again
-        return bias_act(y, None, gain=1.0, clamp=self.clamp)
-
-    def _single(self, x: Tensor, weight: Tensor, style: Tensor, scale: Tensor, noise: Tensor | None) -> Tensor:
-        """The same for one sample without gradients: style, demodulation, gain and bias move into the filter."""
-        gain = ACTIVATION_GAIN
-        folded = weight * style[:, :, None, None] * (scale[0] * gain)[:, None, None, None]
-        y = convolve(x, folded.to(x.dtype), up=self.up, bias=None if self.up else (self.bias * gain).to(x.dtype))
-        noise = self.noise_const if noise is None else noise
-        if self.up:
-            y = y.add_((self.bias * gain).to(x.dtype)[:, None, None])
-        if self.noise_strength != 0:
-            y.add_((noise * (self.noise_strength * gain)).to(x.dtype))
-        return F.leaky_relu_(y, 0.2).clamp_(-self.clamp, self.clamp)
 
 
 class Projection(nn.Module):

@@ -13,6 +13,8 @@ from defect_synth.model.residual import ResidualBlock
 
 _REDUCED_RESOLUTIONS = 4  # the highest four; below, the work is small and float32 is free accuracy (facts 1)
 
+_FLOAT16_CLAMP = 8192.0  # a convolution adds up products of clamped values; the largest float16 is 65504
+
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """The format behind a setting.
@@ -41,13 +43,23 @@ def cpu_has_bfloat16() -> bool:
 
 
 def set_precision(module: nn.Module, dtype: torch.dtype) -> None:
-    """Compute the convolutions of the highest four resolutions in `dtype`; weights and images stay float32."""
+    """Compute the convolutions of the highest four resolutions in `dtype`; weights and images stay float32.
+
+    Raises:
+        ConfigError: float16 for a network whose activations nothing keeps finite.
+    """
     blocks = [m for m in module.modules() if isinstance(m, SynthesisBlock | ResidualBlock)]
+    down = [m for m in module.modules() if isinstance(m, DiscriminatorBlock)]  # from the highest resolution down
+    widest = max([block.conv.clamp for block in (*blocks, *down)], default=0.0)
+    if dtype == torch.float16 and widest > _FLOAT16_CLAMP:
+        raise ConfigError(
+            f"precision float16 needs activations clamped to at most {_FLOAT16_CLAMP:g}, but this network's conv_clamp "
+            f"is {widest:g} (a network trained without one); use precision float32 or bfloat16"
+        )
     top = max((_resolution(block) for block in blocks), default=0)
     for block in blocks:
         reduced = _resolution(block) > top >> _REDUCED_RESOLUTIONS
         block.compute_dtype = dtype if reduced else torch.float32
-    down = [m for m in module.modules() if isinstance(m, DiscriminatorBlock)]  # from the highest resolution down
     for i, disc_block in enumerate(down):
         disc_block.compute_dtype = dtype if i < _REDUCED_RESOLUTIONS else torch.float32
 

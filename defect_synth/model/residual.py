@@ -68,6 +68,12 @@ class ResidualBranch(nn.Module):
         """Resolution of each convolution's noise, in order."""
         return tuple(r for r in self.resolutions for _ in range(2))
 
+    def block(self, resolution: int) -> ResidualBlock:
+        """The block of one resolution."""
+        block = self.blocks[str(resolution)]
+        assert isinstance(block, ResidualBlock)
+        return block
+
     def features(self, resolution: int, x: Tensor, w_defect: Tensor, noise: Sequence[Tensor | None]) -> Tensor:
         """F_defect at one resolution, from the manipulated features of the one below."""
         i = self.resolutions.index(resolution)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from defect_synth.ops.kept import kept
 from defect_synth.ops.upfirdn import BINOMIAL, upfirdn2d
 
 
@@ -19,8 +20,17 @@ def demodulation(weight: Tensor, style: Tensor) -> Tensor:
     Returns:
         [N, O]: 1 / sqrt(sum over I, kh, kw of (weight * style)^2 + 1e-8), in float32.
     """
-    power = weight.float().square().sum(dim=(2, 3))  # [O, I]
+    power = _power(weight)
     return (style.float().square() @ power.t() + 1e-8).rsqrt()
+
+
+def _power(weight: Tensor) -> Tensor:
+    """Squared filters summed over places, [O, I]."""
+
+    def compute() -> Tensor:
+        return weight.float().square().sum(dim=(2, 3))
+
+    return compute() if torch.is_grad_enabled() else kept(weight, "power", compute)
 
 
 def modulated_conv2d(x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bool = True, up: bool = False) -> Tensor:

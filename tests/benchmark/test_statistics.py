@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from defect_synth.benchmark.statistics import (
-    mcnemar_exact,
+    holm,
     mean_over_partitions,
     paired_difference,
+    partitions_needed,
     wilson_interval,
 )
 
@@ -33,18 +34,10 @@ def test_wilson_interval_is_symmetric_and_inside_the_unit_interval():
         wilson_interval(3, 2)
 
 
-def test_mcnemar_equals_the_binomial_test():
-    assert mcnemar_exact(0, 0) == 1.0
-    assert mcnemar_exact(0, 5) == mcnemar_exact(5, 0) == 0.0625  # 2 / 2^5
-    assert mcnemar_exact(1, 9) == pytest.approx(22 / 1024)  # 2 (1 + 10) / 2^10
-    assert mcnemar_exact(3, 3) == 1.0
-    assert mcnemar_exact(4, 13) == pytest.approx(0.0490417, abs=1e-7)  # scipy.stats.binomtest(4, 17).pvalue
-
-
 def test_paired_difference_of_equal_answers_is_exactly_zero():
     answers = np.arange(30) % 3 > 0
     result = paired_difference(answers, answers, seed=0)
-    assert result[:5] == (0.0, 0.0, 0.0, 0, 0)
+    assert result == (0.0, 0.0, 0.0, 0.0, 1.0, 0, 0, 30, 30)
 
 
 def test_paired_difference_counts_and_matches_the_closed_form():
@@ -55,6 +48,9 @@ def test_paired_difference_counts_and_matches_the_closed_form():
     result = paired_difference(a, b, seed=1)
     assert (result.only_a, result.only_b, result.total) == (3, 12, 60)
     assert result.difference == pytest.approx(9 / 60)
+    # McNemar's exact test: the binomial chance of at most 3 or at least 12 of 15
+    exact = 2 * sum(math.comb(15, k) for k in range(4)) / 2**15
+    assert result.p_value == pytest.approx(exact, abs=0.008)
     half = 1.96 * math.sqrt((15 / 60 - (9 / 60) ** 2) / 60)
     assert (result.low, result.high) == pytest.approx((0.15 - half, 0.15 + half), abs=0.02)
     assert result == paired_difference(a, b, seed=1)
@@ -79,6 +75,41 @@ def test_repeated_images_do_not_narrow_the_interval():
     naive = paired_difference(np.tile(a, 10), np.tile(b, 10), seed=0)
     assert tenfold.high - tenfold.low == pytest.approx(once.high - once.low, abs=0.02)
     assert naive.high - naive.low < 0.5 * (once.high - once.low)
+
+
+def test_an_image_tested_again_counts_once_in_the_p_value():
+    a, b = np.zeros(5, bool), np.ones(5, bool)
+    names = list("abcde")
+    once = paired_difference(a, b, seed=0)
+    again = paired_difference(np.tile(a, 8), np.tile(b, 8), images=names * 8, seed=0)
+    assert once.p_value == pytest.approx(2 / 2**5, abs=0.01)
+    assert again.p_value == pytest.approx(2 / 2**5, abs=0.01)
+    assert (again.images, again.total) == (5, 40)
+
+
+def test_figures_between_0_and_1_are_compared_like_answers():
+    rng = np.random.default_rng(0)
+    a = rng.random(50)
+    result = paired_difference(a, a + 0.1 + 0.01 * rng.standard_normal(50), seed=0)
+    assert result.difference == pytest.approx(0.1, abs=0.01)
+    assert result.low > 0.09
+    assert result.standard_error == pytest.approx(0.01 / math.sqrt(50), rel=0.3)
+
+
+def test_holm_equals_its_definition():
+    # sorted 0.005, 0.01, 0.03, 0.04: times 4, 3, 2, 1, then never falling
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_partitions_needed_follows_from_effect_and_error():
+    # 80 % power needs 1.96 + 0.8416 standard errors; with the error falling as the square root of the partitions.
+    paired = paired_difference([0] * 100, [1] * 10 + [0] * 90, seed=0)
+    expected = 3 * (2.8016 * paired.standard_error / 0.1) ** 2
+    assert partitions_needed(paired, 3) == math.ceil(expected)
+    assert partitions_needed(paired._replace(difference=0.2), 3) < partitions_needed(paired, 3)
+    assert partitions_needed(paired._replace(difference=0.0), 3) is None
 
 
 def test_unequal_rows_are_refused():

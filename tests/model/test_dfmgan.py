@@ -14,9 +14,11 @@ from defect_synth.config import (
     ResidualConfig,
     override,
 )
+from defect_synth.errors import ConfigError
 from defect_synth.model.backbone import Backbone
 from defect_synth.model.dfmgan import DFMGAN
 from defect_synth.model.discriminators import build_discriminator, build_match_discriminator
+from defect_synth.model.precision import set_precision
 from defect_synth.model.residual import manipulate
 
 
@@ -173,3 +175,11 @@ def test_the_object_below_the_first_residual_block_does_not_depend_on_the_defect
     trunk = dfmgan.trunk(w_object, noise[0])
     assert torch.equal(dfmgan.paint(trunk, w_object, w_defect, *noise).image, a.image)
     assert torch.equal(dfmgan.paint(trunk, w_object, w_defect + 1, *noise).image, b.image)
+
+
+def test_float16_is_refused_for_networks_that_clamp_nothing():
+    config = TINY.model.model_copy(update={"backbone": TINY.model.backbone.model_copy(update={"conv_clamp": 1e30})})
+    with pytest.raises(ConfigError, match=r"conv_clamp is 1e\+30.*float32 or bfloat16"):
+        set_precision(DFMGAN(config), torch.float16)
+    set_precision(DFMGAN(config), torch.bfloat16)
+    set_precision(DFMGAN(TINY.model), torch.float16)

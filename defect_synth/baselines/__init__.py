@@ -1,0 +1,1 @@
+"""The systems that the paper compares DFMGAN with, one file each."""

@@ -1,0 +1,112 @@
+"""Sources made of the user's good images and something that puts a defect into them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from defect_synth.errors import DataError, UnknownDefectError
+from defect_synth.samples import DefectSample, DefectSource, Pixels, Provenance
+
+_TRIES = 20  # good images that a defect is tried on
+
+Put = Callable[[Pixels, str, np.random.Generator], DefectSample]
+"""Puts a defect into a good image uint8 [H, W, 3]; all it draws comes from the generator.
+
+A sample with an empty mask says that it did not fit; another good image is tried then.
+"""
+
+
+class DoesNotFitError(DataError):
+    """A defect fits on none of the good images that were tried."""
+
+
+class OnGoodImages:
+    """A `DefectSource`: a good image drawn by the seed, and a defect put into it.
+
+    Args:
+        method: Name for the provenance.
+        category: Object category.
+        defects: What `put` can put.
+        good: uint8 [N, H, W, 3].
+        put: Puts a defect into an image.
+        digest: Names weights and settings of `put`.
+    """
+
+    def __init__(
+        self, method: str, category: str, defects: Sequence[str], good: Pixels, put: Put, digest: str = ""
+    ) -> None:
+        self.method, self.digest = method, digest
+        self._category, self._defects = category, tuple(sorted(defects))
+        self._good, self._put = good, put
+
+    @property
+    def category(self) -> str:
+        """Object category."""
+        return self._category
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """Defect categories, sorted."""
+        return self._defects
+
+    def sample(self, defect: str, seeds: Sequence[int]) -> list[DefectSample]:
+        """One sample per seed, in order.
+
+        Raises:
+            UnknownDefectError: `defect` is not in `defects`.
+            DoesNotFitError: The defect fits on no good image.
+        """
+        if defect not in self._defects:
+            raise UnknownDefectError(defect, self._category, self._defects)
+        return [self._one(defect, int(seed)) for seed in seeds]
+
+    def _one(self, defect: str, seed: int) -> DefectSample:
+        rng = np.random.default_rng([seed, zlib.crc32(f"{self.method}/{defect}".encode())])
+        for _ in range(_TRIES):
+            background = int(rng.integers(len(self._good)))
+            made = self._put(self._good[background].copy(), defect, rng)
+            if made.mask.any():
+                origin = Provenance(self.method, self._category, defect, seed, self.digest, {"good_image": background})
+                return replace(made, defect=defect, provenance=origin)
+        raise DoesNotFitError(
+            f"no {defect} could be put into {_TRIES} good images; look at its masks with `defect-synth check`"
+        )
+
+
+class Alternating:
+    """A `DefectSource` that takes turns: seed 0 of the first, seed 0 of the second, ..., seed 1 of the first, ....
+
+    Args:
+        sources: Of one category and with the same defects.
+    """
+
+    def __init__(self, sources: Sequence[DefectSource]) -> None:
+        self._sources = tuple(sources)
+        self.digest = "+".join(str(getattr(source, "digest", "")) for source in sources)
+
+    @property
+    def category(self) -> str:
+        """Object category."""
+        return self._sources[0].category
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """Defect categories, sorted."""
+        return self._sources[0].defects
+
+    def sample(self, defect: str, seeds: Sequence[int]) -> list[DefectSample]:
+        """One sample per seed, in order.
+
+        Raises:
+            UnknownDefectError: A source does not have `defect`.
+        """
+        samples = []
+        for seed in seeds:
+            turn, which = divmod(int(seed), len(self._sources))
+            one = self._sources[which].sample(defect, [turn])[0]
+            samples.append(replace(one, provenance=replace(one.provenance, seed=int(seed))))
+        return samples

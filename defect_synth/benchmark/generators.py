@@ -1,0 +1,171 @@
+"""The generators of one partition: given, shipped, or trained on its base set; never on a test image.
+
+Three things keep test images away. A generator that is trained here gets a table without them
+(`partitioning.learnable`). One that is given must carry the partition it was trained on, and its base and validation
+images are compared with the test images name by name. The shipped one learnt from procedural images of other seeds
+than the embedded product's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from defect_synth.benchmark.cells import Cells
+from defect_synth.benchmark.context import ArmNotPossible, PartitionContext
+from defect_synth.benchmark.results import GeneratorRecord
+from defect_synth.config import TrainConfig
+from defect_synth.data.partitions import Partition
+from defect_synth.errors import DataError
+from defect_synth.samples import DefectSource
+from defect_synth.synthesizer import DefectSynthesizer, choose_device
+from defect_synth.training.category import PARTITION_FILE, RUN_FILE, train_category
+from defect_synth.training.painter_config import PainterConfig
+
+_SHIPPED = (
+    "shipped with the package: learnt from procedural images that are in no part of this partition, so it has seen "
+    "more real images than the arm 'real'"
+)
+GENERATORS = ("DFMGAN", "painter")
+OUT_OF_TIME = "out of time"
+
+Report = Callable[[str, float, float], None]
+
+
+@dataclass
+class Generators:
+    """Makes the generators of one partition, and records where they came from.
+
+    Attributes:
+        config: How they are trained.
+        minutes: Bound on each training; None: as long as `config` says.
+        run: A run folder to use instead of training.
+        shipped: Files of the package to use instead, for the embedded product: defect -> checkpoint.
+        shipped_painter: The same for the painter.
+        painter_config: How painters are trained.
+        device: Where.
+        report: Called with (text, done, total).
+        cells: Where records are kept for a later call.
+        settings: Fingerprint of all that decides what is trained.
+        records: The benchmark's list.
+    """
+
+    config: TrainConfig
+    minutes: float | None
+    run: Path | None
+    shipped: dict[str, Path] | None
+    shipped_painter: Path | None
+    painter_config: PainterConfig
+    device: str
+    report: Report
+    cells: Cells
+    settings: str
+    records: list[GeneratorRecord]
+
+    def dfmgan(self, context: PartitionContext) -> DefectSource:
+        """Train it, continue it, or open it."""
+        if self.run is not None:
+            if not (any(self.run.glob("defects/*/model.safetensors")) or (self.run / "model.safetensors").is_file()):
+                raise ArmNotPossible(f"the run {self.run.name} has no DFMGAN")
+            source = DefectSynthesizer.load(self.run, device=self.device)
+            self._record(context, "DFMGAN", "given", source.digest, f"the run {self.run.name}", 0)
+            return source
+        if self.shipped is not None:
+            source = DefectSynthesizer(self.shipped, device=self.device)
+            self._record(context, "DFMGAN", "shipped", source.digest, _SHIPPED, 0)
+            return source
+        folder = context.folder / "dfmgan"
+        if self._read(context, "DFMGAN") is not None and (folder / RUN_FILE).exists():
+            return DefectSynthesizer.load(folder, device=self.device)  # a bound in minutes must not start again
+        summary = train_category(
+            context.table, context.split, self.config, folder,
+            resume=(folder / RUN_FILE).exists(), minutes=self.minutes, device=choose_device(self.device),
+            report=lambda p: self.report(f"train DFMGAN, {p.stage}, {p.text}", p.done_kimg, p.total_kimg),
+        )  # fmt: skip
+        done = ", ".join(
+            f"{stage} {ended.iterations}{'' if ended.complete else f' ({OUT_OF_TIME})'}"
+            for stage, ended in summary.stages.items()
+        )
+        source = DefectSynthesizer.load(folder, device=self.device)
+        seconds = sum(ended.seconds for ended in summary.stages.values())
+        about = f"trained inside the partition, {self.config.preset}; iterations: {done}"
+        self._record(context, "DFMGAN", "trained", source.digest, about, seconds)
+        return source
+
+    def painter(self, context: PartitionContext) -> DefectSource:
+        """Train the painter, or open the one trained before or shipped; it paints on the good training images."""
+        from defect_synth.painter.fit import MODEL_FILE, train_painter
+        from defect_synth.painter.painter import Painter
+
+        normals = list(context.good.images)
+        if self.run is not None:
+            if not (self.run / "painter" / MODEL_FILE).is_file():
+                raise ArmNotPossible(f"the run {self.run.name} has no painter")
+            painter = Painter.load(self.run, normals=normals)
+            self._record(context, "painter", "given", painter.digest, f"the run {self.run.name}", 0)
+            return painter
+        if self.shipped_painter is not None:
+            painter = Painter.load(self.shipped_painter, normals=normals)
+            self._record(context, "painter", "shipped", painter.digest, _SHIPPED, 0)
+            return painter
+        folder = context.folder / "painter"
+        if self._read(context, "painter") is None or not folder.is_dir():
+            trained = train_painter(
+                context.table, context.split, self.painter_config, folder, resume=(folder / RUN_FILE).exists(),
+                report=lambda p: self.report(f"train painter, {p.stage}, {p.text}", p.done_kimg, p.total_kimg),
+            )  # fmt: skip
+            seconds = sum(ended.seconds for ended in trained.stages.values())
+            about = f"trained inside the partition, {self.painter_config.preset}"
+            painter = Painter.load(folder, normals=normals)
+            self._record(context, "painter", "trained", painter.digest, about, seconds)
+            return painter
+        return Painter.load(folder, normals=normals)
+
+    def require_recorded(self, context: PartitionContext) -> None:
+        """List the generators of cells that were measured in an earlier call."""
+        listed = {(r.category, r.partition, r.generator) for r in self.records}
+        for name in GENERATORS:
+            if (context.category, context.partition, name) not in listed:
+                self._read(context, name)
+
+    def _read(self, context: PartitionContext, name: str) -> GeneratorRecord | None:
+        record = self.cells.read(self._key(context, name), self.settings, GeneratorRecord)
+        if record is not None and record not in self.records:
+            self.records.append(record)
+        return record
+
+    def _record(self, context: PartitionContext, name: str, how: str, digest: str, about: str, seconds: float) -> None:
+        record = GeneratorRecord(
+            category=context.category, partition=context.partition, generator=name, how=how, digest=digest, about=about,
+            seconds=seconds,
+        )  # fmt: skip
+        self.cells.write(self._key(context, name), self.settings, record)
+        self.records.append(record)
+
+    @staticmethod
+    def _key(context: PartitionContext, name: str) -> tuple[str, ...]:
+        return context.category, context.folder.name, "generator", name
+
+
+def refuse_leak(run: Path, partition: Partition) -> None:
+    """Refuse a run that has learnt from test images of `partition`.
+
+    Raises:
+        DataError: It has, or cannot show that it has not.
+    """
+    path = run / PARTITION_FILE
+    if not path.exists():
+        raise DataError(f"{run} has no {PARTITION_FILE}, so it cannot be shown that it never saw the test images")
+    learnt = Partition.load(path)
+    if learnt.category != partition.category:
+        raise DataError(
+            f"{run} was trained on {learnt.category}, not on {partition.category}; give a run of the latter"
+        )
+    seen = {name for parts in learnt.defects.values() for name in (*parts.base, *parts.validation)}
+    leaked = sorted(seen & {name for parts in partition.defects.values() for name in parts.test})
+    if leaked:
+        raise DataError(
+            f"{run} was trained on {len(leaked)} images that are test images of {partition.name} "
+            f"(such as {leaked[0]}); train it with --partition {partition.name}, or leave --run out"
+        )

@@ -1,0 +1,80 @@
+"""`preview` and `paint`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SourceOption = Annotated[
+    str, typer.Option("--source", help="demo, a bank, a run, a checkpoint, a painter or a generated folder.")
+]
+
+
+def preview(
+    images: Annotated[list[Path], typer.Argument(help="Normal images.")],
+    source: SourceOption = "demo",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the sheet and the page.")] = Path(
+        "preview"
+    ),
+    defects: Annotated[str | None, typer.Option(help="Comma-separated; default: all.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=32, help="Draws of each severity.")] = 4,
+) -> None:
+    """Paint defects on your images and show severities and seeds on one page."""
+    from defect_synth.preview import preview as write
+
+    names = None if defects is None else [name.strip() for name in defects.split(",")]
+    print("\n".join(str(path) for path in write(images, source, output, defects=names, seeds=seeds)))
+
+
+def paint(
+    image: Annotated[Path, typer.Argument(help="A normal image.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG; the mask goes beside it as *_mask.png.")],
+    source: SourceOption = "demo",
+    defect: Annotated[str | None, typer.Option(help="Which defect; default: any.")] = None,
+    at: Annotated[str | None, typer.Option(help="x,y of the defect's middle in pixels; default: drawn.")] = None,
+    severity: Annotated[float, typer.Option(help="0 to 1.5.")] = 1.0,
+    scale: Annotated[float, typer.Option(help="0.2 to 4.")] = 1.0,
+    mask: Annotated[Path | None, typer.Option(help="Paint exactly here: an image, not black is defect.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another defect.")] = 0,
+) -> None:
+    """Paint one defect on one image, with its mask."""
+    import cv2
+    import numpy as np
+
+    from defect_synth.atomic import replacing
+    from defect_synth.augmenter import DefectAugmenter
+    from defect_synth.errors import ConfigError, DataError
+    from defect_synth.preview import read_rgb
+
+    if output.suffix.lower() != ".png":
+        raise ConfigError(f"--output must end in .png, which keeps every value, got {output.name!r}")
+    place = None if at is None else _point(at)
+    augmenter = DefectAugmenter(source, defects=None if defect is None else [defect], severity=severity, scale=scale)
+    given = None if mask is None else (read_rgb(mask).max(axis=2) > 127).astype(np.uint8)
+    sample = augmenter(read_rgb(image), np.random.default_rng(seed), mask=given, at=place)
+    if not sample.mask.any() and severity > 0:
+        raise DataError(
+            f"no defect of this source fits on {image}"
+            f"{'' if at is None else f' at {at}'}; try another --seed, --at, --scale or --severity"
+        )
+    pair = (
+        (output, sample.image[:, :, ::-1]),
+        (output.with_name(f"{output.stem}_mask.png"), sample.mask * np.uint8(255)),
+    )
+    for path, values in pair:
+        with replacing(path) as temporary:
+            temporary.write_bytes(cv2.imencode(".png", np.ascontiguousarray(values))[1].tobytes())
+        print(path)
+
+
+def _point(text: str) -> tuple[float, float]:
+    from defect_synth.errors import ConfigError
+
+    parts = text.split(",")
+    try:
+        x, y = (float(part) for part in parts)
+    except ValueError:
+        raise ConfigError(f"--at must be x,y in pixels, such as 120,80; got {text!r}") from None
+    return x, y

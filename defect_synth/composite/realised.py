@@ -1,0 +1,47 @@
+"""What really changed: the mask of a painted image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from defect_synth.samples import Pixels
+
+VISIBLE = 3.0  # grey levels
+_SHARE = 0.08  # of a defect's strong changes: below, it is its fading edge
+
+
+def levels(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float32]:
+    """Largest change of a pixel's colours, in grey levels of 255: float32 [h, w].
+
+    Args:
+        before: [h, w], [h, w, 1] or [h, w, 3]; uint8, or float in [0, 1].
+        after: Of the same shape and type.
+    """
+    unit = 1.0 if before.dtype == np.uint8 else 255.0
+    change = np.abs(after.astype(np.float32) - before.astype(np.float32)) * np.float32(unit)
+    return np.asarray(change if change.ndim == 2 else change.max(axis=2), np.float32)
+
+
+def realised_mask(change: NDArray[np.float32]) -> Pixels:
+    """Where a change [h, w] in grey levels can be seen: uint8 [h, w] in {0, 1}.
+
+    A pixel counts from 3 grey levels, or from 8 % of the strong changes where that is more. Gaps of a pixel are closed
+    where anything changed at all.
+    """
+    seen = change[change > 1]
+    if not seen.size:
+        return np.zeros(change.shape, np.uint8)
+    mask = (change >= max(VISIBLE, _SHARE * float(np.percentile(seen, 95)))).astype(np.uint8)
+    closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    # The mask must not claim what is not there.
+    return np.asarray(closed & (change >= 0.5), np.uint8)
+
+
+def agreement(one: Pixels, other: Pixels) -> float:
+    """Intersection over union of two masks; 0 where both are empty."""
+    either = int(((one > 0) | (other > 0)).sum())
+    return float(((one > 0) & (other > 0)).sum() / either) if either else 0.0

@@ -1,0 +1,68 @@
+"""The painter's convolutions: plain PyTorch of any size, which tracers and exporters can follow."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from defect_synth.model.layers import EqualLinear
+
+_SLOPE = 0.2
+_GAIN = math.sqrt(2)
+
+
+class Conv(nn.Module):
+    """3x3 convolution with equalised learning rate and leaky ReLU: [N, a, H, W] -> [N, b, H / stride, W / stride].
+
+    No low-pass filter before a stride of 2: it would cost more than the convolution.
+    """
+
+    def __init__(self, a: int, b: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(b, a, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(b))
+        self.gain, self.stride = _GAIN / math.sqrt(9 * a), stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.conv2d(x, self.weight * self.gain, self.bias * _GAIN, stride=self.stride, padding=1)
+        return F.leaky_relu(y, _SLOPE)
+
+
+class Mix(nn.Module):
+    """1x1 convolution as a matrix product over channels-last memory; batches of one are slow as convolutions."""
+
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(b, a))
+        self.bias = nn.Parameter(torch.zeros(b))
+        self.gain = a**-0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.permute(0, 2, 3, 1), self.weight * self.gain, self.bias).permute(0, 3, 1, 2)
+
+
+class StyledConv(nn.Module):
+    """3x3 convolution modulated by a style and demodulated (Karras et al. 2020b), without noise."""
+
+    def __init__(self, a: int, b: int, *, w_dim: int) -> None:
+        super().__init__()
+        self.affine = EqualLinear(w_dim, a, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(b, a, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(b))
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """X [N, a, H, W]; w [N, w_dim] -> [N, b, H, W]."""
+        style = self.affine(w)
+        power = self.weight.square().sum(dim=(2, 3))  # [b, a]
+        scale = (style.square() @ power.t() + 1e-8).rsqrt() * _GAIN
+        y = F.conv2d(x * style[:, :, None, None], self.weight, padding=1)
+        y = torch.addcmul((self.bias * _GAIN)[:, None, None], y, scale[:, :, None, None])
+        return F.leaky_relu(y, _SLOPE)
+
+
+def double(x: Tensor) -> Tensor:
+    """Twice the size, bilinear."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)

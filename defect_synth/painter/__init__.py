@@ -1,0 +1,25 @@
+"""The painter: learnt defects on the user's own normal image. Names are loaded on first use: `brush` needs no torch."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from defect_synth.painter.fit import train_painter
+    from defect_synth.painter.painter import Painter
+    from defect_synth.training.painter_checkpoint import is_painter
+
+__all__ = ["Painter", "is_painter", "train_painter"]
+
+_HOMES = {
+    "Painter": "defect_synth.painter.painter",
+    "is_painter": "defect_synth.training.painter_checkpoint",
+    "train_painter": "defect_synth.painter.fit",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

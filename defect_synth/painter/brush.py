@@ -1,0 +1,201 @@
+"""One painting: view, donor, codes, network, quality gate, and back into the image at its own resolution.
+
+NumPy and OpenCV only; the network is a function, so torch and onnxruntime paint alike.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from defect_synth.model.painter_donors import LEAST_COVERED, DonorBank
+from defect_synth.model.painter_window import clusters, density_of, resize, window_of
+from defect_synth.painter.gate import Gate, statistics
+from defect_synth.samples import Pixels
+
+Floats = NDArray[np.float32]
+
+_TRIES = 3
+_BLURRED = 1.5  # image pixels for one of the view from which on only donors have the detail
+_SEED = 0x9A17
+_OPPONENT = np.array(
+    [[3**-0.5] * 3, [2**-0.5, 0, -(2**-0.5)], [6**-0.5, -2 * 6**-0.5, 6**-0.5]], np.float32
+)  # `model.painter.OPPONENT`, without torch
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What a network is asked to paint, all float32 with a leading axis of 1.
+
+    Attributes:
+        view: Signal, [1, 3, S, S].
+        mask: 0 or 1, [1, 1, S, S].
+        donor: Signal, [1, 3, S, S].
+        has_donor: 1 where the donor counts, [1].
+        z: [1, z_dim].
+        coarse_map: [1, map_channels, S / 16, S / 16].
+        fine_map: [1, map_channels, S / 4, S / 4].
+        appearance: [1, 6].
+        defect: One-hot, [1, number of defects].
+    """
+
+    view: Floats
+    mask: Floats
+    donor: Floats
+    has_donor: Floats
+    z: Floats
+    coarse_map: Floats
+    fine_map: Floats
+    appearance: Floats
+    defect: Floats
+
+
+Network = Callable[[Request], tuple[Floats, Floats]]
+"""Request -> colour [1, 3, S, S] (signal) and opacity [1, 1, S, S] (0 outside the mask)."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the network: side of views, length of z, channels of the maps, number of defects."""
+
+    side: int
+    z_dim: int
+    map_channels: int
+    num_defects: int
+
+
+@dataclass(frozen=True, eq=False)
+class Brush:
+    """What paints one defect.
+
+    Attributes:
+        network: The trained network.
+        sizes: Its sizes.
+        bank: The defect's donors.
+        gate: The defect's colours.
+        label: The defect's index.
+        reference: Longer side of the images that the painter learnt from.
+        donor_prob: Share of paintings that start from a real defect.
+    """
+
+    network: Network
+    sizes: Sizes
+    bank: DonorBank
+    gate: Gate
+    label: int
+    reference: int
+    donor_prob: float
+
+    def paint(self, image: Pixels, mask: Pixels, name: str, seed: int) -> Pixels:
+        """A copy of `image` with the defect in `mask` (not empty); see `Painter.paint`."""
+        side = self.sizes.side
+        density = density_of(image.shape, self.reference)
+        out = image.copy()
+        key = (seed, zlib.crc32(name.encode()), _SEED)
+        for number, part in enumerate(clusters(mask, side, density)):
+            window = window_of(part, side, density)
+            ground = window.cut(out, window.size)
+            inside = window.cut(part, window.size)
+            best, least = ground, np.inf
+            for attempt in range(_TRIES):
+                rng = np.random.default_rng((*key, number, attempt))
+                made = self._attempt(ground, inside, rng, side / window.size * density)
+                excess = self.gate.excess(statistics(made, inside))
+                if excess < least:
+                    best, least = made, excess
+                if excess == 0:
+                    break
+            window.lay(out, best)
+        # Whatever rounding and resampling did, nothing outside the mask may change.
+        return np.where(mask[:, :, None] > 0, out, image)
+
+    def _attempt(self, ground: Pixels, inside: Pixels, rng: np.random.Generator, scale: float) -> Pixels:
+        """Paint a window: ground uint8 [w, w, 3] and its mask -> uint8 [w, w, 3]."""
+        side, size = self.sizes.side, ground.shape[0]
+        view, seen = resize(ground, side), resize(inside, side)
+        if not seen.any():  # a dot between the pixels of the view
+            seen = (resize(inside.astype(np.float32)[:, :, None], side).reshape(side, side) > 0).astype(np.uint8)
+        from_donor = bool(rng.random() < self.donor_prob) or size > _BLURRED * side
+        choice = self.bank.choose(view, seen, rng)
+        laid = self.bank.lay(view, seen, choice, scale=scale)
+        from_donor = from_donor and laid.covered >= LEAST_COVERED
+        noise = rng.standard_normal(5, dtype=np.float32)
+        donor = recoloured(_signal(laid.picture), seen, noise)
+        colour, opacity = self._ask(view, seen, donor, from_donor, rng)
+        if size != side:
+            if from_donor:
+                # The donor in the image's own resolution, and what the network changes about it from the view's.
+                fine = self.bank.lay(ground, inside, choice, scale=scale * size / side).picture
+                change = _enlarged(_spread(colour - donor, seen), size)
+                colour = recoloured(_signal(fine), inside, noise) + change
+            else:
+                colour = _enlarged(_spread(colour, seen), size)
+            opacity = _enlarged(_spread(opacity, seen), size).reshape(size, size, 1)
+        below = ground.astype(np.float32)
+        mixed = below + opacity * ((colour + 1) * 127.5 - below)
+        out: Pixels = np.where(inside[:, :, None] > 0, np.rint(mixed.clip(0, 255)), below).astype(np.uint8)
+        return out
+
+    def _ask(
+        self, view: Pixels, mask: Pixels, donor: Floats, from_donor: bool, rng: np.random.Generator
+    ) -> tuple[Floats, Floats]:
+        """Run the network on a view: colour [S, S, 3] and opacity [S, S, 1]."""
+        sizes = self.sizes
+
+        def normal(*shape: int) -> Floats:
+            return rng.standard_normal((1, *shape), dtype=np.float32)
+
+        defect = np.zeros((1, sizes.num_defects), np.float32)
+        defect[0, self.label] = 1
+        maps, side = sizes.map_channels, sizes.side
+        colour, opacity = self.network(Request(
+            view=_planes(_signal(view)), mask=mask.astype(np.float32)[None, None], donor=_planes(donor),
+            has_donor=np.array([from_donor], np.float32), z=normal(sizes.z_dim),
+            coarse_map=normal(maps, side // 16, side // 16), fine_map=normal(maps, side // 4, side // 4),
+            appearance=appearance_of(donor, mask)[None], defect=defect,
+        ))  # fmt: skip
+        return np.moveaxis(colour[0], 0, 2), np.moveaxis(opacity[0], 0, 2)
+
+
+def appearance_of(picture: Floats, mask: Pixels) -> Floats:
+    """`model.painter.appearance` of one picture [H, W, 3]: six numbers."""
+    colours = picture[mask > 0] @ _OPPONENT.T
+    deviation = np.sqrt(colours.var(axis=0) + 1e-6)
+    return np.concatenate([colours.mean(axis=0), deviation]).astype(np.float32)
+
+
+def recoloured(donor: Floats, mask: Pixels, noise: Floats) -> Floats:
+    """`training.painter_data.recolour` of one donor [H, W, 3]; noise [5] is standard normal."""
+    inside = mask > 0
+    mean = donor[inside].mean(axis=0)
+    moved = (donor - mean) * np.exp(noise[0] * 0.1) + mean + noise[1] * 0.05 + noise[2:5] * 0.012
+    return np.where(inside[:, :, None], moved.clip(-1, 1), donor).astype(np.float32)
+
+
+def _signal(picture: Pixels) -> Floats:
+    out: Floats = picture.astype(np.float32) / np.float32(127.5) - 1
+    return out
+
+
+def _planes(picture: Floats) -> Floats:
+    return np.ascontiguousarray(np.moveaxis(picture, 2, 0))[None]
+
+
+def _enlarged(values: Floats, size: int) -> Floats:
+    out: Floats = resize(np.ascontiguousarray(values), size)
+    return out
+
+
+def _spread(values: Floats, mask: Pixels) -> Floats:
+    """Values in the mask, repeated a little beyond its border, so that enlarging does not mix in what lies there."""
+    weight = mask.astype(np.float32)
+    values = values.reshape(*mask.shape, -1) * weight[:, :, None]
+    total = cv2.blur(values, (5, 5)).reshape(values.shape)
+    share = cv2.blur(weight, (5, 5))[:, :, None]
+    out: Floats = np.where(weight[:, :, None] > 0, values, total / np.maximum(share, 1e-6))
+    return out

@@ -1,0 +1,288 @@
+"""From a category's images to a painter: what `defect-synth train --method painter` does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from defect_synth.atomic import replacing
+from defect_synth.checkpoint import library_versions, load_checkpoint
+from defect_synth.data.check import check, require_trainable
+from defect_synth.data.images import read_image, read_mask
+from defect_synth.data.layouts import Table
+from defect_synth.data.partitions import Partition
+from defect_synth.data.records import Record
+from defect_synth.errors import CheckpointError, DataError, UnknownDefectError
+from defect_synth.masks import MaskSource, Shape, Symmetry, find_symmetry
+from defect_synth.model.painter import PainterModel
+from defect_synth.model.painter_judges import FrozenFeatures, Lite0Features
+from defect_synth.painter.gate import statistics
+from defect_synth.painter.luggage import pack
+from defect_synth.painter.outline import outline_of
+from defect_synth.samples import Pixels
+from defect_synth.training.loop import STATE, Ended, Report, run
+from defect_synth.training.painter import backbone_stage, painter_stage
+from defect_synth.training.painter_checkpoint import PainterInfo, save_painter
+from defect_synth.training.painter_config import PainterConfig
+from defect_synth.training.painter_data import DefectImage, Movement, NormalImage, PainterData
+
+log = logging.getLogger(__name__)
+
+RUN_FILE = "run.json"
+PARTITION_FILE = "partition.json"
+MODEL_FILE = "model.safetensors"
+BACKBONE_SHARE = 0.3  # of a time budget
+
+
+@dataclass(frozen=True)
+class PainterRun:
+    """What `train_painter` did: the checkpoint and how each stage ended."""
+
+    path: Path
+    stages: dict[str, Ended]
+
+
+def train_painter(
+    table: Table,
+    partition: Partition,
+    config: PainterConfig,
+    output: Path,
+    *,
+    defects: Sequence[str] | None = None,
+    symmetry: Symmetry | None = None,
+    features: Path | None = None,
+    resume: bool = False,
+    minutes: float | None = None,
+    report: Report | None = None,
+) -> PainterRun:
+    """Train one painter for all defects of a category.
+
+    Reads the base part of `partition` only. Writes `output/painter/model.safetensors`, which `Painter.load` opens.
+
+    Args:
+        table: All images of the category.
+        partition: Which of them may be learnt from.
+        config: Everything else.
+        output: Run folder.
+        defects: Which defects; None: all.
+        symmetry: How the product may be moved; None: as found in its normal images.
+        features: EfficientNet-Lite0 weights for the judges; None: judges that need no weights.
+        resume: Continue what is there.
+        minutes: Stop after so long, whatever is done; the length of training is `config`'s.
+        report: Called after every iteration.
+
+    Raises:
+        DataError: The images have errors that `defect-synth check` would name, or there is nothing to learn from.
+        CheckpointError: `output` holds another run, or one and `resume` is false.
+        UnknownDefectError: A defect that the category does not have.
+    """
+    started = time.monotonic()
+    chosen = tuple(sorted(partition.defects) if defects is None else sorted(set(defects)))
+    for defect in chosen:
+        if defect not in partition.defects:
+            raise UnknownDefectError(defect, table.category, tuple(sorted(partition.defects)))
+    if not chosen:
+        raise DataError(f"{table.root} has no defect images to train on; expected test/<defect>/ with masks")
+    require_trainable(check(table), chosen)
+    partition.require_match(table)
+    _open_folder(output, table, partition, config, chosen, resume)
+    base: dict[str, list[DefectImage]] = {}
+    for defect in chosen:
+        base[defect] = [_defect_image(r, config.longest_side) for r in partition.records(table, "base", defect)]
+        if not base[defect]:
+            raise DataError(f"{defect} has no base image in partition {partition.name}; give it one with a mask")
+    records = partition.records(table, "base", None)
+    if not records:
+        raise DataError(f"{table.root} has no defect-free training images")
+    normals = [
+        _normal_image(record, config.longest_side) for record in _spread(records, config.max_normals, config.seed)
+    ]
+    symmetry = symmetry or find_symmetry([n.image for n in normals[:32]])
+    mirrored = "x" * symmetry.mirror_x + "y" * symmetry.mirror_y or "not"
+    lie = "aligned" if symmetry.aligned else "not aligned"
+    log.info("product: turns %s, mirrored %s, %s", symmetry.turns, mirrored, lie)
+    product = Product.of(table.category, normals, base, symmetry, config)
+    judges: FrozenFeatures | None = None if features is None else Lite0Features(features)
+
+    def left() -> float | None:
+        return None if minutes is None else max(0.0, minutes - (time.monotonic() - started) / 60)
+
+    ended: dict[str, Ended] = {}
+    folder = output / "painter"
+    below = folder / "backbone"
+    if (folder / STATE).exists() and (below / STATE).exists():
+        log.info("the image backbone is kept as it is: the painter was trained on it already")
+    else:
+        stage = backbone_stage(config, product.data, table.category, product.digest, judges)
+        budget = left()
+        ended["backbone"] = run(
+            stage, below, resume=resume, minutes=None if budget is None else budget * BACKBONE_SHARE, report=report
+        )
+        del stage
+    if not (below / "model.safetensors").exists():
+        raise CheckpointError(f"{below} has no finished backbone; continue it with --resume")
+    backbone = load_checkpoint(below / "model.safetensors", "training").tensors
+
+    def export(path: Path, network: PainterModel, kimg: float) -> None:
+        product.save(path, network, kimg, config, "image backbone" if judges is None else judges.name)
+
+    stage = painter_stage(config, product.data, table.category, product.digest, backbone, judges, export)
+    ended["painter"] = run(stage, folder, resume=resume, minutes=left(), report=report)
+    return PainterRun(folder / MODEL_FILE, ended)
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """What a painter must know of a category besides its networks."""
+
+    category: str
+    data: PainterData
+    normals: tuple[NormalImage, ...]
+    masks: MaskSource
+    shapes: Mapping[str, Sequence[Shape]]
+    symmetry: Symmetry
+    gate: Mapping[str, list[list[float]]]
+    digest: str
+    kept: int
+
+    @classmethod
+    def of(
+        cls, category: str, normals: Sequence[NormalImage], base: Mapping[str, Sequence[DefectImage]],
+        symmetry: Symmetry, config: PainterConfig,
+    ) -> Product:  # fmt: skip
+        """Of images in memory."""
+        shapes = {name: [Shape.of(item.mask, outline_of(item.image)) for item in items] for name, items in base.items()}
+        masks = MaskSource(shapes, symmetry, category)
+        data = PainterData(normals, base, config.model, movement_of(symmetry), masks.propose, config.seed)
+        gate = {
+            name: [statistics(e.image, e.mask) for e in exemplars]
+            for name, exemplars in zip(data.defects, data.exemplars, strict=True)
+        }
+        digest = hashlib.sha256()
+        pictures = [n.image for n in normals]
+        for name in sorted(base):
+            pictures += [picture for item in base[name] for picture in (item.image, item.mask)]
+        for picture in pictures:
+            digest.update(repr(picture.shape).encode() + picture.tobytes())
+        return cls(
+            category, data, tuple(normals), masks, shapes, symmetry, gate, digest.hexdigest(), config.kept_normals
+        )
+
+    def save(self, path: Path, network: PainterModel, kimg: float, config: PainterConfig, judges: str,
+             *, half: bool = False) -> None:  # fmt: skip
+        """Write the painter that `Painter.load` opens.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        luggage: dict[str, Tensor] = {}
+        for i, normal in enumerate(self.normals[: self.kept]):
+            luggage[f"normal.{i:03d}"] = torch.from_numpy(pack(normal.image))
+            luggage[f"foreground.{i:03d}"] = torch.from_numpy(pack(normal.foreground.astype(np.uint8) * np.uint8(255)))
+        scales: dict[str, list[float]] = {}
+        places: dict[str, list[dict[str, Any]]] = {}
+        for name, exemplars in zip(self.data.defects, self.data.exemplars, strict=True):
+            scales[name] = [e.scale for e in exemplars]
+            for k, exemplar in enumerate(exemplars):
+                luggage[f"donor.{name}.{k:03d}"] = torch.from_numpy(pack(exemplar.image))
+                luggage[f"donor_mask.{name}.{k:03d}"] = torch.from_numpy(pack(exemplar.mask * np.uint8(255)))
+            places[name] = [
+                {"offset": list(s.offset), "radius": s.radius, "inside": s.inside} for s in self.shapes[name]
+            ]
+            for k, shape in enumerate(self.shapes[name]):
+                luggage[f"shape.{name}.{k:03d}"] = torch.from_numpy(pack(shape.mask * np.uint8(255)))
+        info = PainterInfo(
+            model=config.model, category=self.category, defects=self.data.defects, reference=self.data.reference,
+            product={
+                "symmetry": self.symmetry.to_json(), "donor_scales": scales, "shapes": places,
+                "statistics": {name: rows for name, rows in self.gate.items()},
+            },
+            trained_kimg=kimg, judges=judges, versions=library_versions(),
+            training=config.model_dump(mode="json", exclude={"model"}) | {"data_digest": self.digest},
+        )  # fmt: skip
+        save_painter(path, info, network.state_dict(), luggage, half=half)
+
+
+def movement_of(symmetry: Symmetry) -> Movement:
+    """The same, as views are moved."""
+    turns = symmetry.turns
+    return Movement(
+        quarter=turns in ("any", "quarter"), any=turns == "any", half=turns != "none",
+        mirror_x=symmetry.mirror_x, mirror_y=symmetry.mirror_y,
+    )  # fmt: skip
+
+
+def _spread(records: Sequence[Record], count: int, seed: int) -> list[Record]:
+    """At most `count` records, drawn without regard to their order."""
+    if len(records) <= count:
+        return list(records)
+    order = np.argsort(np.random.default_rng((seed, 0x60D)).random(len(records)), kind="stable")
+    return [records[i] for i in sorted(order[:count])]
+
+
+def _shrunk(image: Pixels, mask: Pixels | None, longest: int) -> tuple[Pixels, Pixels | None]:
+    side = max(image.shape[:2])
+    if side <= longest:
+        return image, mask
+    size = (max(1, round(image.shape[1] * longest / side)), max(1, round(image.shape[0] * longest / side)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    if mask is None:
+        return small, None
+    covered = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return small, (covered >= min(0.25, float(covered.max()))).astype(np.uint8)
+
+
+def _defect_image(record: Record, longest: int) -> DefectImage:
+    image = read_image(record.image)
+    small, mask = _shrunk(image, read_mask(record, (image.shape[0], image.shape[1])), longest)
+    assert mask is not None
+    return DefectImage(small, mask)
+
+
+def _normal_image(record: Record, longest: int) -> NormalImage:
+    image, _ = _shrunk(read_image(record.image), None, longest)
+    return NormalImage(image, outline_of(image))
+
+
+def _open_folder(
+    output: Path, table: Table, partition: Partition, config: PainterConfig, defects: Sequence[str], resume: bool
+) -> None:
+    """Write, or compare with, the description of the run."""
+    described = {
+        "method": "painter", "category": table.category, "data": str(table.root), "partition": partition.name,
+        "defects": list(defects), "config": config.model_dump(mode="json"),
+    }  # fmt: skip
+    path = output / RUN_FILE
+    if path.exists():
+        if not resume:
+            raise CheckpointError(f"{output} holds a run already; continue it with --resume or choose another --output")
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError:
+            raise CheckpointError(f"{path} is damaged; restore it or choose another --output") from None
+        for name in ("method", "category", "partition", "defects"):
+            if before.get(name, "dfmgan" if name == "method" else None) != described[name]:
+                raise CheckpointError(
+                    f"{output} was started with {name} {before.get(name)!r}, now {described[name]!r}; "
+                    "use the same or another --output"
+                )
+        return
+    if output.exists() and any(output.iterdir()):
+        raise CheckpointError(f"{output} exists and is no run folder; choose another --output")
+    with replacing(output / PARTITION_FILE) as temporary:
+        temporary.write_text(partition.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    with replacing(path) as temporary:
+        temporary.write_text(
+            json.dumps({**described, "versions": library_versions()}, indent=2) + "\n", encoding="utf-8"
+        )

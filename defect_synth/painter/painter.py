@@ -1,0 +1,139 @@
+"""A trained painter: learnt defects on the user's own normal image, and on the normals that travel with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from defect_synth.errors import CheckpointError, ConfigError
+from defect_synth.model.painter import Codes, PainterModel
+from defect_synth.ops.memory import keep_memory
+from defect_synth.painter.brush import Floats, Request
+from defect_synth.painter.easel import DONOR_PROB, Easel, Job, Made
+from defect_synth.painter.fit import MODEL_FILE
+from defect_synth.painter.luggage import read_luggage
+from defect_synth.samples import Pixels
+from defect_synth.training.painter_checkpoint import load_painter
+
+DEMO = "demo"
+"""Name of the painter of the embedded product, which ships with the package."""
+
+
+class Painter(Easel):
+    """Paints defects where a mask says; see `Easel` for what it can do.
+
+    Example:
+        >>> painter = Painter.load("runs/bottle")                                     # doctest: +SKIP
+        >>> mask = painter.propose_mask("broken_small", foreground, seed=0)           # doctest: +SKIP
+        >>> image = painter.paint(normal, mask, "broken_small", seed=0)               # doctest: +SKIP
+    """
+
+    def __init__(self, path: Path, *, normals: Sequence[Pixels] | None = None, donor_prob: float | None = None) -> None:
+        """Use `load` instead, which finds the file.
+
+        Args:
+            path: A painter's checkpoint.
+            normals: Images uint8 [H, W, 3] to paint on as a source; None: those in the checkpoint.
+            donor_prob: Share of paintings that start from a real defect; None: `easel.DONOR_PROB`.
+
+        Raises:
+            CheckpointError: Not a painter.
+            ConfigError: `donor_prob` is not in 0..1.
+        """
+        if donor_prob is not None and not 0 <= donor_prob <= 1:
+            raise ConfigError(f"donor_prob must lie in [0, 1], got {donor_prob}")
+        keep_memory()
+        self._path, self._given, self._donor_prob = path, normals, donor_prob
+        self._open()
+
+    def _open(self) -> None:
+        checkpoint = load_painter(self._path)
+        info = self.info = checkpoint.info
+        self.digest = checkpoint.digest
+        pictures = {name: tensor.numpy() for name, tensor in checkpoint.luggage.items()}
+        share = DONOR_PROB if self._donor_prob is None else self._donor_prob
+        self._set_up(
+            info.category, info.defects, info.reference, (info.model.side, info.model.z_dim, info.model.map_channels),
+            read_luggage(info.category, info.defects, info.product, pictures), _TorchNetwork(checkpoint.network),
+            float(share), self._given, {} if self._donor_prob is None else {"donor_prob": self._donor_prob},
+        )  # fmt: skip
+
+    @classmethod
+    def load(cls, path: str | Path, **settings: Any) -> Painter:
+        """Open a painter.
+
+        Args:
+            path: A run folder of `defect-synth train --method painter`, a checkpoint file, or `demo`.
+            settings: Keyword arguments of the class: normals, donor_prob.
+
+        Raises:
+            CheckpointError: No painter there.
+        """
+        if str(path) == DEMO:
+            resource = files("defect_synth") / "models" / "demo_painter.safetensors"
+            with as_file(resource) as file:
+                if not file.is_file():
+                    raise CheckpointError("this installation lacks the demo painter; install defect-synth again")
+                return cls(file, **settings)
+        path = Path(path)
+        if path.is_dir():
+            found = next((p for p in (path / "painter" / MODEL_FILE, path / MODEL_FILE) if p.is_file()), None)
+            if found is None:
+                raise CheckpointError(
+                    f"{path} has no painter/{MODEL_FILE}; train with `defect-synth train DATA --method painter` "
+                    "or continue with --resume"
+                )
+            path = found
+        return cls(path, **settings)
+
+    def _each(self, make: Callable[[Job], Made], jobs: Sequence[Job]) -> list[Made]:
+        workers = min(torch.get_num_threads(), len(jobs))
+        with _single_threaded_operations():
+            if workers <= 1:
+                return [make(job) for job in jobs]
+            with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                return list(pool.map(make, jobs))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Workers get the path, not the weights: each process opens the file itself."""
+        return {"_path": self._path, "_given": self._given, "_donor_prob": self._donor_prob}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+
+class _TorchNetwork:
+    """A `PainterModel` as a brush asks it."""
+
+    def __init__(self, model: PainterModel) -> None:
+        self._model = model
+
+    @torch.no_grad()
+    def __call__(self, request: Request) -> tuple[Floats, Floats]:
+        def tensor(values: Floats) -> torch.Tensor:
+            return torch.from_numpy(values)
+
+        codes = Codes(*map(tensor, (request.z, request.coarse_map, request.fine_map, request.appearance)))
+        painted = self._model(
+            tensor(request.view).contiguous(memory_format=torch.channels_last), tensor(request.mask),
+            tensor(request.donor).contiguous(memory_format=torch.channels_last), tensor(request.has_donor) > 0.5,
+            codes, tensor(request.defect),
+        )  # fmt: skip
+        return painted.colour.numpy(), painted.opacity.numpy()
+
+
+@contextmanager
+def _single_threaded_operations() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,89 @@
+import statistics
+from pathlib import Path
+
+import pytest
+
+from defect_synth.benchmark.arms import ARMS, choose_arms
+from defect_synth.benchmark.protocol import BUILT_IN, load_protocol
+from defect_synth.benchmark.published import published
+from defect_synth.errors import ConfigError
+
+PUBLISHED_PROTOCOLS = sorted((Path(__file__).parents[2] / "benchmarks" / "protocols").glob("*.toml"))
+
+
+@pytest.mark.parametrize("name", [*BUILT_IN, *map(str, PUBLISHED_PROTOCOLS)])
+def test_every_protocol_file_can_be_run(name):
+    protocol = load_protocol(name)
+    assert protocol.train_config("cpu").model.backbone.resolution in (64, 128, 256)
+    arms = choose_arms(protocol.arms)
+    assert arms[0].name == "real"
+    for part in (protocol.segmentation, protocol.threshold):
+        assert part is None or set(part.arms) <= set(ARMS)
+    assert name in BUILT_IN or protocol.published
+
+
+def test_a_protocol_exists_for_each_published_result():
+    assert {path.stem for path in PUBLISHED_PROTOCOLS} >= {"dfmgan_aaai2023_table2", "anomalydiffusion_aaai2024_table4"}
+
+
+def test_the_papers_protocol_has_the_papers_numbers():
+    protocol = load_protocol("paper")
+    assert (protocol.partitions, protocol.per_defect, protocol.shots) == (("P1", "P2", "P3"), 1000, "all")
+    assert (protocol.classifier.architecture, protocol.preset) == ("resnet34", "PAPER_256")
+
+
+def test_options_replace_fields(tmp_path):
+    changed = load_protocol("quick", {"classifier.steps": 7, "shots": 5, "partitions": ["R1"]})
+    assert (changed.classifier.steps, changed.shots, changed.partitions) == (7, 5, ("R1",))
+    assert changed.classifier.batch == load_protocol("quick").classifier.batch
+    (tmp_path / "mine.toml").write_text("seeds = 3\n")
+    assert (load_protocol(str(tmp_path / "mine.toml")).name, load_protocol(str(tmp_path / "mine.toml")).seeds) == (
+        "mine",
+        3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("fast", {}, "no protocol 'fast'; known: quick, full, paper"),
+        ("quick", {"seeds": 0}, "seeds: .*greater than or equal to 1"),
+        ("quick", {"classifier.stops": 3}, r"classifier\.stops"),
+        ("quick", {"shots": "few"}, "shots"),
+    ],
+)
+def test_mistakes_are_named(name, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        load_protocol(name, changes)
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path):
+    (tmp_path / "x.toml").write_text("seeds =")
+    with pytest.raises(ConfigError, match="is no TOML"):
+        load_protocol(str(tmp_path / "x.toml"))
+    with pytest.raises(ConfigError, match="unknown preset 'FAST'"):
+        load_protocol("quick", {"preset": "FAST"}).train_config("cpu")
+
+
+def test_arms_are_chosen_by_name():
+    assert [arm.name for arm in choose_arms(("real + DFMGAN", "real"))] == ["real", "real + DFMGAN"]
+    assert len(choose_arms(("all",))) == len(ARMS)
+    with pytest.raises(ConfigError, match="unknown arm 'dfmgan'; known: real, "):
+        choose_arms(("real", "dfmgan"))
+    with pytest.raises(ConfigError, match="must include 'real'"):
+        choose_arms(("real + DFMGAN",))
+
+
+def test_published_figures_are_those_that_were_printed():
+    rows = {(p.publication[:11], p.table, p.method): p.figures for p in published("hazelnut", "classification")}
+    ours = rows["Duan et al.", "Table 2", "DFMGAN"]
+    assert ours == (83.33, 81.25, 81.25)
+    # AnomalyDiffusion's table repeats the means over the three partitions.
+    for method in ("DiffAug", "CDC", "Crop&Paste", "SDGAN", "Defect-GAN", "DFMGAN"):
+        mean = statistics.fmean(rows["Duan et al.", "Table 2", method])
+        assert rows["Hu et al., ", "Table 4", method][0] == pytest.approx(mean, abs=0.01)
+    bottle = {p.method: p.figures for p in published("bottle", "classification")}
+    assert (bottle["DFMGAN"], bottle["AnomalyDiffusion"]) == ((56.59,), (90.70,))
+    hazelnut = {p.method: p.figures for p in published("hazelnut", "segmentation")}
+    assert hazelnut["DFMGAN"] == (99.7, 95.2, 89.5)
+    assert published("bolt", "classification") == []

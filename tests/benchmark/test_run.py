@@ -1,0 +1,329 @@
+"""The whole benchmark on a tiny product: honesty, resuming, and what it says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from defect_synth.benchmark import BenchmarkRequest, load_protocol, run_benchmark
+from defect_synth.benchmark.arms import ARMS, Arm
+from defect_synth.benchmark.context import ArmNotPossible
+from defect_synth.benchmark.results import BenchmarkResults, without_times
+from defect_synth.data.layouts import index
+from defect_synth.data.partitions import split
+from defect_synth.errors import ConfigError, DataError, OutputError
+from tests.fake_data import write_mvtec
+
+CHEAP = ["real", "real + standard augmentation", "real class-balanced", "real + Crop&Paste"]
+TINY = {
+    "preset": "TINY", "painter_preset": "PAINT_TINY", "painter_minutes": None, "shots": "all", "per_defect": 8,
+    "minutes": None, "arms": CHEAP,
+    "classifier": {"architecture": "test_resnet", "steps": 4, "batch": 8, "evaluations": 2},
+    "segmentation": {"steps": 3, "batch": 8, "channels": 4, "levels": 2, "arms": ["real", "real + Crop&Paste"]},
+    "threshold": {"per_defect": 3},
+}  # fmt: skip
+
+
+def bench(data, output, *, resume=False, report=None, **changes) -> BenchmarkResults:
+    request = BenchmarkRequest(categories=("nut",), data=data, output=output, resume=resume)
+    return run_benchmark(request, load_protocol("quick", TINY | changes), report)
+
+
+def plain(results: BenchmarkResults):
+    return without_times(results.model_dump(mode="json"))
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory):
+    root = tmp_path_factory.mktemp("product")
+    write_mvtec(root, defects={"hole": 18, "cut": 15}, good=8, good_test=4, size=32)
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished(product, tmp_path_factory):
+    output = tmp_path_factory.mktemp("finished") / "out"
+    return bench(product, output, seeds=2), output
+
+
+def test_every_cell_is_there_and_the_file_reads_back(finished):
+    results, output = finished
+    assert [(c.arm, c.seed) for c in results.classification] == [(arm, seed) for arm in CHEAP for seed in (0, 1)]
+    assert [(c.arm, c.seed) for c in results.segmentation] == [
+        (arm, seed) for arm in ("real", "real + Crop&Paste") for seed in (0, 1)
+    ]
+    assert len(results.thresholds) == 1
+    assert BenchmarkResults.load(output / "results.json") == results
+    assert {c.steps for c in results.classification} == {4}
+    for cell in results.classification:
+        assert cell.accuracy == np.mean(cell.values)
+        assert cell.num_test == len(cell.test_names) == 12 + 10
+        assert (cell.num_train, cell.num_validation) == (5 + 4, 2)
+        assert np.argmax(cell.probabilities, 1).tolist() == list(cell.predictions)
+    paste = next(c for c in results.classification if c.arm == "real + Crop&Paste")
+    assert (paste.num_synthetic, paste.num_distinct) == (16, 16)
+
+
+def test_a_finite_source_gives_what_it_has(product, tmp_path):
+    # The paper's Crop&Paste has N_g x N_d images: 7 good base images of 8 (one validates) x 5 holes, x 4 cuts.
+    results = bench(product, tmp_path / "out", arms=["real", "real + Crop&Paste"], per_defect=1000, segmentation=None,
+                    threshold=None)  # fmt: skip
+    good = len(split(index(product / "nut"), "P1", 0.2).good.base)
+    assert results.classification[1].num_synthetic == good * 5 + good * 4
+
+
+def test_a_killed_benchmark_is_continued_to_the_same_results(product, finished, tmp_path):
+    whole, _ = finished
+    output = tmp_path / "out"
+
+    class KilledError(Exception):
+        pass
+
+    def kill(text, done, total):
+        if "Crop&Paste, seed 1" in text and "segmentation" not in text:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        bench(product, output, seeds=2, report=kill)
+    assert not (output / "results.json").exists()
+    done = {p: p.stat().st_mtime_ns for p in (output / "cells").rglob("*classification*/**/*.json")}
+    assert done
+    assert plain(bench(product, output, seeds=2, resume=True)) == plain(whole)
+    assert {p: p.stat().st_mtime_ns for p in done} == done  # finished cells were not touched
+
+
+def test_resuming_with_more_seeds_keeps_the_finished_ones(product, finished, tmp_path):
+    whole, _ = finished
+    first = bench(product, tmp_path / "out", seeds=1)
+    both = bench(product, tmp_path / "out", seeds=2, resume=True)
+    assert plain(both)["classification"] == plain(whole)["classification"]
+    assert [c for c in both.classification if c.seed == 0] == list(first.classification)  # wall times, too
+
+
+def test_resuming_with_other_settings_measures_again(product, finished, tmp_path):
+    _, output = finished
+    shutil.copytree(output, tmp_path / "out")
+    changed = bench(product, tmp_path / "out", resume=True, arms=["real"], segmentation=None, threshold=None,
+                    classifier=TINY["classifier"] | {"steps": 5})  # fmt: skip
+    assert changed.classification[0].steps == 5
+
+
+def test_a_used_output_is_not_overwritten(product, finished):
+    with pytest.raises(OutputError, match="holds a benchmark already; continue it with --resume"):
+        bench(product, finished[1])
+
+
+def test_noise_for_test_images_changes_nothing_but_scores(product, tmp_path, monkeypatch):
+    from defect_synth.training import pretrain, transfer
+
+    for room, name, few in ((transfer, "NUM_OBJECTS", 4), (pretrain, "NUM_JUDGED", 8), (pretrain, "NUM_SHOWN", 4)):
+        monkeypatch.setattr(room, name, few)  # snapshots judged by fewer images: the same code in less time
+    poisoned = tmp_path / "poisoned"
+    shutil.copytree(product, poisoned)
+    partition = split(index(poisoned / "nut"), "P1", 0.2)
+    rng = np.random.default_rng(0)
+    for parts in (*partition.defects.values(), partition.good):
+        for name in parts.test:
+            noise = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(poisoned / "nut" / name)
+    generator = {
+        f"{stage}.{field}": 0.008 for stage in ("pretrain", "transfer") for field in ("total_kimg", "snapshot_kimg")
+    }
+    clean, changed = (
+        bench(
+            data,
+            tmp_path / name,
+            arms=["all"],
+            generator=generator,
+            per_defect=4,
+        )
+        for data, name in ((product, "a"), (poisoned, "b"))
+    )
+    assert without_times([g.model_dump() for g in clean.generators]) == without_times(
+        [g.model_dump() for g in changed.generators]
+    )
+    assert [(g.generator, g.how) for g in clean.generators] == [("DFMGAN", "trained"), ("painter", "trained")]
+    assert clean.gallery == changed.gallery
+    assert [arm.missing for arm in clean.arms] == [arm.missing for arm in changed.arms]
+    assert {cell.arm for cell in clean.classification} >= set(ARMS) - {"positive control", "real + DFMGAN transform"}
+    for a, b in zip(clean.classification, changed.classification, strict=True):
+        assert (a.arm, a.source, a.synthetic_digest, a.choice, a.curve) == (
+            b.arm, b.source, b.synthetic_digest, b.choice, b.curve)  # fmt: skip
+    assert any(
+        a.probabilities != b.probabilities for a, b in zip(clean.classification, changed.classification, strict=True)
+    )
+    for a, b in zip(clean.segmentation, changed.segmentation, strict=True):
+        assert (a.synthetic_digest, a.threshold) == (b.synthetic_digest, b.threshold)
+        assert a.average_precision != b.average_precision
+    oracle = "oracle: the test images themselves"
+    for a, b in zip(clean.thresholds[0].rules, changed.thresholds[0].rules, strict=True):
+        assert (a.threshold == b.threshold) == (a.rule != oracle)
+    # A generator's folder knows no name of a test image either.
+    known = "".join(path.read_text() for path in (tmp_path / "a" / "generators").rglob("*.json"))
+    assert not any(name in known for parts in partition.defects.values() for name in parts.test)
+
+
+def test_random_labels_give_chance_in_every_arm(tmp_path):
+    # All images are holes; which folder one lies in says nothing about it. Above chance would be a leak.
+    write_mvtec(tmp_path, defects={"hole": 120}, good=8, good_test=4, size=32)
+    home = tmp_path / "nut"
+    drawn = np.random.default_rng(0).permutation(120)
+    for kind in ("test", "ground_truth"):
+        (home / kind / "cut").mkdir()
+        for i in drawn[:60]:
+            name = f"{i:03d}.png" if kind == "test" else f"{i:03d}_mask.png"
+            (home / kind / "hole" / name).rename(home / kind / "cut" / name)
+    results = bench(tmp_path, tmp_path / "out", classifier=TINY["classifier"] | {"steps": 15}, seeds=2,
+                    segmentation=None, threshold=None)  # fmt: skip
+    for arm in dict.fromkeys(c.arm for c in results.classification):
+        mean = np.mean([c.accuracy for c in results.classification if c.arm == arm])
+        assert mean == pytest.approx(0.5, abs=0.15), arm
+    assert all("gain" not in c.verdict for c in results.comparisons)
+
+
+def test_identical_arms_show_no_difference(product, tmp_path, monkeypatch):
+    monkeypatch.setitem(ARMS, "real again", Arm("real again", "The same.", lambda context: None, share=0))
+    results = bench(product, tmp_path / "out", arms=["real", "real again"], segmentation=None, threshold=None)
+    [comparison] = results.comparisons
+    assert (comparison.low, comparison.difference, comparison.high) == (0, 0, 0)
+    assert comparison.verdict == "no difference seen, n = 22"
+
+
+def test_an_arm_that_is_not_possible_is_left_out_with_its_reason(product, tmp_path, monkeypatch):
+    def impossible(context):
+        raise ArmNotPossible("it needs the moon")
+
+    monkeypatch.setitem(ARMS, "moon", Arm("moon", "Never.", impossible))
+    results = bench(product, tmp_path / "out", arms=["real", "moon", "DFMGAN only"], shots=1, segmentation=None,
+                    threshold=None)  # fmt: skip
+    assert [c.arm for c in results.classification] == ["real"]
+    missing = {arm.name: arm.missing for arm in results.arms}
+    assert missing["moon"] == {"nut P1": "it needs the moon"}
+    assert "need 2 base images of each defect; cut has 1" in missing["DFMGAN only"]["nut P1"]
+    assert "it needs the moon" in (tmp_path / "out" / "report.md").read_text()
+    assert results.classification[0].choice.validation_accuracy is None
+
+
+def test_one_category_with_equal_classes_skips_the_balanced_arm(tmp_path):
+    write_mvtec(tmp_path, defects={"hole": 6, "cut": 6}, good=6, good_test=0, size=32)
+    results = bench(tmp_path, tmp_path / "out", arms=["real", "real class-balanced"])
+    assert [c.arm for c in results.classification] == ["real"]
+    assert results.notes == ("Anomaly thresholds: skipped, they need good images for validation and test.",)
+
+
+def test_good_images_can_be_a_class_and_ratios_swept(product, tmp_path):
+    results = bench(product, tmp_path / "out", with_good=True, ratios=[1.0, 3.0], arms=CHEAP[:3], threshold=None)
+    labels = [c.label for c in results.classification]
+    assert labels == ["real", CHEAP[1], f"{CHEAP[1]}, 3 : 1", "real class-balanced"]
+    assert results.classification[0].classes == ("good", "cut", "hole")
+    assert results.classification[0].num_test == 4 + 12 + 10
+    assert results.segmentation[0].test_names == tuple(
+        name for name in results.classification[0].test_names if "/good/" not in name
+    )
+
+
+def test_several_categories_are_measured_and_compared_apart(product, tmp_path):
+    shutil.copytree(product, tmp_path / "two")
+    write_mvtec(tmp_path / "two", category="bolt", defects={"dent": 9, "hole": 9}, good=4, size=32, seed=5)
+    request = BenchmarkRequest(categories=("nut", "bolt"), data=tmp_path / "two", output=tmp_path / "out")
+    changes = TINY | {"arms": ["real", "real + Crop&Paste"], "segmentation": None, "threshold": None}
+    results = run_benchmark(request, load_protocol("quick", changes))
+    assert [(c.category, c.classes) for c in results.classification if c.arm == "real"] == [
+        ("nut", ("cut", "hole")), ("bolt", ("dent", "hole")),
+    ]  # fmt: skip
+    assert [(c.category, c.images) for c in results.comparisons] == [("nut", 22), ("bolt", 12)]
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert report.index("## nut") < report.index("## bolt")
+
+
+def test_the_command_writes_the_report(product, tmp_path):
+    from typer.testing import CliRunner
+
+    from defect_synth.cli import app
+
+    options = ["--data", str(product), "--category", "nut", "--preset", "TINY", "--arms", "real,real + Crop&Paste",
+               "--partitions", "P1,R1", "--steps", "2", "--count", "4", "--shots", "5", "--architecture", "test_resnet",
+               "--only-classify", "-o", str(tmp_path / "out")]  # fmt: skip
+    done = CliRunner().invoke(app, ["benchmark", *options])
+    assert done.exit_code == 0, done.output
+    assert "Real images alone: " in done.output
+    assert "no difference seen, n = " in done.output
+    assert all((tmp_path / "out" / name).is_file() for name in ("results.json", "report.md", "report.html"))
+    results = BenchmarkResults.load(tmp_path / "out" / "results.json")
+    assert [(c.partition, c.num_train + c.num_validation) for c in results.classification[::2]] == [
+        ("P1", 10),
+        ("R1", 10),
+    ]
+
+
+def test_a_run_that_has_seen_test_images_is_refused(product, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    request = BenchmarkRequest(categories=("nut",), data=product, run=run, output=tmp_path / "out")
+    protocol = load_protocol("quick", TINY)
+    with pytest.raises(DataError, match="cannot be shown that it never saw the test images"):
+        run_benchmark(request, protocol)
+    with pytest.raises(DataError, match=r"run-P1 has no partition\.json"):
+        run_benchmark(request.model_copy(update=dict(run=tmp_path / "run-{partition}")), protocol)
+    split(index(product / "nut"), "P2", 0.2).save(run / "partition.json")
+    with pytest.raises(DataError, match=r"trained on \d+ images that are test images of P1 \(such as test/"):
+        run_benchmark(request.model_copy(update=dict(resume=True)), protocol)
+
+
+def test_the_embedded_product_needs_no_data_and_has_a_positive_control(tmp_path):
+    request = BenchmarkRequest(categories=("hazelnut",), output=tmp_path / "out")
+    changes = {"arms": ["real", "real + Crop&Paste", "positive control"], "segmentation": None, "threshold": None,
+               "product": {"good": 4, "test_good": 2, "per_defect": 9}, "per_defect": 5}  # fmt: skip
+    results = run_benchmark(request, load_protocol("quick", TINY | changes))
+    assert [c.arm for c in results.classification] == ["real", "real + Crop&Paste", "positive control"]
+    control = results.classification[2]
+    assert (control.num_synthetic, control.num_distinct, control.num_test) == (20, 20, 24)
+    assert "NOT MVTec AD" in (tmp_path / "out" / "report.html").read_text()
+    # Of other products there are no new real images.
+    nut = bench(write_mvtec(tmp_path / "x", size=32).parent, tmp_path / "out2", arms=["real", "positive control"],
+                segmentation=None, threshold=None)  # fmt: skip
+    assert [c.arm for c in nut.classification] == ["real"]
+
+
+def test_a_shipped_generator_is_used_for_the_embedded_product_alone(tmp_path, monkeypatch, dfmgan):
+    from defect_synth.benchmark import product as embedded
+    from defect_synth.checkpoint import CheckpointInfo, save_checkpoint
+    from defect_synth.config import TINY as TINY_GENERATOR
+
+    models = tmp_path / "models"
+    monkeypatch.setattr(embedded, "_models", lambda: models)
+    assert embedded.shipped_dfmgan(32) is None
+    for defect in ("crack", "cut", "hole", "print"):
+        assert embedded.shipped_dfmgan(32) is None  # not before every defect is there
+        info = CheckpointInfo(kind="dfmgan", model=TINY_GENERATOR.model, category="hazelnut", defect=defect)
+        save_checkpoint(models / "demo" / f"{defect}.safetensors", info, dfmgan.state_dict())
+        card = models / "demo" / f"{defect}.json"
+        card.write_text(json.dumps({"images": {"seed": embedded.PRODUCT_SEED}}))
+        assert embedded.shipped_dfmgan(32) is None  # it may have learnt from test images
+        card.write_text(json.dumps({"images": {"seed": 0}}))
+    assert set(embedded.shipped_dfmgan(32)) == {"crack", "cut", "hole", "print"}
+    assert embedded.shipped_dfmgan(64) is None
+
+    request = BenchmarkRequest(categories=("hazelnut",), output=tmp_path / "out")
+    changes = {"arms": ["real", "DFMGAN only"], "segmentation": None, "threshold": None, "per_defect": 3,
+               "product": {"good": 4, "test_good": 2, "per_defect": 9}}  # fmt: skip
+    results = run_benchmark(request, load_protocol("quick", TINY | changes))
+    assert [(g.generator, g.how) for g in results.generators] == [("DFMGAN", "shipped")]
+    assert "it has seen more real images than the arm 'real'" in (tmp_path / "out" / "report.md").read_text()
+    assert not (tmp_path / "out" / "generators").exists()
+
+
+def test_the_embedded_product_has_one_category(tmp_path):
+    request = BenchmarkRequest(categories=("bolt",), output=tmp_path / "out")
+    with pytest.raises(ConfigError, match="embedded product is 'hazelnut'; for 'bolt' give your images with --data"):
+        run_benchmark(request, load_protocol("quick", TINY))
+
+
+def test_times_are_all_that_differs_between_two_runs():
+    values = {"seconds": 3, "a": [{"seconds_of_source": 1, "b": 2}]}
+    assert without_times(values) == {"a": [{"b": 2}]}
+    assert json.dumps(values)  # untouched

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from defect_synth.bank import Bank, build_bank, record
+from defect_synth.errors import ConfigError, DataError, OutputError, UnknownDefectError
+from defect_synth.gates import Gates
+from defect_synth.samples import DefectSample, Provenance
+from tests.test_datamodule import Painter
+
+OPEN = Gates(containment=0.0)
+
+
+@pytest.fixture
+def built(tmp_path):
+    return build_bank(Painter(), tmp_path / "bank", count=5, gates=OPEN)[0]
+
+
+def test_a_built_bank_opens_as_the_samples_it_was_made_of(built):
+    assert built.category == "part"
+    assert built.defects == ("hole", "spot")
+    assert len(built) == 10
+    first = Painter().sample("hole", [0])[0]
+    clean, image, mask = built.triplet(int(built.indices("hole")[0]))
+    np.testing.assert_array_equal(clean, first.clean)
+    np.testing.assert_array_equal(image, first.image)
+    np.testing.assert_array_equal(mask, first.mask)
+    assert built.box(0) == (20, 20, 32, 32)
+    assert built.appearance.shape == (10, 48)
+
+
+def test_a_bank_is_mapped_read_only_and_pickles_as_its_path(built):
+    assert isinstance(built.triplet(0).image.base, np.memmap) or not built.triplet(0).image.flags.writeable
+    assert len(pickle.dumps(built)) < 1000
+    assert pickle.loads(pickle.dumps(built)).digest == built.digest
+
+
+def test_equal_seeds_pick_equal_entries(built):
+    a, b = built.sample("spot", [3, 4, 5]), built.sample("spot", [5, 4, 3])
+    assert [s.provenance.parameters["entry"] for s in a] == [s.provenance.parameters["entry"] for s in b][::-1]
+
+
+def test_equal_banks_are_equal_bytes(tmp_path):
+    for name in ("a", "b"):
+        build_bank(Painter(), tmp_path / name, count=3, gates=OPEN)
+    for path in sorted((tmp_path / "a").iterdir()):
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_rejected_samples_are_replaced_by_the_next_seeds_and_counted(tmp_path):
+    class Half(Painter):
+        def sample(self, defect, seeds):
+            out = super().sample(defect, seeds)
+            return [s if s.provenance.seed % 2 else DefectSample(
+                s.clean, np.zeros_like(s.mask), defect, s.provenance, s.clean) for s in out]  # fmt: skip
+
+    bank, report = build_bank(Half(), tmp_path / "bank", count=4, defects=["hole"], gates=OPEN)
+    assert [entry.provenance["seed"] for entry in bank.entries] == [1, 3, 5, 7]
+    assert report.rejected["empty"] == report.drawn / 2
+
+
+def test_a_source_that_gives_nothing_usable_is_said_to(tmp_path):
+    class Empty(Painter):
+        def propose_mask(self, defect, foreground, seed):
+            return np.zeros(foreground.shape, np.uint8)
+
+    with pytest.raises(DataError, match=r"rejected every sample.*0% of"):
+        build_bank(Empty(), tmp_path / "bank", count=2)
+    assert not (tmp_path / "bank").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mixed_sizes_are_refused():
+    def sample(side):
+        image = np.zeros((side, side, 3), np.uint8)
+        return DefectSample(image, np.ones((side, side), np.uint8), "hole", Provenance("x", "part", "hole", 0))
+
+    with pytest.raises(DataError, match="images of one size, found 32x32, 48x48"):
+        record("part", [sample(32), sample(48)])
+
+
+def test_what_is_no_bank_or_a_damaged_or_newer_one_is_refused(tmp_path, built):
+    with pytest.raises(DataError, match=r"is no bank \(no bank.json\)"):
+        Bank.open(tmp_path)
+    index = json.loads((built.path / "bank.json").read_text())
+    (built.path / "bank.json").write_text(json.dumps({**index, "format": 99}))
+    with pytest.raises(DataError, match=r"format 99.*upgrade"):
+        Bank.open(built.path)
+    (built.path / "bank.json").write_text(json.dumps({**index, "entries": index["entries"][:3]}))
+    with pytest.raises(DataError, match="damaged"):
+        Bank.open(built.path)
+    (built.path / "bank.json").write_text(json.dumps(index))
+    (built.path / "masks.npy").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="damaged"):
+        Bank.open(built.path)
+
+
+def test_a_pickle_in_the_place_of_an_array_is_not_opened(built):
+    np.save(built.path / "boxes.npy", np.array([{"a": 1}] * 10, dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match="damaged"):
+        Bank.open(built.path)
+
+
+def test_a_taken_folder_a_wrong_count_and_an_unknown_defect_are_refused(tmp_path, built):
+    with pytest.raises(OutputError, match="holds something already"):
+        build_bank(Painter(), built.path)
+    with pytest.raises(ConfigError, match="count must be 1 or more"):
+        build_bank(Painter(), tmp_path / "other", count=0)
+    with pytest.raises(UnknownDefectError):
+        build_bank(Painter(), tmp_path / "other", defects=["scratch"])
+    with pytest.raises(UnknownDefectError):
+        built.indices("scratch")
