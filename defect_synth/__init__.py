@@ -9,17 +9,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from defect_synth.augmenter import DefectAugmenter, DefectPaint
     from defect_synth.dataset import DefectSynthDataset
     from defect_synth.errors import DefectSynthError
     from defect_synth.painter import Painter
     from defect_synth.samples import DefectSample, DefectSource, Provenance
     from defect_synth.synthesizer import DefectSynthesizer
+    from defect_synth.transform import DefectSynth
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "DefectAugmenter": "defect_synth.augmenter",
+    "DefectPaint": "defect_synth.augmenter",
     "DefectSample": "defect_synth.samples",
     "DefectSource": "defect_synth.samples",
+    "DefectSynth": "defect_synth.transform",
     "DefectSynthDataset": "defect_synth.dataset",
     "DefectSynthError": "defect_synth.errors",
     "DefectSynthesizer": "defect_synth.synthesizer",
@@ -28,8 +33,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "DefectAugmenter",
+    "DefectPaint",
     "DefectSample",
     "DefectSource",
+    "DefectSynth",
     "DefectSynthDataset",
     "DefectSynthError",
     "DefectSynthesizer",

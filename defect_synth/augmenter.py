@@ -17,6 +17,7 @@ from defect_synth.composite import pixels
 from defect_synth.composite.area import Area, Box
 from defect_synth.composite.paste import Patch, paste, paste_into, settled
 from defect_synth.composite.placement import Frame, Pose, aligned_pose, fitted, free_pose
+from defect_synth.composite.realised import levels
 from defect_synth.composite.transfer import Mode
 from defect_synth.data.records import COMBINED
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
@@ -220,6 +221,10 @@ class DefectAugmenter:
                 drawn.append(parameters)
         if not drawn:
             return Painted(image, whole, GOOD)
+        if len(drawn) > 1:  # one may have undone a pixel of another
+            x, y, width, height = cv2.boundingRect(whole)
+            part = np.s_[y : y + height, x : x + width]
+            whole[part] &= (levels(image[part], out[part]) > 0).astype(np.uint8)
         found = {parameters["defect"] for parameters in drawn}
         return Painted(out, whole, found.pop() if len(found) == 1 else COMBINED, {**drawn[0], "count": len(drawn)})
 
@@ -384,6 +389,47 @@ class DefectAugmenter:
             frame = image_frame if area.full else area.frame()
             self._recorded[number] = _Recorded(frame, image_frame, grid, area.full, held)
         return self._recorded[number]
+
+
+class DefectPaint:
+    """`DefectAugmenter` as a transform for torchvision v2 pipelines: `image, mask = paint(image, mask)`.
+
+    Like torchvision's own transforms it draws from torch's global generator, which a DataLoader seeds for each worker
+    and epoch. Images are tensors [C, H, W] with 1 or 3 channels, uint8 or float in [0, 1] (so it stands before any
+    normalisation), or arrays [H, W, C]; masks are [H, W] or [1, H, W]. Types, `tv_tensors` included, are kept.
+
+    Args:
+        augmenter: What paints.
+        p: Probability.
+        mask_value: What is written into the mask.
+
+    Raises:
+        ConfigError: `p` is outside [0, 1].
+    """
+
+    def __init__(self, augmenter: DefectAugmenter, p: float = 0.5, mask_value: int = 1) -> None:
+        if not 0 <= p <= 1:
+            raise ConfigError(f"p must be between 0 and 1, got {p}")
+        self.augmenter, self.p, self.mask_value = augmenter, p, mask_value
+
+    def __call__(self, image: Any, mask: Any) -> tuple[Any, Any]:
+        """The image with defects and the mask with them marked; both are the inputs where nothing is painted."""
+        import torch
+
+        if float(torch.rand(())) >= self.p:
+            return image, mask
+        rng = np.random.default_rng(int(torch.randint(2**62, ())))
+        if not isinstance(image, torch.Tensor):
+            painted = self.augmenter.apply(image, rng)
+            return painted.image, np.where(painted.mask > 0, np.asarray(self.mask_value, mask.dtype), mask)
+        pixels_ = np.ascontiguousarray(image.as_subclass(torch.Tensor).cpu().numpy().transpose(1, 2, 0))
+        painted = self.augmenter.apply(pixels_, rng)
+        if not painted.mask.any():
+            return image, mask
+        out = torch.from_numpy(np.ascontiguousarray(painted.image.transpose(2, 0, 1))).to(image.device)
+        inside = torch.from_numpy(painted.mask > 0).to(mask.device)
+        marked = mask.as_subclass(torch.Tensor).masked_fill(inside, self.mask_value)
+        return out.as_subclass(type(image)), marked.as_subclass(type(mask))
 
 
 @dataclass(frozen=True)

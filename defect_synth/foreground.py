@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from defect_synth.samples import Pixels
 
 _SIDE = 96  # the object is found on a small copy; its outline needs no more
+_APART, _CERTAIN, _MARGIN = 12.0, 18.0, 4.0  # units of 8-bit Lab
 _SMALLEST, _LARGEST = 0.04, 0.97  # shares of the image that can be an object on a background
 
 
@@ -36,9 +37,13 @@ def foreground(image: Pixels) -> NDArray[np.bool_]:
     if float(np.median(np.abs(edge - background).sum(axis=1))) > 24:
         return np.ones((height, width), bool)  # the border is no one thing, so there is no background to tell apart
     distance = np.minimum(np.linalg.norm(lab - background, axis=2), 255).astype(np.uint8)
-    level, found = cv2.threshold(distance, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    if level < 6:
+    otsu = cv2.threshold(distance, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0]
+    noise = float(np.percentile(np.linalg.norm(edge - background, axis=1), 90))
+    if int(distance.max()) < noise + _APART:
         return np.ones((height, width), bool)
+    # Otsu splits the lit from the shaded side of a dark object; what is unlike the border is object in any light.
+    level = max(min(otsu, _CERTAIN), noise + _MARGIN)
+    found = (distance > level).astype(np.uint8)
     found = cv2.morphologyEx(found, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
     found = _filled(_large_parts(found))
     share = float(found.mean())

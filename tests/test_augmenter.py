@@ -1,189 +1,325 @@
+"""What is promised to whoever paints on an image of theirs."""
+
 from __future__ import annotations
 
 import pickle
-from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
-from defect_synth.augmenter import DefectAugmenter
+from defect_synth.augmenter import DefectAugmenter, DefectPaint
 from defect_synth.bank import record
-from defect_synth.data.demo import render
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
-from defect_synth.foreground import foreground
-from tests.test_datamodule import Painter
+from defect_synth.samples import DefectSample, Provenance
 
-BOTTLE = Path(__file__).parents[2] / "shared" / "data" / "mvtec_bottle"
+SIDE = 64
+
+
+def product(seed, size=(SIDE, SIDE)):
+    """A bright disc with a stripe, always in the same pose, on a dark ground."""
+    height, width = size
+    rng = np.random.default_rng(seed)
+    image = np.full((height, width, 3), 30, np.float32)
+    radius = min(size) * 0.4
+    cv2.circle(image, (width // 2, height // 2), round(radius), (190, 170, 150), -1)
+    cv2.rectangle(image, (width // 2, round(height / 2 - radius / 2)), (width // 2 + round(radius * 0.6), height // 2),
+                  (120, 120, 160), -1)  # fmt: skip
+    return np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
+
+
+def on_disc(size=(SIDE, SIDE)):
+    disc = np.zeros(size, np.uint8)
+    cv2.circle(disc, (size[1] // 2, size[0] // 2), round(min(size) * 0.4), 1, -1)
+    return disc > 0
+
+
+def recorded(pairs=True):
+    samples = []
+    for k in range(8):
+        defect = ("scratch", "spot")[k % 2]
+        clean = product([9, k])
+        mask = np.zeros((SIDE, SIDE), np.uint8)
+        if defect == "spot":
+            cv2.circle(mask, (24 + k, 40), 5, 1, -1)
+        else:
+            cv2.line(mask, (22, 36 + k), (36, 44), 1, 2)
+        image = np.where(mask[..., None] > 0, np.uint8((20, 10, 10)), clean)
+        samples.append(
+            DefectSample(image, mask, defect, Provenance("fake", "disc", defect, k), clean if pairs else None)
+        )
+    return record("disc", samples, "discs")
 
 
 @pytest.fixture(scope="module")
-def bank():
-    """Few and small, so that all tests together are quick."""
-    return record("hazelnut", [render(9_000_000 + k, 96, d) for d in ("crack", "hole", "print") for k in range(4)])
+def augmenter():
+    return DefectAugmenter(recorded())
 
 
-@pytest.fixture(scope="module")
-def image():
-    return render(3, 128).image
+class Painter:
+    """Paints a block that is half as bright, wherever the foreground begins."""
+
+    category, defects = "disc", ("block",)
+
+    def propose_mask(self, defect, foreground, seed):
+        rows, columns = np.nonzero(foreground)
+        k = seed % len(rows)
+        mask = np.zeros(foreground.shape, np.uint8)
+        mask[rows[k] : rows[k] + 8, columns[k] : columns[k] + 8] = 1
+        return mask & foreground.astype(np.uint8)
+
+    def paint(self, image, mask, defect, seed):
+        return np.where(mask[..., None] > 0, image // 2, image)
 
 
-def rng(*seed):
-    return np.random.default_rng(seed)
+def kinds_of_images():
+    rgb = product(1, (70, 90))
+    return {
+        "rgb": rgb, "grey": rgb[..., 0].copy(), "grey with an axis": rgb[..., :1].copy(),
+        "float": rgb.astype(np.float32) / 255, "float grey": rgb[..., 0].astype(np.float32) / 255, "double": rgb / 255,
+    }  # fmt: skip
 
 
-def test_outside_the_mask_every_pixel_is_the_input_and_inside_it_changed(bank, image):
-    augmenter = DefectAugmenter(bank, severity=(0.3, 1.5), scale=(0.5, 1.5), count=(0, 3))
-    agreement = []
-    for k in range(60):
-        sample = augmenter(image, rng(k))
-        changed = (sample.image != image).any(axis=2)
-        assert not (changed & (sample.mask == 0)).any()
+@pytest.mark.parametrize("kind", kinds_of_images())
+@pytest.mark.parametrize("source", ["bank", "painter"])
+def test_mask_and_change_are_one_in_every_kind_of_image(augmenter, kind, source):
+    paint = augmenter if source == "bank" else DefectAugmenter(Painter())
+    image = kinds_of_images()[kind]
+    before = image.copy()
+    for k in range(6):
+        painted = paint.apply(image, np.random.default_rng(k))
+        assert (painted.image.dtype, painted.image.shape) == (image.dtype, image.shape)
+        different = (painted.image != image).reshape(*image.shape[:2], -1).any(axis=2)
+        assert np.array_equal(different, painted.mask > 0)
+        assert painted.mask.any()
+        assert painted.defect != "good"
+    assert np.array_equal(image, before)
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_nothing_outside_the_mask_changes_over_many_draws(pairs):
+    paint = DefectAugmenter(recorded(pairs), severity=(0.0, 1.5), scale=(0.5, 2), count=(0, 3))
+    agreement, kinds = [], set()
+    for k in range(150):
+        image = product(k, (64 + k % 9, 80 - k % 7))
+        sample = paint(image, np.random.default_rng(k))
+        different = (sample.image != image).any(axis=2)
+        assert not different[sample.mask == 0].any()
         assert (sample.defect == "good") == (not sample.mask.any())
+        kinds.add(sample.defect)
         if sample.mask.any():
-            agreement.append((changed & (sample.mask > 0)).sum() / (changed | (sample.mask > 0)).sum())
-    assert np.mean(agreement) >= 0.9
-    assert len(agreement) > 30
+            agreement.append(different[sample.mask > 0].mean())
+    assert np.mean(agreement) > 0.95
+    assert kinds == {"good", "scratch", "spot", "combined"}
 
 
-@pytest.mark.parametrize("settings", [{"severity": 0.0}, {"count": 0}])
-def test_nothing_drawn_returns_the_image_bit_for_bit(bank, image, settings):
-    sample = DefectAugmenter(bank, **settings)(image, rng(0))
+@pytest.mark.parametrize("settings", [{"severity": 0}, {"count": 0}])
+def test_nothing_asked_for_is_the_input_itself(settings):
+    image = product(0)
+    sample = DefectAugmenter(recorded(), **settings)(image, np.random.default_rng(0))
+    assert np.array_equal(sample.image, image)
+    assert not sample.mask.any()
+    assert sample.defect == "good"
+
+
+def test_a_defect_that_cannot_be_seen_leaves_the_image_good():
+    sample = DefectAugmenter(recorded())(np.full((64, 64, 3), 0, np.uint8), np.random.default_rng(0))
     assert sample.defect == "good"
     assert not sample.mask.any()
-    np.testing.assert_array_equal(sample.image, image)
+    assert not sample.image.any()
 
 
-def test_the_same_generator_state_gives_the_same_bytes_also_after_pickling(bank, image):
-    augmenter = DefectAugmenter(bank)
-    again = pickle.loads(pickle.dumps(augmenter))
-    other = DefectAugmenter(bank)
-    other(render(4, 128).image, rng(9))  # what was painted before does not matter
-    for k in range(5):
-        a, b, c = augmenter(image, rng(k)), again(image, rng(k)), other(image, rng(k))
-        assert a.image.tobytes() == b.image.tobytes() == c.image.tobytes()
-        assert a.mask.tobytes() == b.mask.tobytes() == c.mask.tobytes()
+def test_equal_generators_paint_equal_and_other_ones_do_not(augmenter):
+    image = product(0)
+    one, two, other = (augmenter(image, np.random.default_rng(s)) for s in (3, 3, 4))
+    fresh = pickle.loads(pickle.dumps(augmenter))(image, np.random.default_rng(3))
+    assert np.array_equal(one.image, two.image)
+    assert np.array_equal(one.image, fresh.image)
+    assert not np.array_equal(one.image, other.image)
 
 
-def test_the_input_is_never_written_to(bank, image):
-    given = image.copy()
-    given.setflags(write=False)
-    DefectAugmenter(bank, count=3)(given, rng(1))
+def test_the_change_grows_with_severity(augmenter):
+    image, changes = product(0), []
+    for severity in (0.3, 0.7, 1.0, 1.3):
+        sample = augmenter.apply(image, np.random.default_rng(5), defects=["spot"], severity=severity)
+        changes.append(float(np.abs(sample.image.astype(float) - image).sum()))
+    assert changes == sorted(changes)
+    assert changes[-1] > 2 * changes[0] > 0
 
 
-def test_defects_stay_on_the_object(bank, image):
-    on = foreground(image)
+def test_fixed_poses_keep_the_recorded_place_at_any_size(augmenter):
+    for side in (64, 150):
+        total = np.zeros((side, side))
+        for k in range(12):
+            total += augmenter.apply(product(k, (side, side)), np.random.default_rng(k), defects=["spot"]).mask
+        rows, columns = np.nonzero(total)
+        assert rows.mean() / side == pytest.approx(40 / SIDE, abs=0.05)
+        assert columns.mean() / side == pytest.approx(28 / SIDE, abs=0.06)
+
+
+def test_the_object_may_lie_elsewhere_and_be_smaller(augmenter):
+    image = np.full((160, 160, 3), 30, np.uint8)
+    image[90:154, 4:68] = product(3)
+    aligned = DefectAugmenter(recorded(), placement="aligned")
+    mask = aligned.apply(image, np.random.default_rng(0), defects=["spot"]).mask
+    rows, columns = np.nonzero(mask)
+    assert rows.mean() == pytest.approx(90 + 40, abs=4)
+    assert columns.mean() == pytest.approx(4 + 28, abs=6)
+    assert np.ptp(rows) < 16
+
+
+def test_defects_stay_on_the_object_wherever_it_is():
+    paint = DefectAugmenter(recorded(), placement="object")
+    image = np.full((100, 200, 3), 30, np.uint8)
+    image[30:94, 120:184] = product(2)
+    where = np.zeros((100, 200), bool)
+    where[30:94, 120:184] = cv2.dilate(on_disc().astype(np.uint8), np.ones((5, 5))) > 0
+    for k in range(15):
+        mask = paint(image, np.random.default_rng(k)).mask
+        assert not mask[~where].any()
+
+
+def test_region_foreground_and_point_say_where(augmenter):
+    image = product(0)
+    region = np.zeros((SIDE, SIDE), bool)
+    region[20:44, 20:44] = True
+    anywhere = DefectAugmenter(recorded(), placement="object")
+    fixed = DefectAugmenter(recorded(), placement="object", region=region)
+    for k in range(8):
+        for mask in (
+            anywhere(image, np.random.default_rng(k), region=region).mask,
+            anywhere(image, np.random.default_rng(k), foreground=region).mask,
+            fixed(image, np.random.default_rng(k)).mask,
+        ):
+            assert not mask[~region].any()
+    spot = augmenter.apply(image, np.random.default_rng(0), defects=["spot"], at=(36.0, 50.0)).mask
+    assert [round(float(v.mean())) for v in np.nonzero(spot)] == pytest.approx([50, 36], abs=2)
+
+
+def test_a_drawn_mask_is_painted_and_nothing_else(augmenter):
+    image = product(0)
+    drawn = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.ellipse(drawn, (30, 36), (14, 5), 30, 0, 360, 1, -1)
+    for paint in (augmenter, DefectAugmenter(Painter())):
+        sample = paint(image, np.random.default_rng(1), mask=drawn)
+        assert not sample.mask[drawn == 0].any()
+        assert sample.mask.sum() > 0.8 * drawn.sum()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (16, 40), (700, 300)])
+def test_any_size_and_aspect_is_painted(augmenter, size):
+    sample = DefectAugmenter(recorded(), placement="object")(product(1, size), np.random.default_rng(2))
+    assert sample.image.shape == (*size, 3)
+    assert sample.mask.any()
+
+
+def test_near_looking_records_are_preferred():
+    samples = []
+    for k in range(10):
+        clean = np.full((SIDE, SIDE, 3), 60 if k < 5 else 200, np.uint8)
+        image = clean.copy()
+        image[20:30, 20:30] = 128
+        mask = (image != clean).any(axis=2).astype(np.uint8)
+        samples.append(DefectSample(image, mask, "d", Provenance("fake", "c", "d", k), clean))
+    paint = DefectAugmenter(record("c", samples))
+    bright = np.full((SIDE, SIDE, 3), 195, np.uint8)
+    entries = [paint.apply(bright, np.random.default_rng(k)).parameters["entry"] for k in range(30)]
+    assert np.mean(np.array(entries) >= 5) > 0.8
+
+
+def test_the_sample_knows_where_it_came_from(augmenter):
+    image = product(0)
+    sample = augmenter(image, np.random.default_rng(0))
+    assert sample.clean is image
+    assert (sample.provenance.method, sample.provenance.checkpoint) == ("painted", "discs")
+    assert sample.provenance.parameters["entry"] in range(8)
+
+
+def test_memory_and_time_do_not_grow_with_the_images_that_were_seen(augmenter):
+    small = pickle.dumps(DefectAugmenter(recorded()))
     for k in range(20):
-        mask = DefectAugmenter(bank, placement="object")(image, rng(k)).mask > 0
-        if mask.any():
-            assert (mask & on).sum() >= 0.8 * mask.sum()
+        augmenter(product(k), np.random.default_rng(k))
+    assert len(pickle.dumps(augmenter)) < 1.5 * len(small)
 
 
-def test_severity_scales_the_change(bank, image):
-    def change(severity):
-        sample = DefectAugmenter(bank, defects=["hole"], severity=severity, mode="residual")(image, rng(2))
-        return np.abs(sample.image.astype(int) - image).sum()
-
-    assert change(0.4) < change(0.8) < change(1.4)
-
-
-@pytest.mark.parametrize("kind", ["grey", "grey1", "float32", "float64", "wide", "tiny"])
-def test_every_kind_of_image_keeps_its_type_and_shape(bank, image, kind):
-    given = {
-        "grey": image[..., 0], "grey1": image[..., :1], "float32": (image / 255).astype(np.float32),
-        "float64": image / 255, "wide": np.concatenate([image, image], axis=1), "tiny": image[::2, ::2],
-    }[kind]  # fmt: skip
-    given = np.ascontiguousarray(given)
-    painted = DefectAugmenter(bank).apply(given, rng(5))
-    assert painted.image.dtype == given.dtype
-    assert painted.image.shape == given.shape
-    assert painted.mask.shape == given.shape[:2]
-    outside = painted.mask == 0
-    np.testing.assert_array_equal(painted.image[outside], given[outside])
+def test_the_torch_form_keeps_types_and_follows_torchs_generator(augmenter):
+    paint = DefectPaint(augmenter, p=1)
+    image = torch.from_numpy(product(0)).permute(2, 0, 1).contiguous()
+    for given in (image, image.float() / 255):
+        torch.manual_seed(0)
+        out, mask = paint(given, torch.zeros(SIDE, SIDE, dtype=torch.uint8))
+        torch.manual_seed(0)
+        again, _ = paint(given, torch.zeros(1, SIDE, SIDE, dtype=torch.bool))
+        assert out.dtype == given.dtype
+        assert torch.equal(out, again)
+        assert torch.equal((out != given).any(dim=0), mask > 0)
+        assert mask.any()
+    array, marked = paint(product(0), np.zeros((SIDE, SIDE), np.uint8))
+    assert np.array_equal((array != product(0)).any(axis=2), marked > 0)
+    same, _ = DefectPaint(augmenter, p=0)(image, mask)
+    assert same is image
 
 
-def test_a_region_a_place_and_a_drawn_mask_are_respected(bank, image):
-    augmenter = DefectAugmenter(bank, placement="anywhere")
-    region = np.zeros(image.shape[:2], bool)
-    region[30:90, 30:90] = True
-    assert not augmenter(image, rng(1), region=region).mask[~region].any()
-    rows, columns = np.nonzero(augmenter(image, rng(1), at=(70, 60)).mask)
-    assert abs((columns.min() + columns.max()) / 2 - 70) < 8
-    assert abs((rows.min() + rows.max()) / 2 - 60) < 8
-    drawn = np.zeros(image.shape[:2], np.uint8)
-    drawn[50:70, 40:80] = 1
-    painted = augmenter(image, rng(1), mask=drawn).mask
-    assert painted.any()
-    assert (painted & drawn).sum() >= 0.5 * painted.sum()
+MISTAKES = {
+    "unknown defect": (lambda: DefectAugmenter(recorded(), defects=["holes"]), UnknownDefectError, "scratch, spot"),
+    "text for defects": (lambda: DefectAugmenter(recorded(), defects="spot"), ConfigError, r"write \['spot'\]"),
+    "no defects": (lambda: DefectAugmenter(recorded(), defects=[]), ConfigError, "defects is empty"),
+    "severity": (lambda: DefectAugmenter(recorded(), severity=1.6), ConfigError, "between 0 and 1.5"),
+    "severity is NaN": (lambda: DefectAugmenter(recorded(), severity=float("nan")), ConfigError, "severity"),
+    "severity as text": (lambda: DefectAugmenter(recorded(), severity="hi"), ConfigError, "number or a range"),
+    "scale reversed": (lambda: DefectAugmenter(recorded(), scale=(2, 1)), ConfigError, "low, high"),
+    "half a defect": (lambda: DefectAugmenter(recorded(), count=1.5), ConfigError, "whole numbers"),
+    "negative count": (lambda: DefectAugmenter(recorded(), count=-1), ConfigError, "count must be between 0"),
+    "placement": (lambda: DefectAugmenter(recorded(), placement="top"), ConfigError, "auto, aligned, object, anywhere"),
+    "mode": (lambda: DefectAugmenter(recorded(), mode="blend"), ConfigError, "residual, replace, poisson"),
+    "empty region": (lambda: DefectAugmenter(recorded(), region=np.zeros((4, 4))), DataError, "region is empty"),
+    "no source": (lambda: DefectAugmenter(7), DataError, "got int"),
+    "p": (lambda: DefectPaint(DefectAugmenter(recorded()), p=2), ConfigError, "between 0 and 1"),
+}  # fmt: skip
 
 
-def test_a_painter_is_asked_instead_of_the_bank(image):
-    sample = DefectAugmenter(Painter(), defects=["hole"])(image, rng(0))
-    assert sample.defect == "hole"
-    assert sample.mask.sum() == 144
-    assert (sample.image[sample.mask > 0] == 0).all()
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_wrong_setting_gives_one_line(mistake):
+    make, error, words = MISTAKES[mistake]
+    with pytest.raises(error, match=words) as raised:
+        make()
+    assert "\n" not in str(raised.value)
 
 
-def test_the_embedded_product_works_without_any_file(image):
-    sample = DefectAugmenter("demo")(image, rng(3))
-    assert sample.defect in ("crack", "cut", "hole", "print")
+def odd(value, dtype=np.float32):
+    image = np.full((32, 32, 3), 0.5, dtype)
+    image[3, 4] = value
+    return image
 
 
-@pytest.mark.skipif(not BOTTLE.exists(), reason="needs the real bottles")
-def test_a_thousand_pixel_image_costs_a_crop_not_the_image(bank):
-    """Only the defect's surroundings are computed: the composite of a large image touches a few percent of it."""
-    large = np.kron(render(3, 64).image, np.ones((16, 16, 1), np.uint8))
-    sample = DefectAugmenter(bank, scale=0.3)(large, rng(2))
-    assert sample.image.shape == large.shape
+BAD_IMAGES = {
+    "NaN": ({"image": odd(np.nan)}, "NaN"),
+    "infinite": ({"image": odd(np.inf)}, "NaN or infinite"),
+    "above 1": ({"image": odd(1.5)}, "expected float images in"),
+    "normalised": ({"image": odd(-2.0)}, "before any normalisation"),
+    "16 bit": ({"image": np.zeros((32, 32), np.uint16)}, "got uint16"),
+    "alpha": ({"image": np.zeros((32, 32, 4), np.uint8)}, "drop alpha"),
+    "tiny": ({"image": np.zeros((8, 32), np.uint8)}, "at least 16 pixels"),
+    "a list": ({"image": [[0]]}, "NumPy array, got list"),
+    "mask of another size": ({"mask": np.ones((9, 9), np.uint8)}, r"mask is \[9, 9\], the image is"),
+    "empty mask": ({"mask": np.zeros((64, 64), np.uint8)}, "mask is empty"),
+    "mask with an axis": ({"mask": np.ones((64, 64, 1), np.uint8)}, r"mask must be an array \[H, W\]"),
+    "foreground of another size": ({"foreground": np.ones((9, 9), bool)}, "give it at the same size"),
+    "empty foreground": ({"foreground": np.zeros((64, 64), bool)}, "foreground is empty"),
+    "empty region": ({"region": np.zeros((64, 64), bool)}, "region is empty"),
+    "point outside": ({"at": (64.0, 3.0)}, "outside the image of 64x64"),
+}
 
 
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"severity": 2.0}, ConfigError, "severity must be between 0 and 1.5"),
-        ({"severity": (1.0, 0.5)}, ConfigError, "severity must be a number or a range"),
-        ({"scale": 0.0}, ConfigError, "scale must be between 0.2 and 4"),
-        ({"count": -1}, ConfigError, "count must be between 0 and 100"),
-        ({"count": 1.5}, ConfigError, "count must be whole numbers"),
-        ({"placement": "left"}, ConfigError, "placement must be auto, aligned"),
-        ({"mode": "blend"}, ConfigError, "mode must be auto, residual"),
-        ({"defects": []}, ConfigError, "defects is empty"),
-        ({"defects": ["scratch"]}, UnknownDefectError, "unknown defect 'scratch' for hazelnut"),
-        ({"source": "nowhere"}, DataError, "nowhere does not exist"),
-        ({"source": 3}, DataError, "expected 'demo', a path"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused(bank, settings, error, message):
-    with pytest.raises(error, match=message):
-        DefectAugmenter(**{"source": bank, **settings})
+@pytest.mark.parametrize("mistake", BAD_IMAGES)
+def test_an_image_that_cannot_be_painted_gives_one_line(augmenter, mistake):
+    given, words = BAD_IMAGES[mistake]
+    with pytest.raises(DataError, match=words) as raised:
+        augmenter.apply(**{"image": product(0), "rng": np.random.default_rng(0), **given})
+    assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ([[1, 2]], "as a NumPy array, got list"),
-        (np.zeros((32, 32, 4), np.uint8), "drop alpha"),
-        (np.zeros((8, 32, 3), np.uint8), "at least 16 pixels a side"),
-        (np.zeros((32, 32, 3), np.int32), "expected uint8 or float images, got int32"),
-        (np.full((32, 32, 3), np.nan, np.float32), "NaN or infinite"),
-        (np.full((32, 32, 3), 7.0, np.float32), r"float images in \[0, 1\], got 7 to 7"),
-        (np.zeros((2, 32, 32, 3), np.uint8), r"expected an image \[H, W\]"),
-    ],
-)
-def test_images_that_cannot_be_painted_on_are_refused(bank, given, message):
-    with pytest.raises(DataError, match=message):
-        DefectAugmenter(bank).apply(given, rng(0))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"mask": np.zeros((128, 128), np.uint8)}, "the mask is empty"),
-        ({"mask": np.ones((64, 64), np.uint8)}, r"mask is \[64, 64\], the image is \[128, 128\]"),
-        ({"region": np.ones((5, 5), bool)}, r"region is \[5, 5\]"),
-        ({"foreground": np.ones((5, 5), bool)}, r"foreground is \[5, 5\]"),
-        ({"at": (500, 3)}, "at 500,3 is outside the image of 128x128"),
-    ],
-)
-def test_places_that_are_not_in_the_image_are_refused(bank, image, arguments, message):
-    with pytest.raises(DataError, match=message):
-        DefectAugmenter(bank).apply(image, rng(0), **arguments)
+def test_the_plain_call_takes_rgb_only(augmenter):
+    with pytest.raises(DataError, match="use apply"):
+        augmenter(np.zeros((32, 32), np.uint8), np.random.default_rng(0))

@@ -52,10 +52,11 @@ class Area:
             sy, sx = layer.shape[0] / self.shape[0], layer.shape[1] / self.shape[1]
             back = np.array([[sx, 0, (x0 + 0.5) * sx - 0.5], [0, sy, (y0 + 0.5) * sy - 0.5]])
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            seen = cv2.warpAffine(
-                layer.astype(np.float32), back, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE
-            )
-            out = np.minimum(out, np.clip(2 * seen - 0.5, 0, 1))
+            smooth = cv2.GaussianBlur(
+                layer.astype(np.float32), (0, 0), 1.0
+            )  # no steps of a small mask on a large image
+            seen = cv2.warpAffine(smooth, back, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+            out = np.minimum(out, np.clip(2 * seen - 1, 0, 1))  # fades inwards, never onto the background
         return out
 
     def spot(self, radius: float, rng: np.random.Generator) -> tuple[float, float] | None:

@@ -78,12 +78,11 @@ def paste(
     if int((intended & (inside > 0.5)).sum()) < held * there:
         return None
     seen, clean = _looks(triplet, affine, box, place)
-    soft = soft * inside
     patch, change = _painted(image, place, seen, clean, soft, inside, severity, mode)
     if severity >= 0.7:
         if not patch.mask.any() or float(change[patch.mask > 0].mean()) < _SEEN:
             return None  # dark on dark: a label that nobody could learn
-        if agreement(patch.mask, (soft > 0.5).astype(np.uint8)) < _AGREES:
+        if agreement(patch.mask, (soft * inside > 0.5).astype(np.uint8)) < _AGREES:
             return None
     return patch
 
@@ -131,8 +130,8 @@ def paste_into(
         for look in (seen, clean):
             if look is not None:
                 look[missing] = look.reshape(-1, 3)[nearest]
-    inside = area.weight(place) * wanted
-    patch, _ = _painted(image, place, seen, clean, inside, inside, severity, mode)
+    inside = area.weight(place)
+    patch, _ = _painted(image, place, seen, clean, wanted, inside, severity, mode, sharp=True)
     return patch
 
 
@@ -156,12 +155,13 @@ def _painted(
     inside: Real,
     severity: float,
     mode: Mode,
+    sharp: bool = False,
 ) -> tuple[Patch, NDArray[np.float32]]:
-    """The window with the defect, and how much each of its pixels changed."""
+    """The window with the defect, and how much each of its pixels changed; `sharp`: nothing beyond `soft`."""
     target = pixels.window(image, place)
-    alpha = feathered(soft) * (inside > 0)
+    alpha = soft * inside if sharp else feathered(soft) * inside
     before = image[place[0] : place[2], place[1] : place[3]]
-    return settled(place, before, pixels.like(image, transfer(target, seen, clean, alpha, severity, mode)))
+    return settled(place, before, pixels.like(image, transfer(target, seen, clean, alpha, severity, mode, inside)))
 
 
 def settled(place: Box, before: NDArray[Any], after: NDArray[Any]) -> tuple[Patch, NDArray[np.float32]]:

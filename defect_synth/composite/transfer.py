@@ -19,7 +19,7 @@ _LARGE = 16.0  # pixels of depth from which gradients carry a defect without a p
 _SMOOTH = 10.0  # grey levels by which a seam's step may vary along it for gradients to carry it inwards
 
 
-def choose_mode(target: Real, image: Real, clean: Real | None, alpha: Real) -> Mode:
+def choose_mode(target: Real, image: Real, clean: Real | None, alpha: Real, around: NDArray[np.bool_]) -> Mode:
     """`residual` for what shades or stains the surface, `replace` for what takes its place.
 
     Where the surface shows through (the defect image still follows the clean one), the difference is added to the new
@@ -32,11 +32,11 @@ def choose_mode(target: Real, image: Real, clean: Real | None, alpha: Real) -> M
         image: [h, w, 3], the defect image warped there.
         clean: Its clean pair, or None.
         alpha: [h, w], 0..1.
+        around: bool [h, w], the ring around the defect.
     """
     inside = alpha > 0.5
     if clean is None:
         deep = float(cv2.distanceTransform(np.pad(inside, 1).astype(np.uint8), cv2.DIST_L2, 3).max())
-        around = _ring(alpha)
         if deep < _LARGE or int(around.sum()) < 12:
             return "replace"
         seam = (target[around] - image[around]).mean(axis=1)
@@ -49,7 +49,15 @@ def choose_mode(target: Real, image: Real, clean: Real | None, alpha: Real) -> M
     return "residual" if float(np.corrcoef(seen, under)[0, 1]) > _SHOWS else "replace"
 
 
-def transfer(target: Real, image: Real, clean: Real | None, alpha: Real, severity: float, mode: Mode) -> Real:
+def transfer(
+    target: Real,
+    image: Real,
+    clean: Real | None,
+    alpha: Real,
+    severity: float,
+    mode: Mode,
+    inside: Real | None = None,
+) -> Real:
     """The target with the defect in it.
 
     Args:
@@ -59,29 +67,30 @@ def transfer(target: Real, image: Real, clean: Real | None, alpha: Real, severit
         alpha: [h, w], 0..1, feathered mask.
         severity: 0 leaves the target as it is, 1 is the defect as recorded, above 1 exaggerates it.
         mode: How; `auto` chooses by content.
+        inside: [h, w], 0..1, the object; None: everything. Colours are compared on it only, not on its background.
 
     Returns:
         [h, w, 3], 0..255, clipped; equal to the target where alpha is 0.
     """
-    inside = alpha > 0.5
+    around = _ring(alpha)
+    if inside is not None:
+        around &= inside > 0.5
     if mode == "auto":
-        mode = choose_mode(target, image, clean, alpha)
+        mode = choose_mode(target, image, clean, alpha, around)
     if mode == "residual" and clean is not None:
-        around = _ring(alpha)
         gain = 1.0
         if around.any():  # a shadow on a darker surface takes away less
             gain = float(np.clip((target[around].mean() + 10) / (clean[around].mean() + 10), 0.5, 1.5))
         change = gain * (image - clean)
-    elif mode == "poisson" and inside.any():
-        change = poisson(target, image, inside) - target
+    elif mode == "poisson" and bool((alpha > 0.5).any()):
+        change = poisson(target, image, alpha > 0.5) - target
     else:
-        change = match_ring(target, image, alpha) - target
+        change = match_ring(target, image, around) - target
     return np.clip(target + severity * alpha[..., None] * change, 0, 255).astype(np.float32)
 
 
-def match_ring(target: Real, image: Real, alpha: Real) -> Real:
-    """`image` with its colours moved so that around the defect it looks like the target does there."""
-    around = _ring(alpha)
+def match_ring(target: Real, image: Real, around: NDArray[np.bool_]) -> Real:
+    """`image` with its colours moved so that around the defect, on `around` [h, w], it looks like the target."""
     if int(around.sum()) < 12:
         return image
     here, there = target[around], image[around]
