@@ -240,7 +240,7 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
         images, labels = batch.image.clone(), batch.gt_label.clone()
         masks = batch.gt_mask.clone() if batch.gt_mask is not None else images.new_zeros(len(images), *images.shape[2:])
         # A function of the step: ranks differ, epochs differ, and a resumed or repeated fit draws the same.
-        step = (self.trainer.global_rank, self.trainer.current_epoch, self.trainer.fit_loop.batch_idx)
+        step = (self.trainer.global_rank, self.trainer.current_epoch, self.trainer.fit_loop.batch_idx + 1)
         for i in range(len(images)):
             rng = np.random.default_rng([self.seed, 5, *step, i])
             if int(labels[i]) != LabelName.NORMAL or rng.random() >= self.probability:
