@@ -15,7 +15,8 @@ set -euo pipefail
 DATA=${DATA:-/data/mvtec}
 CATEGORY=${CATEGORY:-hazelnut}
 OUTPUT=${OUTPUT:-$HOME/runs/$CATEGORY}
-HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# sed reads to the end, where head would leave scontrol a closed pipe.
+HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
 
 # 8 processes share a batch of 32: 4 images each. The same micro_batch gives the same losses on any number of GPUs.
 RESUME=()

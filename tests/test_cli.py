@@ -110,7 +110,7 @@ def test_an_interrupted_command_says_how_to_go_on_and_exits_with_130(number, dat
     monkeypatch.setattr(layouts, "index", interrupted)
     said = run(monkeypatch, capsys, "train", data, "-o", tmp_path / "run", *TICK, code=130)
     assert said.err == (
-        "interrupted; everything finished so far is kept, continue with the same command (train: --resume)\n"
+        "interrupted; everything finished so far is kept, continue with the same command (train, benchmark: --resume)\n"
     )
 
 
