@@ -1,4 +1,4 @@
-"""What bfloat16 changes in the samples of a checkpoint: pixels, mask pixels, KID and clustered LPIPS beside their noise.
+"""What bfloat16 changes in a checkpoint's samples: pixels, mask pixels, KID and clustered LPIPS beside their noise.
 
 python benchmarks/precision.py RUN --data DATA [--count 200] [--features EFFICIENTNET_LITE0.pth]
     [--lpips-alexnet FILE --lpips-lin FILE] [--output FILE.md]
@@ -54,8 +54,8 @@ def main() -> None:
     seeds = range(arguments.count)
     three = "float32 / bfloat16 / other seeds"
     columns = (
-        "defect", "pixels that differ", "mean difference of 255", "mask pixels that flip", "mask area float32 / bfloat16",
-        f"KID on {features.name}, {three}", f"{distance}, {three}",
+        "defect", "pixels that differ", "mean difference of 255", "mask pixels that flip",
+        "mask area float32 / bfloat16", f"KID on {features.name}, {three}", f"{distance}, {three}",
     )  # fmt: skip
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for defect in wide.defects:
