@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from defect_synth.cached_source import CachedSource
-from defect_synth.errors import ConfigError, DataError, UnknownDefectError
-from defect_synth.folder_source import INDEX_NAME, FolderSource
+from defect_synth.errors import ConfigError, UnknownDefectError
 from defect_synth.joint_transform import TorchvisionFirst, apply_jointly, image_tensor, kind_of, mask_tensor
+from defect_synth.runs import open_run
 from defect_synth.samples import DefectSample, DefectSource, Pixels
 
 GOOD = "good"
@@ -33,7 +33,7 @@ class FiniteSource(DefectSource, Protocol):
 
 
 def open_source(source: DefectSource | str | Path) -> DefectSource:
-    """`source` itself, or what a path holds: a generated folder, a run folder or a checkpoint.
+    """`source` itself, or what a path or `demo` stands for (see `runs.open_run`).
 
     Raises:
         DataError: The path does not exist, or a generated folder is damaged.
@@ -45,15 +45,7 @@ def open_source(source: DefectSource | str | Path) -> DefectSource:
                 f"source must be a path or have category, defects and sample, got {type(source).__name__}"
             )
         return source
-    path = Path(source)
-    if not path.exists():
-        raise DataError(f"no such source: {path}; expected a run folder, a checkpoint or a generated folder")
-    if path.is_dir() and ((path / INDEX_NAME).is_file() or any(path.glob(f"*/{INDEX_NAME}"))):
-        return FolderSource(path)
-    from defect_synth.synthesizer import DefectSynthesizer
-
-    synthesizer: DefectSource = DefectSynthesizer.load(path)
-    return synthesizer
+    return open_run(source)
 
 
 @dataclass(frozen=True)
@@ -85,7 +77,8 @@ class DefectSynthDataset(Dataset[dict[str, Any]]):
     * neither: a folder gives each of its samples once, anything else as `length=1000`.
 
     Args:
-        source: Any `DefectSource`, a run folder, a checkpoint or a generated folder.
+        source: Any `DefectSource`, a run folder or checkpoint of any method, a generated folder, or `demo` (the painter
+            that ships with the package, on procedural hazelnuts).
         length: Number of items.
         per_defect: Number of items of each defect.
         defects: Which defects; None: all of the source.

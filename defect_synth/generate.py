@@ -20,6 +20,7 @@ INDEX = "provenance.jsonl"
 SHEET = "contact_sheet.png"
 _CHUNK = 16  # samples between two writes of the journal
 _SHEET_ROWS = 12
+_SHEET_SIDE = 256  # of each picture, at most
 _JOURNALS = ".part-*.jsonl"
 
 Line = dict[str, Any]
@@ -198,20 +199,35 @@ def _write_index(path: Path, lines: Iterable[Line]) -> None:
 
 
 def _write_sheet(root: Path, lines: Sequence[Line]) -> None:
-    """Clean | mask | defect, three triplets a row, the first samples of every defect."""
+    """Clean | mask | defect, three triplets a row, the first samples of every defect; reduced, padded to one size."""
     defects = sorted({str(line["defect"]) for line in lines})
     per_defect = max(3, 3 * _SHEET_ROWS // max(1, len(defects)) // 3 * 3)
+    shown = [line for defect in defects for line in [x for x in lines if x["defect"] == defect][:per_defect]]
+    triplets = {}
+    for line in shown:
+        image, mask = _read(root / str(line["image"])), _read(root / str(line["mask"]))
+        clean = _read(root / str(line["clean"])) if "clean" in line else np.full_like(image, 32)
+        triplets[str(line["image"])] = np.hstack([_reduced(part) for part in (clean, mask, image)])
+    height, width = (max(triplet.shape[axis] for triplet in triplets.values()) for axis in (0, 1))
     rows = []
     for defect in defects:
-        cells = []
-        for line in [line for line in lines if line["defect"] == defect][:per_defect]:
-            image, mask = _read(root / str(line["image"])), _read(root / str(line["mask"]))
-            clean = _read(root / str(line["clean"])) if "clean" in line else np.full_like(image, 32)
-            cells.append(np.hstack([clean, mask, image, np.full((image.shape[0], 6, 3), 255, np.uint8)]))
-        blank = np.full_like(cells[0], 255)
-        cells += [blank] * (-len(cells) % 3)
+        cells = [_padded(triplets[str(x["image"])], height, width + 6) for x in shown if x["defect"] == defect]
+        cells += [np.full_like(cells[0], 255)] * (-len(cells) % 3)
         rows += [np.hstack(cells[i : i + 3]) for i in range(0, len(cells), 3)]
     _write_png(root / SHEET, np.vstack(rows)[:, :, ::-1])
+
+
+def _reduced(picture: Pixels) -> Pixels:
+    scale = _SHEET_SIDE / max(picture.shape[:2])
+    if scale >= 1:
+        return picture
+    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _padded(picture: Pixels, height: int, width: int) -> Pixels:
+    below, right = height - picture.shape[0], width - picture.shape[1]
+    return np.pad(picture, ((0, below), (0, right), (0, 0)), constant_values=255)
 
 
 def _read(path: Path) -> Pixels:

@@ -17,6 +17,7 @@ ORDER = """
     training
     synthesizer foreground masks gates composite folder_source cached_source
     painter real_source bank sources baselines generate
+    runs
     joint_transform augmenter
     dataset transform anomaly_generator datamodule preview
     benchmark

@@ -73,8 +73,8 @@ def main() -> None:
         sys.exit(2)
     except (KeyboardInterrupt, _InterruptedError):
         if _rank() == 0:
-            print("interrupted; everything finished so far is kept, continue with the same command (train, benchmark: --resume)",
-                  file=sys.stderr)  # fmt: skip
+            print("interrupted; everything finished so far is kept, continue with the same command "
+                  "(train, benchmark: --resume)", file=sys.stderr)  # fmt: skip
         sys.exit(130)
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from defect_synth.samples import DefectSource
 
 
+PAPER_SIDE = 256  # larger samples are reduced to what the paper measures at
+
+
 def quality(
     source: Annotated[
         Path, typer.Argument(metavar="RUN_OR_FOLDER", help="Run folder, checkpoint, or folder of `generate`.")
@@ -57,13 +60,14 @@ def quality(
     from defect_synth.data.layouts import index
     from defect_synth.errors import ConfigError
     from defect_synth.metrics.quality import assess
+    from defect_synth.runs import open_run
     from defect_synth.synthesizer import choose_device
 
     for name, value in (("--count", count), ("--lpips-count", lpips_count)):
         if value < 2:
             raise ConfigError(f"{name} must be 2 or more, got {value}")
     where = str(choose_device(device))
-    opened = _open(source, device)
+    opened = open_run(source, device=device)
     table = index(data, category or opened.category)
     chosen = _defects(opened, table, defects)
     real = _real(opened, table, chosen, _partition(source, table, partition))
@@ -84,19 +88,6 @@ def quality(
             temporary.write_text(text, encoding="utf-8")
     print(table_text)
     print(file)
-
-
-def _open(path: Path, device: str) -> DefectSource:
-    """A folder that `generate` wrote is recognised by its provenance; anything else must hold a generator."""
-    from defect_synth.errors import DataError
-    from defect_synth.folder_source import INDEX_NAME, FolderSource
-    from defect_synth.synthesizer import DefectSynthesizer
-
-    if not path.exists():
-        raise DataError(f"{path} does not exist; give a run folder, a checkpoint or a folder of `generate`")
-    if path.is_dir() and ((path / INDEX_NAME).is_file() or any(path.glob(f"*/{INDEX_NAME}"))):
-        return FolderSource(path)
-    return DefectSynthesizer.load(path, device=device)
 
 
 def _defects(source: DefectSource, table: Table, named: str | None) -> list[str]:
@@ -140,7 +131,7 @@ def _real(source: DefectSource, table: Table, defects: list[str], partition: Par
     side = getattr(source, "resolution", None)
     if side is None:
         seeds = getattr(source, "seeds", lambda _: (0,))(defects[0])
-        side = max(source.sample(defects[0], seeds[:1])[0].mask.shape)
+        side = min(max(source.sample(defects[0], seeds[:1])[0].mask.shape), PAPER_SIDE)
     real = {}
     for defect in defects:
         seen = [r for part in ("base", "validation") for r in partition.records(table, part, defect)]
