@@ -117,7 +117,7 @@ CASES = {
     ),
     "float16 on a CPU": ((*TRAIN, "--precision", "float16", "--device", "cpu"), "float16 needs a GPU"),
     "unknown device": (("generate", "{w}/run", "-o", "{w}/g", "--device", "tpu9"), "unknown device"),
-    "run that is not there": (("generate", "{w}/norun", "-o", "{w}/g"), "no run folder or checkpoint"),
+    "run that is not there": (("generate", "{w}/norun", "-o", "{w}/g"), "no such source"),
     "run without defects": (("generate", "{w}/bare", "-o", "{w}/g"), "defect"),
     "truncated checkpoint": (("generate", "{w}/truncated.safetensors", "-o", "{w}/g"), "damaged"),
     "foreign checkpoint": (("generate", "{w}/foreign.safetensors", "-o", "{w}/g"), "not written by defect-synth"),

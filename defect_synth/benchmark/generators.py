@@ -8,26 +8,30 @@ than the embedded product's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from defect_synth.benchmark.cells import Cells
 from defect_synth.benchmark.context import ArmNotPossible, PartitionContext
 from defect_synth.benchmark.results import GeneratorRecord
+from defect_synth.benchmark.trained import SYSTEMS, folder_of, open_trained, train
 from defect_synth.config import TrainConfig
 from defect_synth.data.partitions import Partition
 from defect_synth.errors import DataError
 from defect_synth.samples import DefectSource
 from defect_synth.synthesizer import DefectSynthesizer, choose_device
-from defect_synth.training.category import PARTITION_FILE, RUN_FILE, train_category
+from defect_synth.training.category import train_category
+from defect_synth.training.loop import Ended
 from defect_synth.training.painter_config import PainterConfig
+from defect_synth.training.run_folder import PARTITION_FILE, RUN_FILE
 
 _SHIPPED = (
     "shipped with the package: learnt from procedural images that are in no part of this partition, so it has seen "
     "more real images than the arm 'real'"
 )
-GENERATORS = ("DFMGAN", "painter")
+GENERATORS = ("DFMGAN", "painter", *SYSTEMS)
+"""As they are called in records and in the paper's tables."""
 OUT_OF_TIME = "out of time"
 
 Report = Callable[[str, float, float], None]
@@ -72,7 +76,12 @@ class Generators:
             self._record(context, "DFMGAN", "given", source.digest, f"the run {self.run.name}", 0)
             return source
         if self.shipped is not None:
-            source = DefectSynthesizer(self.shipped, device=self.device)
+            files = set(self.shipped.values())
+            source = (
+                DefectSynthesizer.load(files.pop(), device=self.device)
+                if len(files) == 1
+                else DefectSynthesizer(self.shipped, device=self.device)
+            )
             self._record(context, "DFMGAN", "shipped", source.digest, _SHIPPED, 0)
             return source
         folder = context.folder / "dfmgan"
@@ -83,13 +92,9 @@ class Generators:
             resume=(folder / RUN_FILE).exists(), minutes=self.minutes, device=choose_device(self.device),
             report=lambda p: self.report(f"train DFMGAN, {p.stage}, {p.text}", p.done_kimg, p.total_kimg),
         )  # fmt: skip
-        done = ", ".join(
-            f"{stage} {ended.iterations}{'' if ended.complete else f' ({OUT_OF_TIME})'}"
-            for stage, ended in summary.stages.items()
-        )
         source = DefectSynthesizer.load(folder, device=self.device)
         seconds = sum(ended.seconds for ended in summary.stages.values())
-        about = f"trained inside the partition, {self.config.preset}; iterations: {done}"
+        about = f"trained inside the partition, {self.config.preset}; iterations: {_ended(summary.stages)}"
         self._record(context, "DFMGAN", "trained", source.digest, about, seconds)
         return source
 
@@ -122,6 +127,21 @@ class Generators:
             return painter
         return Painter.load(folder, normals=normals)
 
+    def system(self, context: PartitionContext, name: str) -> DefectSource:
+        """Train another system of the paper's tables, continue it, or open it; none is shipped or taken from a run."""
+        folder, device = context.folder / folder_of(name), choose_device(self.device)
+        if self._read(context, name) is not None and folder.is_dir():
+            return open_trained(folder, context.good.images, device)
+        ended = train(
+            name, self.config, context.table, context.split, folder, minutes=self.minutes, device=device,
+            report=lambda p: self.report(f"train {name}, {p.stage}, {p.text}", p.done_kimg, p.total_kimg),
+        )  # fmt: skip
+        source = open_trained(folder, context.good.images, device)
+        about = f"trained inside the partition; iterations: {_ended(ended)}"
+        seconds = sum(each.seconds for each in ended.values())
+        self._record(context, name, "trained", str(getattr(source, "digest", "")), about, seconds)
+        return source
+
     def require_recorded(self, context: PartitionContext) -> None:
         """List the generators of cells that were measured in an earlier call."""
         listed = {(r.category, r.partition, r.generator) for r in self.records}
@@ -146,6 +166,12 @@ class Generators:
     @staticmethod
     def _key(context: PartitionContext, name: str) -> tuple[str, ...]:
         return context.category, context.folder.name, "generator", name
+
+
+def _ended(stages: Mapping[str, Ended]) -> str:
+    return ", ".join(
+        f"{stage} {ended.iterations}{'' if ended.complete else f' ({OUT_OF_TIME})'}" for stage, ended in stages.items()
+    )
 
 
 def refuse_leak(run: Path, partition: Partition) -> None:

@@ -112,7 +112,7 @@ def _defects(source: DefectSource, table: Table, named: str | None) -> list[str]
 def _partition(source: Path, table: Table, name: str | None) -> Partition:
     """That of the run, unless one is named; without either, every real defect counts as seen."""
     from defect_synth.data.partitions import Partition, everything, split
-    from defect_synth.training.category import PARTITION_FILE
+    from defect_synth.training.run_folder import PARTITION_FILE
 
     if name is not None:
         return split(table, name, 0.0)

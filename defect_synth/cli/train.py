@@ -106,8 +106,9 @@ def _train(
     from defect_synth.data.partitions import Partition, everything, split
     from defect_synth.metrics.features import EfficientNetLite0
     from defect_synth.synthesizer import choose_device
-    from defect_synth.training.category import PARTITION_FILE, train_category
+    from defect_synth.training.category import train_category
     from defect_synth.training.loop import Progress
+    from defect_synth.training.run_folder import PARTITION_FILE
 
     log_to_terminal(talk)
     table = index(data, category)

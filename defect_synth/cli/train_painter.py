@@ -28,9 +28,10 @@ def train_painter(
     from defect_synth.data.layouts import index
     from defect_synth.data.partitions import Partition, everything, split
     from defect_synth.errors import ConfigError
-    from defect_synth.painter.fit import PARTITION_FILE, train_painter
+    from defect_synth.painter.fit import train_painter
     from defect_synth.training.loop import Progress
     from defect_synth.training.painter_config import PAINTER_PRESETS, override
+    from defect_synth.training.run_folder import PARTITION_FILE
 
     log_to_terminal()
     if minutes is not None and minutes <= 0:

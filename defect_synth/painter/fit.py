@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from defect_synth.atomic import replacing
 from defect_synth.checkpoint import library_versions, load_checkpoint
 from defect_synth.data.check import check, require_trainable
 from defect_synth.data.images import read_image, read_mask
@@ -36,11 +34,10 @@ from defect_synth.training.painter import backbone_stage, painter_stage
 from defect_synth.training.painter_checkpoint import PainterInfo, save_painter
 from defect_synth.training.painter_config import PainterConfig
 from defect_synth.training.painter_data import DefectImage, Movement, NormalImage, PainterData
+from defect_synth.training.run_folder import open_run_folder
 
 log = logging.getLogger(__name__)
 
-RUN_FILE = "run.json"
-PARTITION_FILE = "partition.json"
 MODEL_FILE = "model.safetensors"
 BACKBONE_SHARE = 0.3  # of a time budget
 
@@ -96,7 +93,12 @@ def train_painter(
         raise DataError(f"{table.root} has no defect images to train on; expected test/<defect>/ with masks")
     require_trainable(check(table), chosen)
     partition.require_match(table)
-    _open_folder(output, table, partition, config, chosen, resume)
+    described = {
+        "method": "painter", "category": table.category, "data": str(table.root), "partition": partition.name,
+        "defects": list(chosen), "config": config.model_dump(mode="json"),
+    }  # fmt: skip
+    same = ("method", "category", "partition", "defects")
+    open_run_folder(output, partition, described, same, resume=resume)
     base: dict[str, list[DefectImage]] = {}
     for defect in chosen:
         base[defect] = [_defect_image(r, config.longest_side) for r in partition.records(table, "base", defect)]
@@ -253,36 +255,3 @@ def _defect_image(record: Record, longest: int) -> DefectImage:
 def _normal_image(record: Record, longest: int) -> NormalImage:
     image, _ = _shrunk(read_image(record.image), None, longest)
     return NormalImage(image, outline_of(image))
-
-
-def _open_folder(
-    output: Path, table: Table, partition: Partition, config: PainterConfig, defects: Sequence[str], resume: bool
-) -> None:
-    """Write, or compare with, the description of the run."""
-    described = {
-        "method": "painter", "category": table.category, "data": str(table.root), "partition": partition.name,
-        "defects": list(defects), "config": config.model_dump(mode="json"),
-    }  # fmt: skip
-    path = output / RUN_FILE
-    if path.exists():
-        if not resume:
-            raise CheckpointError(f"{output} holds a run already; continue it with --resume or choose another --output")
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError:
-            raise CheckpointError(f"{path} is damaged; restore it or choose another --output") from None
-        for name in ("method", "category", "partition", "defects"):
-            if before.get(name, "dfmgan" if name == "method" else None) != described[name]:
-                raise CheckpointError(
-                    f"{output} was started with {name} {before.get(name)!r}, now {described[name]!r}; "
-                    "use the same or another --output"
-                )
-        return
-    if output.exists() and any(output.iterdir()):
-        raise CheckpointError(f"{output} exists and is no run folder; choose another --output")
-    with replacing(output / PARTITION_FILE) as temporary:
-        temporary.write_text(partition.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    with replacing(path) as temporary:
-        temporary.write_text(
-            json.dumps({**described, "versions": library_versions()}, indent=2) + "\n", encoding="utf-8"
-        )

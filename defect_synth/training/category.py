@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -11,8 +10,7 @@ from pathlib import Path
 
 import torch
 
-from defect_synth.atomic import replacing
-from defect_synth.checkpoint import library_versions, load_checkpoint
+from defect_synth.checkpoint import load_checkpoint
 from defect_synth.config import StageName, TrainConfig
 from defect_synth.data.check import check, require_trainable
 from defect_synth.data.layouts import Table
@@ -23,12 +21,11 @@ from defect_synth.metrics.features import FeatureExtractor
 from defect_synth.training.distributed import Processes, processes
 from defect_synth.training.loop import STATE, Ended, Report, run
 from defect_synth.training.pretrain import pretrain_stage
+from defect_synth.training.run_folder import FIRST_METHOD, open_run_folder
 from defect_synth.training.transfer import Pretrained, transfer_stage
 
 log = logging.getLogger(__name__)
 
-RUN_FILE = "run.json"
-PARTITION_FILE = "partition.json"
 BACKBONE_SHARE = 0.6  # of a time budget; the defects share the rest
 
 
@@ -89,7 +86,12 @@ def train_category(
     partition.require_match(table)
     team = processes()
     require_shares(config, team)
-    team.from_first(lambda: _open_folder(output, table, partition, config, resume))
+    described = {
+        "method": FIRST_METHOD, "category": table.category, "data": str(table.root), "partition": partition.name,
+        "config": config.model_dump(mode="json"),
+    }  # fmt: skip
+    same = ("method", "category", "partition")
+    team.from_first(lambda: open_run_folder(output, partition, described, same, resume=resume))
     started = time.monotonic()
     side, how = config.model.backbone.resolution, config.resize
 
@@ -165,37 +167,3 @@ def load_pretrained(folder: Path) -> Pretrained:
         return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
     return Pretrained(module("backbone"), average, module("discriminator"), folder / STATE)
-
-
-def _open_folder(output: Path, table: Table, partition: Partition, config: TrainConfig, resume: bool) -> None:
-    """Write, or compare with, the description of the run."""
-    described = {
-        "category": table.category,
-        "data": str(table.root),
-        "partition": partition.name,
-        "config": config.model_dump(mode="json"),
-    }
-    path = output / RUN_FILE
-    if path.exists():
-        if not resume:
-            raise CheckpointError(f"{output} holds a run already; continue it with --resume or choose another --output")
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError:
-            raise CheckpointError(f"{path} is damaged; restore it or choose another --output") from None
-        for name in ("category", "partition"):
-            if before.get(name) != described[name]:
-                raise CheckpointError(
-                    f"{output} was started with {name} {before.get(name)!r}, now {described[name]!r}; "
-                    "use the same or another --output"
-                )
-        return
-    if output.exists() and any(output.iterdir()):
-        raise CheckpointError(f"{output} exists and is no run folder; choose another --output")
-    partition_text = partition.model_dump_json(indent=2) + "\n"
-    with replacing(output / PARTITION_FILE) as temporary:
-        temporary.write_text(partition_text, encoding="utf-8")
-    with replacing(path) as temporary:
-        temporary.write_text(
-            json.dumps({**described, "versions": library_versions()}, indent=2) + "\n", encoding="utf-8"
-        )
