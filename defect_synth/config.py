@@ -368,11 +368,11 @@ def validated(model: type[_Model], values: Any) -> _Model:
         raise ConfigError(f"{where}: {first['msg'].removeprefix('Value error, ')}{shown}{more}") from None
 
 
-def override(config: TrainConfig, settings: dict[str, Any]) -> TrainConfig:
+def override(config: _Model, settings: dict[str, Any]) -> _Model:
     """A copy of `config` with dotted fields replaced, checked again as a whole.
 
     Args:
-        config: What to start from, usually a preset.
+        config: What to start from, usually a preset; any frozen settings.
         settings: Dotted field name -> value, as in `{"pretrain.batch": 8, "model.backbone.resolution": 64}`.
 
     Raises:
@@ -389,7 +389,7 @@ def override(config: TrainConfig, settings: dict[str, Any]) -> TrainConfig:
         if last not in node:
             raise ConfigError(_unknown(name, values))
         node[last] = value
-    return validated(TrainConfig, values)
+    return validated(type(config), values)
 
 
 def with_protocol(config: TrainConfig, name: ProtocolName) -> TrainConfig:

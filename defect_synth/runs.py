@@ -55,7 +55,15 @@ def _without_truncation(source: str | Path, device: str) -> DefectSource | None:
     if path.is_dir() and ((path / INDEX_NAME).is_file() or any(path.glob(f"*/{INDEX_NAME}"))):
         return FolderSource(path)
     painter = painter_file(path)
-    return None if painter is None else Painter.load(painter)
+    if painter is not None:
+        return Painter.load(painter)
+    if path.is_dir():
+        from defect_synth.baselines.fitting import is_system, open_system
+        from defect_synth.synthesizer import choose_device
+
+        if is_system(path):
+            return open_system(path, device=choose_device(device))
+    return None
 
 
 def painter_file(path: Path) -> Path | None:

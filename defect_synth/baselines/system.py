@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, Protocol, Self
 
 import torch
 
@@ -56,15 +56,35 @@ class System(Protocol):
         ...
 
     @property
+    def changes_images(self) -> bool:
+        """Whether it changes given good images, or draws everything itself."""
+        ...
+
+    @property
     def resolution(self) -> int:
         """Side of its images."""
+        ...
+
+    @classmethod
+    def preset(cls, name: Literal["fast", "paper"]) -> Self:
+        """`fast`: 64 px and minutes on a CPU; `paper`: the schedule of its authors at 256 px."""
+        ...
+
+    def at(self, resolution: int | None, seed: int) -> Self:
+        """The same at another side (None: as it is), with a seed."""
+        ...
+
+    def model_dump(self, *, mode: Literal["json"]) -> dict[str, Any]:
+        """The settings as plain values, as every pydantic model gives them."""
         ...
 
     def steps(self, materials: Materials, run: Path, device: torch.device) -> Sequence[Step]:
         """What to train, in order."""
         ...
 
-    def open(self, run: Path, category: str, defects: Sequence[str], good: Pixels, device: torch.device) -> DefectSource:
+    def open(
+        self, run: Path, category: str, defects: Sequence[str], good: Pixels, device: torch.device
+    ) -> DefectSource:
         """A source from a run whose steps have written their checkpoints.
 
         Args:

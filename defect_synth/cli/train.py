@@ -20,7 +20,11 @@ def train(
     category: Annotated[str | None, typer.Option(help="Which category of a folder of categories.")] = None,
     defects: Annotated[str | None, typer.Option(help="Comma-separated; default: all.")] = None,
     method: Annotated[
-        str, typer.Option(help="dfmgan: from noise, hours. painter: on your own normal images, minutes.")
+        str,
+        typer.Option(
+            help="dfmgan: from noise, hours. painter: on your own normal images, minutes. "
+            "finetune, diffaug, cdc, sdgan, defect-gan: what the paper compares with."
+        ),
     ] = "dfmgan",
     preset: Preset = None,
     resolution: Resolution = None,
@@ -67,7 +71,12 @@ def train(
             partition=partition, minutes=minutes, resume=resume, seed=seed, features=features, settings=settings,
         )  # fmt: skip
     if method != "dfmgan":
-        raise ConfigError(f"unknown method {method!r}; known: dfmgan, painter")
+        from defect_synth.cli.train_baseline import train_baseline
+
+        return train_baseline(
+            method, data, output, category=category, defects=defects, preset=preset, resolution=resolution,
+            partition=partition, minutes=minutes, resume=resume, seed=seed, device=device, settings=settings,
+        )  # fmt: skip
     extra = [] if precision is None else [f"precision={precision}"]
     with joined(device) as (team, own_device):
         config = configure(

@@ -20,9 +20,9 @@ from defect_synth.errors import CheckpointError, ConfigError, DataError, Unknown
 from defect_synth.metrics.features import FeatureExtractor
 from defect_synth.training.distributed import Processes, processes
 from defect_synth.training.loop import STATE, Ended, Report, run
-from defect_synth.training.pretrain import pretrain_stage
+from defect_synth.training.pretrain import Pretrained, pretrain_stage
 from defect_synth.training.run_folder import FIRST_METHOD, open_run_folder
-from defect_synth.training.transfer import Pretrained, transfer_stage
+from defect_synth.training.transfer import transfer_stage
 
 log = logging.getLogger(__name__)
 

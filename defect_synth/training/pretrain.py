@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from defect_synth.checkpoint import CheckpointInfo, library_versions, save_checkpoint
+from defect_synth.checkpoint import CheckpointInfo, library_versions, restore, save_checkpoint
 from defect_synth.config import TrainConfig
 from defect_synth.data.store import ImageArrays
 from defect_synth.metrics.features import FeatureExtractor
@@ -17,15 +19,25 @@ from defect_synth.model.discriminators import build_discriminator
 from defect_synth.model.precision import choose_dtype, set_precision
 from defect_synth.samples import signal_to_pixels
 from defect_synth.training import objectives
-from defect_synth.training.augment import Augmentation
 from defect_synth.training.draws import Draws, Latents, draw_latents
 from defect_synth.training.judging import Judge
-from defect_synth.training.reals import AugmentedReals
+from defect_synth.training.reals import AugmentedReals, Reals
 from defect_synth.training.sheets import grid, save_sheet
 from defect_synth.training.stage import Phase, Stage, adam
 
+BACKBONE = "backbone"
 NUM_JUDGED = 64
 NUM_SHOWN = 32
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What stage 1 hands over: state_dicts of the backbone as trained, of its average, and of D."""
+
+    backbone: dict[str, Tensor]
+    average: dict[str, Tensor]
+    discriminator: dict[str, Tensor]
+    path: Path
 
 
 def pretrain_stage(
@@ -36,6 +48,9 @@ def pretrain_stage(
     *,
     device: torch.device,
     features: FeatureExtractor | None = None,
+    name: str = BACKBONE,
+    start: Pretrained | None = None,
+    reals: Reals | None = None,
 ) -> Stage:
     """Networks, phases and snapshots of stage 1, ready for `loop.run`.
 
@@ -46,16 +61,26 @@ def pretrain_stage(
         validation: Defect-free images kept apart to choose the best snapshot, or None to keep the last.
         device: Where to train.
         features: What the choice is judged with; None: random convolutions.
+        name: Of the stage; anything but `backbone` is the defect that the images show.
+        start: Weights to go on from; None: new ones.
+        reals: The images with another augmentation than ADA; None: ADA as in `config`.
+
+    Raises:
+        CheckpointError: `start` is of another architecture.
     """
     stage_config = config.pretrain.model_copy(update={"micro_batch": config.micro_batch("pretrain")})
     torch.manual_seed(config.seed)  # initial weights only; nothing after this draws from the global state
     backbone = Backbone(config.model.backbone).to(device)
     discriminator = build_discriminator(config.model).to(device)
     average = copy.deepcopy(backbone).requires_grad_(False).eval()
+    if start is not None:
+        restore(backbone, start.backbone, start.path)
+        restore(discriminator, start.discriminator, start.path)
+        restore(average, start.average, start.path)
     dtype = choose_dtype(config.precision, device)
     for module in (backbone, average, discriminator):
         set_precision(module, dtype)
-    reals = AugmentedReals(images, stage_config, config.seed, device)
+    reals = reals or AugmentedReals(images, stage_config, config.seed, device)
     mean = torch.zeros([], device=device)
     noise = backbone.noise_numel
 
@@ -65,7 +90,7 @@ def pretrain_stage(
             noise=noise, defect_noise=0, second=False,
         )  # fmt: skip
 
-    def generator_main(context: tuple[Latents, Augmentation | None], start: int, stop: int) -> objectives.Outcome:
+    def generator_main(context: tuple[Latents, Any], start: int, stop: int) -> objectives.Outcome:
         codes, augment = context[0].part(start, stop), reals.part(context[1], start, stop)
         return objectives.pretrain_generator(backbone, discriminator, codes, augment)
 
@@ -124,8 +149,8 @@ def pretrain_stage(
     training = {"seed": config.seed, "precision": str(dtype), "stage": 1,
                 **config.pretrain.model_dump(mode="json", exclude={"total_kimg"})}  # fmt: skip
     info = CheckpointInfo(
-        kind="training", model=config.model, category=category, data_digest=images.digest, num_images=len(images),
-        training=training, versions=library_versions(),
+        kind="training", model=config.model, category=category, defect=None if name == BACKBONE else name,
+        data_digest=images.digest, num_images=len(images), training=training, versions=library_versions(),
     )  # fmt: skip
 
     def export(path: Path, kimg: float, score: float | None) -> None:
@@ -133,7 +158,7 @@ def pretrain_stage(
         save_checkpoint(path, ready, average.state_dict())
 
     return Stage(
-        name="backbone",
+        name=name,
         config=stage_config,
         phases=phases,
         optimizers={

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +13,27 @@ from defect_synth.data.store import ImageArrays
 from defect_synth.samples import mask_to_signal, pixels_to_signal
 from defect_synth.training.augment import NUM_UNIFORMS, AdaController, Augmentation, augment, augment_pair, draw
 from defect_synth.training.draws import Draws, batch_indices
+
+
+class Reals(Protocol):
+    """Real images with an augmentation, as the phases of stage 1 ask for them."""
+
+    @property
+    def ada(self) -> AdaController:
+        """What moves the augmentation's strength."""
+        ...
+
+    def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
+        """Images [B, 3, R, R] and masks [B, 1, R, R] of one iteration, as signal in [-1, 1]."""
+        ...
+
+    def augmentation(self, draws: Draws, stream: int) -> Any:
+        """Whatever is drawn for a whole batch."""
+        ...
+
+    def part(self, augmentation: Any, start: int, stop: int) -> Callable[[Tensor], Tensor]:
+        """The augmentation of samples start..stop as a function of images."""
+        ...
 
 
 class AugmentedReals:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from defect_synth.samples import signal_to_pixels
 from defect_synth.training import objectives
 from defect_synth.training.draws import Draws, Latents, draw_latents
 from defect_synth.training.judging import Judge
+from defect_synth.training.pretrain import Pretrained
 from defect_synth.training.reals import AugmentedReals
 from defect_synth.training.sheets import grid, save_sheet
 from defect_synth.training.stage import Phase, Stage, adam
@@ -31,16 +31,6 @@ log = logging.getLogger(__name__)
 
 NUM_OBJECTS = 16  # judged: this many objects ...
 NUM_DEFECTS = 4  # ... with this many defects each
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """What stage 1 hands over: state_dicts of the backbone as trained, of its average, and of D."""
-
-    backbone: dict[str, Tensor]
-    average: dict[str, Tensor]
-    discriminator: dict[str, Tensor]
-    path: Path
 
 
 def transfer_stage(

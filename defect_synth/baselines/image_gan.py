@@ -1,0 +1,84 @@
+"""Image-only GANs as sources: what Finetune, DiffAug and CDC train, a backbone per defect."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from defect_synth.checkpoint import Checkpoint, build_generator, load_checkpoint
+from defect_synth.errors import CheckpointError, UnknownDefectError
+from defect_synth.model.backbone import Backbone
+from defect_synth.samples import DefectSample, Provenance, signal_to_pixels
+
+MODEL_FILE = "model.safetensors"
+
+
+class ImageGAN:
+    """A `DefectSource` without masks: they are all zero, and the provenance says `mask: none`.
+
+    Args:
+        method: For the provenance.
+        category: Object category.
+        files: Defect -> `backbone` checkpoint.
+        device: Where to sample.
+
+    Raises:
+        CheckpointError: A file is missing or not a backbone.
+    """
+
+    def __init__(self, method: str, category: str, files: dict[str, Path], device: torch.device) -> None:
+        self.method, self._category, self._device = method, category, device
+        self._files = dict(sorted(files.items()))
+        for defect, file in self._files.items():
+            if not file.is_file():
+                raise CheckpointError(f"{method} has no {file} for {defect} yet; continue its run with --resume")
+        self._checkpoints: dict[str, Checkpoint] = {d: load_checkpoint(f, "backbone") for d, f in self._files.items()}
+        self._networks: dict[str, Backbone] = {}
+        self.resolution = next(iter(self._checkpoints.values())).info.model.backbone.resolution
+        parts = [f"{defect} {checkpoint.digest}" for defect, checkpoint in self._checkpoints.items()]
+        self.digest = hashlib.sha256("\n".join([method, *parts]).encode()).hexdigest()
+
+    @property
+    def category(self) -> str:
+        """Object category."""
+        return self._category
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """Defect categories, sorted."""
+        return tuple(self._files)
+
+    @torch.no_grad()
+    def sample(self, defect: str, seeds: Sequence[int]) -> list[DefectSample]:
+        """One sample per seed, in order, each computed by itself, so that no batch can change it.
+
+        Raises:
+            UnknownDefectError: `defect` is not in `defects`.
+        """
+        if defect not in self._files:
+            raise UnknownDefectError(defect, self._category, self.defects)
+        network, checkpoint = self._network(defect), self._checkpoints[defect]
+        samples = []
+        for seed in seeds:
+            rng = np.random.default_rng((int(seed), 0))
+            z = torch.from_numpy(rng.standard_normal((1, network.config.z_dim), dtype=np.float32))
+            image = network(network.rows(z.to(self._device)))
+            pixels = signal_to_pixels(image.float())[0].permute(1, 2, 0).cpu().contiguous().numpy()
+            samples.append(
+                DefectSample(
+                    pixels, np.zeros(pixels.shape[:2], np.uint8), defect,
+                    Provenance(self.method, self._category, defect, int(seed), checkpoint.digest, {"mask": "none"}),
+                )
+            )  # fmt: skip
+        return samples
+
+    def _network(self, defect: str) -> Backbone:
+        if defect not in self._networks:
+            network = build_generator(self._checkpoints[defect])
+            assert isinstance(network, Backbone)
+            self._networks[defect] = network.to(self._device)
+        return self._networks[defect]
