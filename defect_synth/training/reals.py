@@ -50,14 +50,18 @@ class AugmentedReals:
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         """Images [B, 3, R, R] and masks [B, 1, R, R] of one iteration, as signal in [-1, 1]."""
-        size = self._config.batch
-        chosen = torch.from_numpy(batch_indices(self._seed, iteration * size, size, len(self._images)))
+        size, chosen = self._config.batch, self.indices(iteration)
         images, masks = self._images[chosen].to(self._device), self._masks[chosen].to(self._device)
         if self._config.mirror:
             flip = Draws(self._seed, iteration, 90, self._device).uniform(0, size) < 0.5
             images = torch.where(flip[:, None, None, None].to(images.device), images.flip(3), images)
             masks = torch.where(flip[:, None, None, None].to(masks.device), masks.flip(3), masks)
         return pixels_to_signal(images), mask_to_signal(masks)
+
+    def indices(self, iteration: int) -> Tensor:
+        """Which images one iteration shows, int64 [B]."""
+        size = self._config.batch
+        return torch.from_numpy(batch_indices(self._seed, iteration * size, size, len(self._images)))
 
     def augmentation(self, draws: Draws, stream: int) -> Augmentation | None:
         """Parameters for a whole batch at the current p; None where nothing would happen."""
