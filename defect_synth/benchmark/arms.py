@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -30,6 +31,9 @@ class Arm:
         source: Makes the generated images from what a partition may learn from; None: there are none.
         share: Share of each batch that is generated. 1: nothing else; else the ratio of the protocol takes its place.
         sampling: Labels of a batch: as frequent as among the real images, or all equally likely.
+        labelled: Whether each generated image is of a known defect category.
+        masks: What the masks of generated images are: `exact`, `weak` (a soft map of the system, cut) or `none`.
+        system: Its name in the paper's Tables 1 and 2, which show the arms that have one.
     """
 
     name: str
@@ -37,11 +41,24 @@ class Arm:
     source: Callable[[PartitionContext], DefectSource | None]
     share: float = 0.5
     sampling: Sampling = "proportional"
+    labelled: bool = True
+    masks: Literal["exact", "weak", "none"] = "exact"
+    system: str = ""
 
     @property
     def mixes(self) -> bool:
         """Whether real and generated images meet in a batch, so that their ratio can be swept."""
         return 0 < self.share < 1
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """Task -> why this arm cannot be in it, whatever the data."""
+        reasons = {}
+        if not self.labelled:
+            reasons["classification"] = "its defects are of no category, so no classifier of defects can learn from it"
+        if self.masks == "none":
+            reasons["segmentation"] = "its images have no masks"
+        return reasons
 
 
 def _nothing(context: PartitionContext) -> None:
@@ -112,6 +129,34 @@ def _paste_and_painter(context: PartitionContext) -> DefectSource:
     return Alternating((_careful_paste(context), context.painter()))
 
 
+def _trained(name: str) -> Callable[[PartitionContext], DefectSource]:
+    return lambda context: context.system(name)
+
+
+def _cutout(context: PartitionContext) -> DefectSource:
+    from defect_synth.baselines.cutout import Cutout
+
+    return Cutout(context.category, context.good.images)
+
+
+def _cutpaste(context: PartitionContext) -> DefectSource:
+    from defect_synth.baselines.cutpaste import CutPaste
+
+    return CutPaste(context.category, context.good.images)
+
+
+def _scars(context: PartitionContext) -> DefectSource:
+    from defect_synth.baselines.cutpaste import CutPaste
+
+    return CutPaste(context.category, context.good.images, "scar")
+
+
+def _perlin(context: PartitionContext) -> DefectSource:
+    from defect_synth.baselines.perlin import Perlin
+
+    return Perlin(context.category, context.good.images, context.textures)
+
+
 def _positive_control(context: PartitionContext) -> DefectSource:
     if not context.procedural:
         raise ArmNotPossible("only of the embedded product can new real images be had at will")
@@ -131,16 +176,34 @@ ARMS: dict[str, Arm] = {
         Arm("real + Crop&Paste", "The paper's Crop&Paste: N_g x N_d images, placed wherever the defect was.",
             _crop_paste),
         Arm("Crop&Paste only", "The paper's Crop&Paste, nothing but its images, as in the paper's Table 2.",
-            _crop_paste, share=1, sampling="balanced"),
+            _crop_paste, share=1, sampling="balanced", system="Crop&Paste"),
         Arm("real + careful paste", "Real defects moved, turned and blended onto the object of good images.",
             _careful_paste),
         Arm("DFMGAN only", "The paper's protocol (Sec. 4.3): nothing but generated images.", _dfmgan,
-            share=1, sampling="balanced"),
+            share=1, sampling="balanced", system="DFMGAN"),
         Arm("real + DFMGAN", "Real images and as many drawn by DFMGAN.", _dfmgan),
+        Arm("Finetune only", "StyleGAN2 of good images, all of it trained on with the images of one defect.",
+            _trained("Finetune"), share=1, sampling="balanced", masks="none", system="Finetune"),
+        Arm("DiffAug only", "StyleGAN2 from scratch on the images of one defect, with differentiable augmentation.",
+            _trained("DiffAug"), share=1, sampling="balanced", masks="none", system="DiffAug"),
+        Arm("CDC only", "Few-shot adaptation that keeps the distances between samples of the good images' network.",
+            _trained("CDC"), share=1, sampling="balanced", masks="none", system="CDC"),
+        Arm("SDGAN only", "Translation of good images to defect images in a cycle.",
+            _trained("SDGAN"), share=1, sampling="balanced", masks="none", system="SDGAN"),
+        Arm("Defect-GAN only", "Defacement and restoration of good images; its soft map, cut, is a weak mask.",
+            _trained("Defect-GAN"), share=1, sampling="balanced", masks="weak", system="Defect-GAN"),
+        Arm("painter only", "Nothing but good images on which the painter put a defect.", _painter,
+            share=1, sampling="balanced", system="painter"),
         Arm("real + painter", "Real images and as many good ones on which the painter put a defect.", _painter),
         Arm("real + DFMGAN transform", "Real images and as many good ones with a defect of DFMGAN blended in.",
             _transform),
         Arm("real + paste + painter", "Careful paste and painter in turn.", _paste_and_painter),
+        Arm("real + Cutout", "Real images and good ones with a black square.", _cutout, labelled=False),
+        Arm("real + CutPaste", "Real images and good ones with a patch of themselves elsewhere.", _cutpaste,
+            labelled=False),
+        Arm("real + CutPaste scar", "The same with thin turned patches.", _scars, labelled=False),
+        Arm("real + Perlin", "Real images and good ones with patches of noise filled with a texture (DRAEM).", _perlin,
+            labelled=False),
         Arm("positive control", "Real images and as many new real ones, in no part of the partition: what a perfect "
             "generator would give. If even this shows no gain, the others could not.", _positive_control),
     )

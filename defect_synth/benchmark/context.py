@@ -39,6 +39,8 @@ class PartitionContext:
         folder: Where trained generators go.
         make_dfmgan: Trains or opens the DFMGAN of this partition.
         make_painter: Trains or opens the painter of this partition.
+        make_system: Trains or opens another system, by its name in the paper's tables.
+        textures: Folder of textures for Perlin defects, or None.
     """
 
     category: str
@@ -53,6 +55,8 @@ class PartitionContext:
     folder: Path
     make_dfmgan: Callable[[PartitionContext], DefectSource]
     make_painter: Callable[[PartitionContext], DefectSource]
+    make_system: Callable[[PartitionContext, str], DefectSource]
+    textures: Path | None = None
     _made: dict[str, DefectSource] = field(default_factory=dict)
 
     @property
@@ -92,14 +96,26 @@ class PartitionContext:
         Raises:
             ArmNotPossible: Too few base images.
         """
-        defect, count = self.smallest()
-        if count < 2:
-            raise ArmNotPossible(f"DFMGAN's discriminators need 2 base images of each defect; {defect} has {count}")
+        self._require_two("DFMGAN's discriminators")
         return self._once("dfmgan", self.make_dfmgan)
 
     def painter(self) -> DefectSource:
         """The painter of this partition, on its good training images, made once."""
         return self._once("painter", self.make_painter)
+
+    def system(self, name: str) -> DefectSource:
+        """Another trained system of the paper's tables, made once.
+
+        Raises:
+            ArmNotPossible: Too few base images.
+        """
+        self._require_two(f"the networks of {name}")
+        return self._once(name, lambda context: self.make_system(context, name))
+
+    def _require_two(self, whose: str) -> None:
+        defect, count = self.smallest()
+        if count < 2:
+            raise ArmNotPossible(f"{whose} need 2 base images of each defect; {defect} has {count}")
 
     def _once(self, name: str, make: Callable[[PartitionContext], DefectSource]) -> DefectSource:
         if name not in self._made:

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from defect_synth.baselines.fitting import open_system, settings_of, train_system
 from defect_synth.benchmark.cells import Cells
 from defect_synth.benchmark.context import ArmNotPossible, PartitionContext
 from defect_synth.benchmark.results import GeneratorRecord
-from defect_synth.benchmark.trained import SYSTEMS, folder_of, open_trained, train
-from defect_synth.config import TrainConfig
+from defect_synth.config import PAPER_256, TrainConfig
 from defect_synth.data.partitions import Partition
 from defect_synth.errors import DataError
 from defect_synth.samples import DefectSource
@@ -30,6 +31,10 @@ _SHIPPED = (
     "shipped with the package: learnt from procedural images that are in no part of this partition, so it has seen "
     "more real images than the arm 'real'"
 )
+SYSTEMS = {
+    "Finetune": "finetune", "DiffAug": "diffaug", "CDC": "cdc", "SDGAN": "sdgan", "Defect-GAN": "defect-gan",
+}  # fmt: skip
+"""The other trained systems of the paper's tables, by their names there -> method, as in `Provenance`."""
 GENERATORS = ("DFMGAN", "painter", *SYSTEMS)
 """As they are called in records and in the paper's tables."""
 OUT_OF_TIME = "out of time"
@@ -48,6 +53,7 @@ class Generators:
         shipped: Files of the package to use instead, for the embedded product: defect -> checkpoint.
         shipped_painter: The same for the painter.
         painter_config: How painters are trained.
+        systems: Settings of the other systems: method -> dotted name -> value.
         device: Where.
         report: Called with (text, done, total).
         cells: Where records are kept for a later call.
@@ -61,6 +67,7 @@ class Generators:
     shipped: dict[str, Path] | None
     shipped_painter: Path | None
     painter_config: PainterConfig
+    systems: Mapping[str, Mapping[str, Any]]
     device: str
     report: Report
     cells: Cells
@@ -129,15 +136,22 @@ class Generators:
 
     def system(self, context: PartitionContext, name: str) -> DefectSource:
         """Train another system of the paper's tables, continue it, or open it; none is shipped or taken from a run."""
-        folder, device = context.folder / folder_of(name), choose_device(self.device)
+        method, device = SYSTEMS[name], choose_device(self.device)
+        folder = context.folder / method
         if self._read(context, name) is not None and folder.is_dir():
-            return open_trained(folder, context.good.images, device)
-        ended = train(
-            name, self.config, context.table, context.split, folder, minutes=self.minutes, device=device,
+            return open_system(folder, good=context.good.images, device=device)
+        preset = "paper" if self.config.preset == PAPER_256.preset else "fast"
+        settings = settings_of(
+            method, preset, resolution=context.resolution, seed=self.config.seed,
+            changes=dict(self.systems.get(method, {})),
+        )  # fmt: skip
+        ended = train_system(
+            settings, context.table, context.split, folder, resume=(folder / RUN_FILE).exists(), minutes=self.minutes,
+            device=device,
             report=lambda p: self.report(f"train {name}, {p.stage}, {p.text}", p.done_kimg, p.total_kimg),
         )  # fmt: skip
-        source = open_trained(folder, context.good.images, device)
-        about = f"trained inside the partition; iterations: {_ended(ended)}"
+        source = open_system(folder, good=context.good.images, device=device)
+        about = f"trained inside the partition, preset {preset}; iterations: {_ended(ended)}"
         seconds = sum(each.seconds for each in ended.values())
         self._record(context, name, "trained", str(getattr(source, "digest", "")), about, seconds)
         return source

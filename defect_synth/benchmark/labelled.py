@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from defect_synth.baselines.classless import DEFECT
 from defect_synth.data.partitions import Partition
 from defect_synth.data.records import Table
 from defect_synth.data.store import load
@@ -118,6 +119,14 @@ class PartitionArrays:
             if shared:
                 raise DataError(f"partition {self.name}: {len(shared)} images train and test, such as {shared[0]}")
             refuse_copies(self.name, part, self.test)
+
+
+def class_less(arrays: LabelledArrays) -> LabelledArrays:
+    """The defect images among these, all under the one name that class-less systems use; same pixels, names, masks."""
+    chosen = np.flatnonzero([arrays.classes[label] != GOOD for label in arrays.labels])
+    masks = None if arrays.masks is None else arrays.masks[chosen]
+    names = tuple(arrays.names[i] for i in chosen)
+    return LabelledArrays(arrays.images[chosen], np.zeros(len(chosen), np.int64), (DEFECT,), names, masks)
 
 
 def load_partition(

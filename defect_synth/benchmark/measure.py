@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from defect_synth.baselines.classless import DEFECT
 from defect_synth.benchmark.arms import Arm
 from defect_synth.benchmark.batches import Diet
 from defect_synth.benchmark.classify import ClassifyConfig, train_classifier
 from defect_synth.benchmark.composed import DoesNotFitError
 from defect_synth.benchmark.context import ArmNotPossible, PartitionContext, seeds_of
-from defect_synth.benchmark.labelled import LabelledArrays
+from defect_synth.benchmark.labelled import LabelledArrays, class_less
 from defect_synth.benchmark.results import ClassificationCell, SegmentationCell, ThresholdCell, ThresholdRule
 from defect_synth.benchmark.scores import score
 from defect_synth.benchmark.segment import SegmentConfig, train_segmenter
@@ -54,13 +55,16 @@ def draw_pool(arm: Arm, context: PartitionContext, per_defect: int, tick: Tick) 
     source = arm.source(context)
     if source is None:
         return Pool(None)
-    missing = [name for name in context.defects if name not in source.defects]
+    classes, count = context.base.classes, per_defect
+    if not arm.labelled:  # as many images as the other arms have
+        classes, count = (DEFECT,), per_defect * len(context.defects)
+    missing = [name for name in (context.defects if arm.labelled else classes) if name not in source.defects]
     if missing:
         raise DataError(
             f"the source of {arm.name!r} cannot make {', '.join(missing)}; it makes {', '.join(source.defects)}"
         )
     # Good images only where the source changes real ones of them.
-    wanted = {name: seeds_of(source, name, per_defect) for name in context.base.classes if name in source.defects}
+    wanted = {name: seeds_of(source, name, count) for name in classes if name in source.defects}
     samples, total = [], sum(len(seeds) for seeds in wanted.values())
     for name, seeds in wanted.items():
         for start in range(0, len(seeds), _CHUNK):
@@ -69,7 +73,7 @@ def draw_pool(arm: Arm, context: PartitionContext, per_defect: int, tick: Tick) 
             except DoesNotFitError as error:
                 raise ArmNotPossible(str(error)) from error
             tick(len(samples), total)
-    arrays = LabelledArrays.from_samples(samples, context.base.classes)
+    arrays = LabelledArrays.from_samples(samples, classes)
     if arrays.size != context.base.size:
         raise DataError(
             f"the source of {arm.name!r} makes images of {arrays.size}, the real ones are {context.base.size}; "
@@ -105,7 +109,8 @@ class Task:
     def diet(self) -> Diet:
         """What the arm's networks are fed."""
         share = self.ratio / (1 + self.ratio) if self.arm.mixes else self.arm.share
-        return Diet(self.context.base, self.pool.arrays, share, self.arm.sampling)
+        real = self.context.base if self.arm.labelled else class_less(self.context.base)
+        return Diet(real, self.pool.arrays, share, self.arm.sampling)
 
     def described(self, seed: int, steps: int, seconds: float) -> dict[str, object]:
         """The fields that every cell has."""

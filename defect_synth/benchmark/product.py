@@ -45,7 +45,10 @@ def embedded_product(
 
 
 def shipped_dfmgan(side: int) -> dict[str, Path] | None:
-    """The package's DFMGANs of the embedded product, defect -> checkpoint; None without one for each at this size."""
+    """The package's DFMGANs of the embedded product, defect -> checkpoint; None without one for each at this size.
+
+    A file may hold one defect, or be conditional and hold all of them.
+    """
     found: dict[str, Path] = {}
     for path in sorted(_models().glob("**/*.safetensors")):
         try:
@@ -53,13 +56,9 @@ def shipped_dfmgan(side: int) -> dict[str, Path] | None:
                 info = json.loads((file.metadata() or {}).get("defect_synth", "{}"))
         except (SafetensorError, OSError, ValueError):
             continue
-        if (
-            info.get("kind") == "dfmgan"
-            and info["model"]["backbone"]["resolution"] == side
-            and info.get("defect")
-            and _other_nuts(path)
-        ):
-            found[info["defect"]] = path
+        if info.get("kind") == "dfmgan" and info["model"]["backbone"]["resolution"] == side and _other_nuts(path):
+            held = [info["defect"]] if info.get("defect") else info.get("defects") or info["model"].get("defects") or ()
+            found |= dict.fromkeys(held, path)
     return found if set(found) == set(DEFECTS) else None
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from defect_synth.benchmark.classify import ClassifyConfig
+from defect_synth.benchmark.quality import QualityConfig
 from defect_synth.benchmark.segment import SegmentConfig
 from defect_synth.config import PRESETS, TrainConfig, override, validated
 from defect_synth.errors import ConfigError
@@ -35,7 +36,16 @@ class ThresholdConfig(_Frozen):
 
     per_defect: int = Field(default=30, ge=1, description="Synthetic validation images of each defect.")
     arms: tuple[str, ...] = Field(
-        default=("real + Crop&Paste", "real + careful paste", "real + DFMGAN", "real + painter"),
+        default=(
+            "real + Crop&Paste",
+            "real + careful paste",
+            "real + DFMGAN",
+            "real + painter",
+            "real + Cutout",
+            "real + CutPaste",
+            "real + CutPaste scar",
+            "real + Perlin",
+        ),
         description="Arms whose generated images set a threshold.",
     )
 
@@ -63,16 +73,23 @@ class Protocol(_Frozen):
     per_defect: int = Field(default=1000, ge=1, description="Generated images of each defect; the paper's is 1000.")
     preset: str = Field(default="FAST_64", description="Of the generators; its resolution is the classifier's too.")
     generator: dict[str, Any] = Field(default={}, description="Settings of the generators by their dotted names.")
-    minutes: float | None = Field(default=None, gt=0, description="Bound on the training of each DFMGAN.")
+    systems: dict[str, dict[str, Any]] = Field(
+        default={}, description="Settings of the other systems: method, then dotted names, as in `[systems.cdc]`."
+    )
+    minutes: float | None = Field(
+        default=None, gt=0, description="Bound on the training of each system in each partition, the same for all."
+    )
     painter_preset: str = Field(default="PAINT_128", description="Of the painters.")
     painter_minutes: float | None = Field(
         default=None,
         gt=0,
-        description="What each painter's training is as long as, on two CPU cores; None: the preset's.",
+        description="What each painter's training is as long as, on two CPU cores; None: `minutes`, or the preset's.",
     )
     classifier: ClassifyConfig = ClassifyConfig()
     segmentation: SegmentConfig | None = None
     threshold: ThresholdConfig | None = None
+    quality: QualityConfig | None = None
+    textures: Path | None = Field(default=None, description="Images for Perlin defects (DTD); None: procedural ones.")
     product: Product = Product()
 
     def train_config(self, device: str) -> TrainConfig:
@@ -96,8 +113,8 @@ class Protocol(_Frozen):
         """
         if self.painter_preset not in PAINTER_PRESETS:
             raise ConfigError(f"unknown painter_preset {self.painter_preset!r}; known: {', '.join(PAINTER_PRESETS)}")
-        config = PAINTER_PRESETS[self.painter_preset]
-        return config if self.painter_minutes is None else config.for_minutes(self.painter_minutes)
+        config, minutes = PAINTER_PRESETS[self.painter_preset], self.painter_minutes or self.minutes
+        return config if minutes is None else config.for_minutes(minutes)
 
 
 def load_protocol(name: str, changes: dict[str, Any] | None = None) -> Protocol:

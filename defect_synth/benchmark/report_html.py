@@ -8,7 +8,8 @@ from pathlib import Path
 
 from defect_synth.benchmark.arms import REAL
 from defect_synth.benchmark.charts import Bar, Series, confusion_matrix, forest_plot, line_chart
-from defect_synth.benchmark.report_tables import Grid, headline, interval, missing_arms, tables
+from defect_synth.benchmark.grid import Grid
+from defect_synth.benchmark.report_tables import headline, interval, missing_arms, tables
 from defect_synth.benchmark.results import BenchmarkResults, ClassificationCell, GalleryRecord
 from defect_synth.benchmark.summary import accuracy_lines, categories, summed_confusion
 

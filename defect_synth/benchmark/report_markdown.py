@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from defect_synth.benchmark.report_tables import Grid, headline, missing_arms, tables
+from defect_synth.benchmark.grid import Grid
+from defect_synth.benchmark.report_tables import headline, missing_arms, tables
 from defect_synth.benchmark.results import BenchmarkResults
 from defect_synth.benchmark.summary import categories
 

@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from defect_synth.benchmark.arms import REAL
+from defect_synth.benchmark.grid import Grid, percent
+from defect_synth.benchmark.paper_tables import paper_tables
 from defect_synth.benchmark.published import published
 from defect_synth.benchmark.results import BenchmarkResults, ClassificationCell, Comparison
 from defect_synth.benchmark.summary import accuracy_lines, mean_of, mean_recall, segmentation_lines
-
-
-class Grid(NamedTuple):
-    """A table.
-
-    Attributes:
-        title: What it shows.
-        head: Column names; the first column is left-aligned.
-        rows: Cells.
-        note: How to read it.
-    """
-
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
 
 
 def tables(results: BenchmarkResults, category: str) -> list[Grid]:
@@ -33,6 +18,7 @@ def tables(results: BenchmarkResults, category: str) -> list[Grid]:
         classification_table(results, category),
         *comparison_tables(results, category),
         recall_table(results, category),
+        *paper_tables(results, category),
         segmentation_table(results, category),
         threshold_table(results, category),
         cost_table(results, category),
@@ -122,11 +108,17 @@ def segmentation_table(results: BenchmarkResults, category: str) -> Grid:
     figures = ("average_precision", "f1", "iou", "best_f1", "pro")
     rows = tuple((line.arm, *(percent(mean_of(line.cells, figure)) for figure in figures)) for line in lines)
     config = results.protocol["segmentation"]
+    wanted = () if config is None else config["arms"]
+    without = [arm.name for arm in results.arms if "segmentation" in arm.absent and arm.name in wanted]
+    weak = [line.arm for line in lines if any(a.name == line.arm and a.masks == "weak" for a in results.arms)]
+    rows += tuple((name, *("-" for _ in figures)) for name in without if rows)
     note = (
         f"Small U-Net ({config['channels']} channels, {config['levels']} levels) from scratch, {config['steps']} steps "
         f"of {config['batch']} images in every arm, {percent(config['good_share'])} % of them defect-free; all test "
         "pixels, good test images included. F1 and IoU at the threshold that the validation images chose; best F1 "
         "knows the test images, as the literature's does."
+        + (" '-': the system makes no masks." if without else "")
+        + (f" Weak masks, a soft map of the system that was cut: {', '.join(weak)}." if weak else "")
         if rows
         else ""
     )
@@ -205,18 +197,15 @@ def headline(results: BenchmarkResults, category: str) -> list[str]:
 
 
 def missing_arms(results: BenchmarkResults) -> list[str]:
-    """Arms that did not run, with the reason."""
+    """Arms that did not run, or not in every task, with the reason."""
     said = []
+    tasks = {"classification": True, "segmentation": results.protocol["segmentation"] is not None}
     for arm in results.arms:
+        said += [f"{arm.name} ({task}): {reason}." for task, reason in arm.absent.items() if tasks[task]]
         for reason in dict.fromkeys(arm.missing.values()):
             where = [place for place, why in arm.missing.items() if why == reason]
             said.append(f"{arm.name} ({', '.join(where)}): {reason}.")
     return said
-
-
-def percent(value: float) -> str:
-    """A share in percent, one digit."""
-    return f"{100 * value:.1f}"
 
 
 def interval(c: Comparison) -> str:

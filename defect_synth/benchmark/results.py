@@ -57,11 +57,21 @@ class GeneratorRecord(_Frozen):
 
 
 class ArmRecord(_Frozen):
-    """An arm, and why it is missing from a partition where it is."""
+    """An arm, and why it is missing from a partition or a task where it is.
+
+    Attributes:
+        missing: Category and partition -> reason.
+        absent: Task -> reason.
+        masks: As in `arms.Arm`.
+        system: As in `arms.Arm`.
+    """
 
     name: str
     about: str
     missing: dict[str, str]
+    absent: dict[str, str] = {}
+    masks: str = "exact"
+    system: str = ""
 
 
 class GalleryRecord(_Frozen):
@@ -206,6 +216,54 @@ class ThresholdCell(_Frozen):
     seconds: float
 
 
+class DefectFigures(_Frozen):
+    """How good the images of one defect are; None where a figure could not be computed.
+
+    Attributes:
+        generated: Images measured.
+        available: How many different images the system can make; None: as many as there are seeds.
+        distance: To the training images, under the cell's name for it, and the ends of its 95 % interval.
+        spread: Within clusters of generated images, under the cell's name for it, as the `corrected` protocol has it.
+        spread_official: The same as the authors' program has it; None for stand-ins.
+        nearest: Distance of generated images to the nearest training image, over that of held-out real images: about
+            1 for new images, near 0 for copies; with its 95 % interval.
+        closer: Share of generated images closer to a training image than any held-out image is.
+    """
+
+    defect: str
+    generated: int
+    available: int | None
+    distance: float | None
+    distance_low: float | None
+    distance_high: float | None
+    spread: float | None
+    spread_official: float | None
+    nearest: float | None
+    nearest_low: float | None
+    nearest_high: float | None
+    closer: float | None
+
+
+class QualityCell(_Frozen):
+    """Table 1 of the paper for one system on one partition, whole images.
+
+    Attributes:
+        distance: Name of that figure: KID only with the published network.
+        spread: Name of that figure: LPIPS only with its weights.
+        skipped: What could not be computed, and why.
+    """
+
+    category: str
+    partition: str
+    arm: str
+    source: str
+    distance: str
+    spread: str
+    defects: tuple[DefectFigures, ...]
+    skipped: tuple[str, ...]
+    seconds: float
+
+
 class Comparison(_Frozen):
     """An arm against another on the same test images.
 
@@ -259,6 +317,7 @@ class BenchmarkResults(_Frozen):
     gallery: tuple[GalleryRecord, ...]
     notes: tuple[str, ...]
     seconds: float
+    quality: tuple[QualityCell, ...] = ()
 
     @classmethod
     def load(cls, path: Path) -> Self:

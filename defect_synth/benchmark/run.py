@@ -15,13 +15,14 @@ from defect_synth.benchmark.comparisons import compare_arms
 from defect_synth.benchmark.context import ArmNotPossible, PartitionContext
 from defect_synth.benchmark.environment import describe_environment
 from defect_synth.benchmark.gallery import write_gallery
-from defect_synth.benchmark.generators import OUT_OF_TIME, Generators, refuse_leak
-from defect_synth.benchmark.labelled import LabelledArrays, load_partition, refuse_copies
+from defect_synth.benchmark.generators import GENERATORS, OUT_OF_TIME, Generators, refuse_leak
+from defect_synth.benchmark.labelled import LabelledArrays, class_less, load_partition, refuse_copies
 from defect_synth.benchmark.measure import Pool, Task, classify_cell, draw_pool, segment_cell, threshold_cell
 from defect_synth.benchmark.meter import Meter, Report
 from defect_synth.benchmark.partitioning import learnable, make_partition
 from defect_synth.benchmark.product import embedded_product, shipped_dfmgan, shipped_painter
 from defect_synth.benchmark.protocol import Protocol
+from defect_synth.benchmark.quality import Judges, load_judges, quality_cell
 from defect_synth.benchmark.report import write_report
 from defect_synth.benchmark.results import (
     ArmRecord,
@@ -30,6 +31,7 @@ from defect_synth.benchmark.results import (
     GalleryRecord,
     GeneratorRecord,
     ProductRecord,
+    QualityCell,
     SegmentationCell,
     ThresholdCell,
 )
@@ -48,6 +50,7 @@ _LENGTHS = {
     "classification": 1.0,
     "segmentation": 0.6,
     "threshold": 0.3,
+    "quality": 0.6,
 }
 """Guesses for the progress bar, in cells."""
 
@@ -105,12 +108,16 @@ class _Benchmark:
         ours = request.data is None and request.run is None and not request.train
         self.shipped = shipped_dfmgan(self.config.model.backbone.resolution) if ours else None
         self.shipped_painter = shipped_painter() if ours else None
+        self.judges: Judges | None = None
         runs = len(request.categories) * len(protocol.partitions)
+        tabled = sum(bool(arm.system) for arm in self.arms)
         per_arm = _LENGTHS["source"] + protocol.seeds * (
             len(protocol.ratios) * _LENGTHS["classification"]
             + (_LENGTHS["segmentation"] if protocol.segmentation else 0)
         )
-        self.meter = Meter(report, _LENGTHS["product"] + runs * (_LENGTHS["generator"] + len(self.arms) * per_arm))
+        per_system = _LENGTHS["generator"] + (_LENGTHS["quality"] if protocol.quality else 0)
+        total = runs * (_LENGTHS["generator"] + tabled * per_system + len(self.arms) * per_arm)
+        self.meter = Meter(report, _LENGTHS["product"] + total)
         self.started = time.perf_counter()
         self.earlier = 0.0  # seconds of cells that an earlier call measured
         self.weights = _digest(protocol.classifier.weights)
@@ -119,6 +126,7 @@ class _Benchmark:
         self.classification: list[ClassificationCell] = []
         self.segmentation: list[SegmentationCell] = []
         self.thresholds: list[ThresholdCell] = []
+        self.quality: list[QualityCell] = []
         self.gallery: list[GalleryRecord] = []
         self.missing: dict[str, dict[str, str]] = {arm.name: {} for arm in self.arms}
         self.notes: dict[str, None] = {}
@@ -176,7 +184,7 @@ class _Benchmark:
         place = (partition.category, name if protocol.shots == "all" else f"{name}-{protocol.shots}-shot")
         generators = Generators(
             config, protocol.minutes, run, self.shipped, self.shipped_painter, protocol.painter_config(),
-            self.request.device,
+            protocol.systems, self.request.device,
             lambda text, done, total: self.meter.within(f"{name}: {text}", _LENGTHS["generator"], done, total),
             self.cells, self._settings(partition, "generator"), self.generators,
         )  # fmt: skip
@@ -186,11 +194,12 @@ class _Benchmark:
             base=arrays.base, validation=arrays.validation, resolution=side, how=config.resize,
             procedural=self.request.data is None,
             folder=self.request.output.joinpath("generators", *(slug(part) for part in place)),
-            make_dfmgan=generators.dfmgan, make_painter=generators.painter,
+            make_dfmgan=generators.dfmgan, make_painter=generators.painter, make_system=generators.system,
+            textures=protocol.textures,
         )  # fmt: skip
         self._arms(context, partition, arrays.test, test_good, place)
         generators.require_recorded(context)
-        self.meter.finish(_LENGTHS["generator"])
+        self.meter.finish(_LENGTHS["generator"] * (1 + sum(bool(arm.system) for arm in self.arms)))
 
     def _arms(
         self,
@@ -204,7 +213,9 @@ class _Benchmark:
         protocol = self.protocol
         drawn: tuple[Any, Pool] | None = None
         kept: dict[str, LabelledArrays] = {}
-        settings = self._settings(partition, protocol.threshold)
+        wanted = [] if protocol.threshold is None else [a.name for a in self.arms if a.name in protocol.threshold.arms]
+        per_defect = protocol.threshold.per_defect if protocol.threshold else 0
+        settings = self._settings(partition, ["threshold", per_defect, wanted])
         threshold = self.cells.read((*place, "threshold"), settings, ThresholdCell) if protocol.threshold else None
         for arm in self.arms:
             pool: Pool | None = None
@@ -225,12 +236,11 @@ class _Benchmark:
 
             try:
                 self._measure(arm, context, partition, test, test_good, place, get_pool)
-                wanted = protocol.threshold is not None and arm.name in protocol.threshold.arms
-                if wanted and threshold is None:
+                if arm.name in wanted and threshold is None:
                     pooled = get_pool().arrays
-                    assert protocol.threshold is not None
                     if pooled is not None:
-                        kept[arm.name] = _first_of_each(pooled, protocol.threshold.per_defect)
+                        count = per_defect if arm.labelled else per_defect * len(context.defects)
+                        kept[arm.name] = _first_of_each(pooled, count)
             except ArmNotPossible as reason:
                 self.missing[arm.name][f"{context.category} {context.partition}"] = str(reason)
         if protocol.threshold is None:
@@ -272,18 +282,42 @@ class _Benchmark:
             return record
 
         for ratio in protocol.ratios if arm.mixes else protocol.ratios[:1]:
-            for seed in range(protocol.seeds):
+            for seed in range(protocol.seeds if "classification" not in arm.absent else 0):
                 self.classification.append(
                     cell(ClassificationCell, "classification", ratio, seed, protocol.classifier, classify_cell)
                 )
-        if protocol.segmentation is not None and arm.name in protocol.segmentation.arms:
+        segmented = protocol.segmentation is not None and arm.name in protocol.segmentation.arms
+        if segmented and "segmentation" not in arm.absent:
             for seed in range(protocol.seeds):
                 self.segmentation.append(
                     cell(
                         SegmentationCell, "segmentation", protocol.ratios[0], seed, protocol.segmentation, segment_cell
                     )
                 )
+        if protocol.quality is not None and arm.system:
+            self.quality.append(self._quality(arm, context, partition, test, place))
         self._show(arm, context, partition, place, get_pool)
+
+    def _quality(
+        self, arm: Arm, context: PartitionContext, partition: Partition, test: LabelledArrays, place: tuple[str, ...]
+    ) -> QualityCell:
+        config = self.protocol.quality
+        assert config is not None
+        if self.judges is None:
+            self.judges = load_judges(config, self.device)
+        key = (*place, "quality", arm.name)
+        settings = self._settings(partition, ["quality", config.count, config.lpips_count, self.judges.digest])
+        record = self.cells.read(key, settings, QualityCell)
+        if record is None:
+            text = f"{context.partition}: look at the images of {arm.name}"
+            cache = self.request.output.joinpath("quality", *(slug(part) for part in place))
+            tick = lambda done, total: self.meter.within(text, _LENGTHS["quality"], done, total)  # noqa: E731
+            record = quality_cell(arm, context, test, config, self.judges, cache, self.device, tick)
+            self.cells.write(key, settings, record)
+        else:
+            self.earlier += record.seconds
+        self.meter.finish(_LENGTHS["quality"])
+        return record
 
     def _show(
         self, arm: Arm, context: PartitionContext, partition: Partition, place: tuple[str, ...], get_pool: Any
@@ -296,7 +330,8 @@ class _Benchmark:
         if record is None or not (self.request.output / relative).is_file():
             arrays = get_pool().arrays
             assert arrays is not None
-            shown = write_gallery(arrays, context.base, self.request.output / relative)
+            real = context.base if arm.labelled else class_less(context.base)
+            shown = write_gallery(arrays, real, self.request.output / relative)
             record = GalleryRecord(
                 category=context.category, partition=context.partition, arm=arm.name, file=relative, **shown._asdict()
             )
@@ -305,11 +340,11 @@ class _Benchmark:
 
     def _settings(self, partition: Partition, task: Any) -> str:
         """Everything that decides a cell's result besides its key; more arms, partitions or seeds do not."""
-        protocol = self.protocol.model_dump(
-            mode="json",
-            exclude={"name", "about", "published", "arms", "partitions", "seeds", "ratios",
-                     "classifier", "segmentation", "threshold"},
-        )  # fmt: skip
+        left_out = {"name", "about", "published", "arms", "partitions", "seeds", "ratios",
+                    "classifier", "segmentation", "threshold", "quality"}  # fmt: skip
+        # Fields that came later count where they are used, so that older cells stay valid.
+        left_out |= {name for name in ("systems", "textures") if not getattr(self.protocol, name)}
+        protocol = self.protocol.model_dump(mode="json", exclude=left_out)
         described = task.model_dump(mode="json") if isinstance(task, BaseModel) else task
         run = None if self.request.run is None else str(self.request.run)
         shipped = [self.shipped is not None, self.shipped_painter is not None]
@@ -321,7 +356,13 @@ class _Benchmark:
         weights = self.protocol.classifier.weights
         described = self.protocol.model_dump(mode="json")
         described["classifier"]["weights"] = None if weights is None else weights.name  # no folder of this machine
-        for record in self.generators:
+        if self.protocol.quality is not None:
+            paths = {k: v for k, v in self.protocol.quality if isinstance(v, Path)}
+            described["quality"] |= {field: path.name for field, path in paths.items()}
+        if self.protocol.textures is not None:
+            described["textures"] = self.protocol.textures.name
+        generators = sorted(self.generators, key=self._place)
+        for record in generators:
             if OUT_OF_TIME in record.about:
                 whose = f"{record.generator} of {record.category} {record.partition}"
                 note = f"{whose} ran out of training time: its arms say little about the method; see --minutes."
@@ -331,12 +372,23 @@ class _Benchmark:
         )
         return BenchmarkResults(
             protocol=described, weights=self.weights, environment=describe_environment(self.device),
-            products=tuple(self.products), generators=tuple(self.generators),
-            arms=tuple(ArmRecord(name=a.name, about=a.about, missing=self.missing[a.name]) for a in self.arms),
+            products=tuple(self.products), generators=tuple(generators),
+            arms=tuple(
+                ArmRecord(name=a.name, about=a.about, missing=self.missing[a.name], absent=a.absent, masks=a.masks,
+                          system=a.system)
+                for a in self.arms
+            ),
             classification=tuple(self.classification), segmentation=tuple(self.segmentation),
             thresholds=tuple(self.thresholds), comparisons=tuple(comparisons), gallery=tuple(self.gallery),
             notes=tuple(self.notes), seconds=self.earlier + time.perf_counter() - self.started,
+            quality=tuple(self.quality),
         )  # fmt: skip
+
+    def _place(self, record: GeneratorRecord) -> tuple[int, int, int]:
+        """The same order whether this call trained a generator or found it."""
+        categories = [product.category for product in self.products]
+        partition = self.protocol.partitions.index(record.partition)
+        return categories.index(record.category), partition, GENERATORS.index(record.generator)
 
 
 def _first_of_each(arrays: LabelledArrays, count: int) -> LabelledArrays:

@@ -35,8 +35,17 @@ class SegmentConfig(BaseModel):
             "real + careful paste",
             "real + DFMGAN",
             "real + painter",
+            "real + Cutout",
+            "real + CutPaste",
+            "real + CutPaste scar",
+            "real + Perlin",
+            "Finetune only",
+            "DiffAug only",
+            "CDC only",
+            "SDGAN only",
+            "Defect-GAN only",
         ),
-        description="Of the protocol's arms, those whose generated images come with masks.",
+        description="Of the protocol's arms, those in this table; one without masks has '-' there.",
     )
     steps: int = Field(default=400, ge=1, description="Optimiser steps, the same for every arm.")
     batch: int = Field(default=16, ge=4)

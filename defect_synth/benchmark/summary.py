@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
-from defect_synth.benchmark.results import BenchmarkResults, ClassificationCell, SegmentationCell
+from defect_synth.benchmark.results import BenchmarkResults, ClassificationCell, QualityCell, SegmentationCell
 from defect_synth.benchmark.statistics import Mean, mean_over_partitions
 
 _Cell = TypeVar("_Cell", ClassificationCell, SegmentationCell)
@@ -40,6 +40,11 @@ def accuracy_lines(results: BenchmarkResults, category: str) -> list[ArmLine]:
 def segmentation_lines(results: BenchmarkResults, category: str) -> list[ArmLine]:
     """Arms by pixel AP."""
     return _lines([c for c in results.segmentation if c.category == category], "average_precision")
+
+
+def quality_of(results: BenchmarkResults, category: str, arm: str) -> list[QualityCell]:
+    """What is known of the images of an arm, one cell for each partition."""
+    return [cell for cell in results.quality if (cell.category, cell.arm) == (category, arm)]
 
 
 def mean_of(cells: Sequence[ClassificationCell] | Sequence[SegmentationCell], figure: str) -> float:

@@ -7,12 +7,17 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from defect_synth.benchmark import BenchmarkRequest, load_protocol, run_benchmark
 from defect_synth.benchmark.arms import ARMS, Arm
 from defect_synth.benchmark.context import ArmNotPossible
+from defect_synth.benchmark.generators import SYSTEMS
 from defect_synth.benchmark.results import BenchmarkResults, without_times
+from defect_synth.config import TINY as TINY_GENERATOR
+from defect_synth.config import override
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import split
 from defect_synth.errors import ConfigError, DataError, OutputError
@@ -137,8 +142,9 @@ def test_noise_for_test_images_changes_nothing_but_scores(product, tmp_path, mon
         bench(
             data,
             tmp_path / name,
-            arms=["all"],
+            arms=[arm.name for arm in ARMS.values() if arm.system not in set(SYSTEMS) - {"Finetune"}],
             generator=generator,
+            systems={"finetune": {"config": override(TINY_GENERATOR, generator).model_dump()}},
             per_defect=4,
         )
         for data, name in ((product, "a"), (poisoned, "b"))
@@ -146,10 +152,13 @@ def test_noise_for_test_images_changes_nothing_but_scores(product, tmp_path, mon
     assert without_times([g.model_dump() for g in clean.generators]) == without_times(
         [g.model_dump() for g in changed.generators]
     )
-    assert [(g.generator, g.how) for g in clean.generators] == [("DFMGAN", "trained"), ("painter", "trained")]
+    assert [(g.generator, g.how) for g in clean.generators] == [
+        ("DFMGAN", "trained"), ("painter", "trained"), ("Finetune", "trained"),
+    ]  # fmt: skip
     assert clean.gallery == changed.gallery
     assert [arm.missing for arm in clean.arms] == [arm.missing for arm in changed.arms]
-    assert {cell.arm for cell in clean.classification} >= set(ARMS) - {"positive control", "real + DFMGAN transform"}
+    labelled = {arm.name for arm in ARMS.values() if arm.labelled and arm.system not in SYSTEMS}
+    assert {cell.arm for cell in clean.classification} >= labelled - {"positive control", "real + DFMGAN transform"}
     for a, b in zip(clean.classification, changed.classification, strict=True):
         assert (a.arm, a.source, a.synthetic_digest, a.choice, a.curve) == (
             b.arm, b.source, b.synthetic_digest, b.choice, b.curve)  # fmt: skip
@@ -292,7 +301,6 @@ def test_the_embedded_product_needs_no_data_and_has_a_positive_control(tmp_path)
 def test_a_shipped_generator_is_used_for_the_embedded_product_alone(tmp_path, monkeypatch, dfmgan):
     from defect_synth.benchmark import product as embedded
     from defect_synth.checkpoint import CheckpointInfo, save_checkpoint
-    from defect_synth.config import TINY as TINY_GENERATOR
 
     models = tmp_path / "models"
     monkeypatch.setattr(embedded, "_models", lambda: models)
@@ -307,6 +315,15 @@ def test_a_shipped_generator_is_used_for_the_embedded_product_alone(tmp_path, mo
         card.write_text(json.dumps({"images": {"seed": 0}}))
     assert set(embedded.shipped_dfmgan(32)) == {"crack", "cut", "hole", "print"}
     assert embedded.shipped_dfmgan(64) is None
+
+    one = tmp_path / "one" / "demo.safetensors"  # a conditional file holds all of them
+    held = {"kind": "dfmgan", "model": {"backbone": {"resolution": 128}}, "defects": ["crack", "cut", "hole", "print"]}
+    one.parent.mkdir()
+    save_file({"x": torch.zeros(1)}, one, {"defect_synth": json.dumps(held)})
+    one.with_suffix(".json").write_text(json.dumps({"images": {"seed": 0}}))
+    monkeypatch.setattr(embedded, "_models", lambda: one.parent)
+    assert embedded.shipped_dfmgan(128) == dict.fromkeys(held["defects"], one)
+    monkeypatch.setattr(embedded, "_models", lambda: models)
 
     request = BenchmarkRequest(categories=("hazelnut",), output=tmp_path / "out")
     changes = {"arms": ["real", "DFMGAN only"], "segmentation": None, "threshold": None, "per_defect": 3,
