@@ -143,6 +143,8 @@ def run(
                 raise KeyboardInterrupt
         if iteration < total and iteration % snapshot_length and team.first:
             judge()  # the time budget ended between snapshots: judge and keep what there is
+        if team.any_of((stop.asked,), stage.device)[0]:
+            raise KeyboardInterrupt  # asked while the stage ended: all is written, but nothing else may start
         team.wait()  # what the first has written is there for all
     finally:
         stop.restore()
