@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import torch
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
 from defect_synth.errors import CheckpointError, ConfigError, DataError, UnknownDefectError
+from defect_synth.model.painter_maps import fine_map
+from defect_synth.model.painter_window import focus
 from defect_synth.painter import Painter, is_painter
 from defect_synth.painter.fit import train_painter
 from defect_synth.painter.gate import Gate, statistics
@@ -119,6 +122,55 @@ def test_proposed_masks_lie_on_the_product(painter):
     assert mask.any()
     assert not mask[~foreground].any()
     assert 0.3 < foreground.mean() < 0.7  # the disc
+
+
+@pytest.mark.parametrize("shown", [1, 3])
+def test_what_is_no_number_is_painted_again_and_said_where_nothing_else_comes(run, shown):
+    painter = Painter.load(run)
+    image, mask = scene()
+    brush = painter._brushes["hole"]
+    calls = []
+
+    def broken(request):
+        calls.append(request)
+        colour, opacity = brush.network(request)
+        return (colour * np.float32(np.nan) if len(calls) <= shown else colour), opacity
+
+    painter._brushes["hole"] = dataclasses.replace(brush, network=broken)
+
+    if shown == 3:
+        with pytest.raises(CheckpointError, match="--minutes"):
+            painter.paint(image, mask, "hole", 0)
+    else:
+        painted = painter.paint(image, mask, "hole", 0)
+        assert len(calls) > 1
+        assert (painted != image).any()
+
+
+@pytest.mark.parametrize(("box", "size"), [((60, 62, 60, 70), 64), ((20, 90, 40, 60), 112), ((0, 128, 0, 128), 128)])
+def test_only_the_part_of_a_view_around_the_mask_is_computed(box, size):
+    mask = np.zeros((128, 128), np.uint8)
+    mask[box[0] : box[1], box[2] : box[3]] = 1
+
+    rows, columns = focus(mask)
+
+    assert rows.stop - rows.start == columns.stop - columns.start == size
+    assert mask[rows, columns].sum() == mask.sum()
+    for part, (first, last) in zip((rows, columns), (box[:2], box[2:]), strict=True):
+        assert part.start % 16 == 0
+        assert part.start <= max(0, first - 12)
+        assert part.stop >= min(128, last + 12)
+
+
+def test_fine_maps_have_unit_variance_and_no_size_of_their_own():
+    rng = np.random.default_rng(0)
+
+    maps = fine_map(lambda *shape: rng.standard_normal(shape, dtype=np.float32), 64, 32, 32)
+
+    assert maps.shape == (64, 32, 32)
+    assert maps.std() == pytest.approx(1.0, abs=0.1)
+    near, far = ((maps[:, :, k:] * maps[:, :, :-k]).mean() / maps.var() for k in (1, 3))
+    assert near > 0.5 > far > 0.1  # white noise has 0 and 0: beads of a grid's size along every thin mask
 
 
 def test_an_empty_mask_gives_the_image_back(painter):

@@ -55,6 +55,9 @@ def train(
             "the parts, so keep it when you resume.",
         ),
     ] = None,
+    from_dfmgan: Annotated[
+        Path | None, typer.Option("--from-dfmgan", help="painter only: a trained DFMGAN of the category to learn from.")
+    ] = None,
     settings: Set = None,
 ) -> None:
     """Train a category: stage 1 on the good images, then one stage 2 per defect."""
@@ -68,8 +71,11 @@ def train(
 
         return train_painter(
             data, output, category=category, defects=defects, preset=preset, resolution=resolution,
-            partition=partition, minutes=minutes, resume=resume, seed=seed, features=features, settings=settings,
+            partition=partition, minutes=minutes, resume=resume, seed=seed, features=features, from_dfmgan=from_dfmgan,
+            settings=settings,
         )  # fmt: skip
+    if from_dfmgan is not None:
+        raise ConfigError(f"--from-dfmgan teaches a painter, not {method}; add --method painter or leave it out")
     if method != "dfmgan":
         from defect_synth.cli.train_baseline import train_baseline
 

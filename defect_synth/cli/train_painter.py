@@ -21,6 +21,7 @@ def train_painter(
     resume: bool,
     seed: int,
     features: Path | None,
+    from_dfmgan: Path | None,
     settings: list[str] | None,
 ) -> None:
     """Train a painter for all defects of a category; see `train` for the options."""
@@ -54,9 +55,16 @@ def train_painter(
         chosen = everything(table, 0.0, seed)  # nothing is chosen by validation images: learn from all
     else:
         chosen = split(table, partition, 0.0)
+    dfmgan = None
+    if from_dfmgan is not None:
+        from defect_synth.synthesizer import DefectSynthesizer
+
+        dfmgan = DefectSynthesizer.load(from_dfmgan, device="cpu")
     names = None if defects is None else [name.strip() for name in defects.split(",")]
     judges = "no pretrained weights" if features is None else features.name
-    print(f"{table.category}: {config.preset}, views of {config.model.side} px, partition {chosen.name}, {judges}")
+    taught = "" if from_dfmgan is None else f", taught by {from_dfmgan}"
+    size = f"views of {config.model.side} px"
+    print(f"{table.category}: {config.preset}, {size}, partition {chosen.name}, {judges}{taught}")
     with bar(table.category) as update:
 
         def report(progress: Progress) -> None:
@@ -65,7 +73,7 @@ def train_painter(
 
         run = train_painter(
             table, chosen, config, output,
-            defects=names, features=features, resume=resume, minutes=minutes, report=report,
+            defects=names, features=features, dfmgan=dfmgan, resume=resume, minutes=minutes, report=report,
         )  # fmt: skip
     for name, ended in run.stages.items():
         kimg = ended.iterations * (config.backbone if name == "backbone" else config.painter).batch / 1000

@@ -35,6 +35,7 @@ OPPONENT = (
 """Brightness, red against blue, green against both: rows of a rotation of RGB. A grey defect varies along the first
 alone; in red, green and blue it would seem to vary along each, and a painting could vary them apart into a rainbow."""
 
+_MOST_CONTRAST = 4.0
 _OPACITY_BIAS = 2.0  # painting starts almost opaque: a transparent start would teach the judges nothing
 
 
@@ -50,6 +51,10 @@ class PainterModelConfig(BaseModel):
     z_dim: int = Field(64, ge=4, le=512, description="Length of the code of a painting.")
     map_channels: int = Field(8, ge=1, le=64, description="Channels of random numbers at strides 4 and 16: layout.")
     w_dim: int = Field(64, ge=4, le=512, description="Length of the style that modulates the residual blocks.")
+    grain: float = Field(
+        0.0, ge=0, le=4,
+        description="Of pixel noise that free paintings have in a donor's place: removes fabric, brings spots.",
+    )  # fmt: skip
 
 
 class Features(NamedTuple):
@@ -66,14 +71,16 @@ class Codes(NamedTuple):
     Attributes:
         z: Standard normal, [N, z_dim].
         coarse_map: Standard normal, [N, map_channels, H / 16, W / 16].
-        fine_map: Standard normal, [N, map_channels, H / 4, W / 4].
+        fine_map: Of mean 0 and variance 1, see `painter_maps`, [N, map_channels, H / 4, W / 4].
         appearance: Wanted colour statistics in the mask, [N, 6]; see `appearance`.
+        grain: Standard normal, [N, 3, H, W]; read where there is no donor, if `config.grain` is not 0.
     """
 
     z: Tensor
     coarse_map: Tensor
     fine_map: Tensor
     appearance: Tensor
+    grain: Tensor
 
 
 class Painted(NamedTuple):
@@ -138,7 +145,7 @@ class DefectBranch(nn.Module):
         super().__init__()
         c1, c2, c4, c8, c16 = config.channels
         maps = config.map_channels
-        self.z_dim, self.num_defects = config.z_dim, num_defects
+        self.z_dim, self.num_defects, self.grain = config.z_dim, num_defects, config.grain
         self.embed = EqualLinear(num_defects, config.z_dim)
         self.look = EqualLinear(APPEARANCE, config.z_dim)
         self.mapping = nn.ModuleList(
@@ -184,7 +191,10 @@ class DefectBranch(nn.Module):
         """-> residual features at strides 2 and 1, colour residual [N, 3, H, W], opacity logits [N, 1, H, W]."""
         w = self.style(codes.z, codes.appearance, label)
         flag = has_donor.to(view.dtype)[:, None, None, None]
-        shown = torch.cat([mask, donor * mask * flag, mask * flag, view], dim=1)
+        laid = donor * mask * flag
+        if self.grain:
+            laid = laid + codes.grain * mask * ((1 - flag) * self.grain)
+        shown = torch.cat([mask, laid, mask * flag, view], dim=1)
         shown = shown.contiguous(memory_format=torch.channels_last)
         k2 = self.condition(F.pixel_unshuffle(shown, 2))
         k4 = self.down[0](k2)
@@ -254,7 +264,8 @@ def tinted(image: Tensor, mask: Tensor, look: Tensor) -> Tensor:
     image = _opponent(image)
     own = _moments(image, mask)[:, :, None, None]
     look = look[:, :, None, None]
-    scale = look[:, 3:] / own[:, 3:].clamp_min(0.02)
+    # Where the network draws next to nothing, whatever pattern is in that would be blown up into a fabric.
+    scale = (look[:, 3:] / own[:, 3:].clamp_min(0.02)).clamp_max(_MOST_CONTRAST)
     moved = (image - own[:, :3]) * scale + look[:, :3]
     return F.conv2d(moved, moved.new_tensor(OPPONENT).t()[:, :, None, None])
 

@@ -105,6 +105,7 @@ class DonorBank:
                     masks.append(sample(exemplar.mask * np.uint8(255), matrix, _GRID).ravel().astype(np.float32) / 255)
                     self._poses.append((k, angle, flip))
         self._masks = np.stack(masks)
+        self._areas = self._masks.sum(axis=1)
         self._colours = np.stack([e.image[e.mask > 0].mean(axis=0) for e in exemplars])
         outside = 1 - np.minimum(1, self._masks * 2)
         colours = np.stack(pictures)
@@ -173,7 +174,7 @@ class DonorBank:
         shape = self._describe(mask * np.uint8(255), target).ravel().astype(np.float32) / 255
         colours = self._describe(view, target).reshape(-1, 3).astype(np.float32) / 255
         both = np.minimum(self._masks, shape[None]).sum(axis=1)
-        either = np.maximum(self._masks, shape[None]).sum(axis=1)
+        either = self._areas + shape.sum() - both
         shape_cost = 1 - both / np.maximum(either, 1e-6)
         free = 1 - np.minimum(1, shape * 2)
         weight = self._outside @ free + 1e-3

@@ -1,4 +1,4 @@
-"""The painter's convolutions: plain PyTorch of any size, which tracers and exporters can follow."""
+"""The painter's convolutions: those of `ops`, and plain PyTorch where a tracer or an exporter has to follow."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defect_synth.model.layers import EqualLinear
+from defect_synth.ops.convolution import conv_layer
+from defect_synth.ops.kept import kept
 
 _SLOPE = 0.2
 _GAIN = math.sqrt(2)
@@ -27,6 +29,9 @@ class Conv(nn.Module):
         self.gain, self.stride = _GAIN / math.sqrt(9 * a), stride
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.stride == 1 and not torch.onnx.is_in_onnx_export():
+            scale = x.new_full((len(x), len(self.weight)), self.gain)
+            return conv_layer(x, self.weight, scale=scale, bias=self.bias * _GAIN)
         y = F.conv2d(x, self.weight * self.gain, self.bias * _GAIN, stride=self.stride, padding=1)
         return F.leaky_relu(y, _SLOPE)
 
@@ -56,11 +61,16 @@ class StyledConv(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """X [N, a, H, W]; w [N, w_dim] -> [N, b, H, W]."""
         style = self.affine(w)
-        power = self.weight.square().sum(dim=(2, 3))  # [b, a]
+        power = self._power() if torch.is_grad_enabled() else kept(self.weight, "power", self._power)  # [b, a]
         scale = (style.square() @ power.t() + 1e-8).rsqrt() * _GAIN
+        if not torch.onnx.is_in_onnx_export():
+            return conv_layer(x, self.weight, style=style, scale=scale, bias=self.bias * _GAIN)
         y = F.conv2d(x * style[:, :, None, None], self.weight, padding=1)
         y = torch.addcmul((self.bias * _GAIN)[:, None, None], y, scale[:, :, None, None])
         return F.leaky_relu(y, _SLOPE)
+
+    def _power(self) -> Tensor:
+        return self.weight.square().sum(dim=(2, 3))
 
 
 def double(x: Tensor) -> Tensor:

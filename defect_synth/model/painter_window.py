@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from defect_synth.samples import Pixels
 
 _MARGIN = 1.3  # of the defect's extent: the painter needs to see what it paints into
+_STEP = 16  # the networks' stride: what is cut out at multiples of it is cut into the same places
+_AROUND = 12  # pixels around a mask
+_LEAST = 64  # side
 _ALONE = 0.75  # parts of a defect that fit into this share of a view are painted together
 
 
@@ -82,6 +85,20 @@ def window_of(mask: Pixels, side: int, density: float) -> Window:
     # No more than the image, unless the defect is as large as that.
     size = max(least, min(math.ceil(extent * _MARGIN), max(mask.shape)), extent)
     return Window(_start(box[0], box[1], size, mask.shape[0]), _start(box[2], box[3], size, mask.shape[1]), size)
+
+
+def focus(mask: Pixels) -> tuple[slice, slice]:
+    """Rows and columns of a view that have to be computed for a mask [S, S] (not empty) in it: a square.
+
+    What is further from the mask than the networks look closely costs time and changes nothing that is seen.
+    """
+    side = len(mask)
+    ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    boxes = [(max(0, int(v[0]) - _AROUND), min(side, int(v[-1]) + 1 + _AROUND)) for v in (ys, xs)]
+    size = _STEP * max(math.ceil(stop / _STEP) - start // _STEP for start, stop in boxes)
+    size = min(max(size, _LEAST), side)
+    starts = [min(start // _STEP * _STEP, side - size) for start, _ in boxes]
+    return slice(starts[0], starts[0] + size), slice(starts[1], starts[1] + size)
 
 
 def _start(first: int, last: int, size: int, length: int) -> int:

@@ -13,8 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from defect_synth.errors import CheckpointError
 from defect_synth.model.painter_donors import LEAST_COVERED, DonorBank
-from defect_synth.model.painter_window import clusters, density_of, resize, window_of
+from defect_synth.model.painter_maps import fine_map
+from defect_synth.model.painter_window import clusters, density_of, focus, resize, window_of
 from defect_synth.painter.gate import Gate, statistics
 from defect_synth.samples import Pixels
 
@@ -32,6 +34,8 @@ _OPPONENT = np.array(
 class Request:
     """What a network is asked to paint, all float32 with a leading axis of 1.
 
+    S is the side of the view or of the part of it that is computed, see `painter_window.focus`.
+
     Attributes:
         view: Signal, [1, 3, S, S].
         mask: 0 or 1, [1, 1, S, S].
@@ -41,6 +45,7 @@ class Request:
         coarse_map: [1, map_channels, S / 16, S / 16].
         fine_map: [1, map_channels, S / 4, S / 4].
         appearance: [1, 6].
+        grain: [1, 3, S, S].
         defect: One-hot, [1, number of defects].
     """
 
@@ -52,6 +57,7 @@ class Request:
     coarse_map: Floats
     fine_map: Floats
     appearance: Floats
+    grain: Floats
     defect: Floats
 
 
@@ -61,12 +67,13 @@ Network = Callable[[Request], tuple[Floats, Floats]]
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the network: side of views, length of z, channels of the maps, number of defects."""
+    """Of the network: side of views, length of z, channels of the maps, number of defects, whether it wants grain."""
 
     side: int
     z_dim: int
     map_channels: int
     num_defects: int
+    grain: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +99,11 @@ class Brush:
     donor_prob: float
 
     def paint(self, image: Pixels, mask: Pixels, name: str, seed: int) -> Pixels:
-        """A copy of `image` with the defect in `mask` (not empty); see `Painter.paint`."""
+        """A copy of `image` with the defect in `mask` (not empty); see `Painter.paint`.
+
+        Raises:
+            CheckpointError: The network draws no numbers.
+        """
         side = self.sizes.side
         density = density_of(image.shape, self.reference)
         out = image.copy()
@@ -101,63 +112,84 @@ class Brush:
             window = window_of(part, side, density)
             ground = window.cut(out, window.size)
             inside = window.cut(part, window.size)
-            best, least = ground, np.inf
+            best, least = None, np.inf
             for attempt in range(_TRIES):
                 rng = np.random.default_rng((*key, number, attempt))
                 made = self._attempt(ground, inside, rng, side / window.size * density)
+                if made is None:
+                    continue
                 excess = self.gate.excess(statistics(made, inside))
                 if excess < least:
                     best, least = made, excess
                 if excess == 0:
                     break
+            if best is None:
+                raise CheckpointError(
+                    "the painter draws no numbers but NaN or infinity: its training was too short or diverged; "
+                    "train again with more --minutes or another --seed"
+                )
             window.lay(out, best)
-        # Whatever rounding and resampling did, nothing outside the mask may change.
-        return np.where(mask[:, :, None] > 0, out, image)
+        return out
 
-    def _attempt(self, ground: Pixels, inside: Pixels, rng: np.random.Generator, scale: float) -> Pixels:
-        """Paint a window: ground uint8 [w, w, 3] and its mask -> uint8 [w, w, 3]."""
+    def _attempt(self, ground: Pixels, inside: Pixels, rng: np.random.Generator, scale: float) -> Pixels | None:
+        """Paint a window: ground uint8 [w, w, 3] and its mask -> uint8 [w, w, 3], changed inside the mask only.
+
+        None: the network drew something that is no number, as one that is hardly trained may.
+        """
         side, size = self.sizes.side, ground.shape[0]
         view, seen = resize(ground, side), resize(inside, side)
         if not seen.any():  # a dot between the pixels of the view
             seen = (resize(inside.astype(np.float32)[:, :, None], side).reshape(side, side) > 0).astype(np.uint8)
         from_donor = bool(rng.random() < self.donor_prob) or size > _BLURRED * side
         choice = self.bank.choose(view, seen, rng)
+        focused = focus(seen)
+        view, seen = np.ascontiguousarray(view[focused]), np.ascontiguousarray(seen[focused])
         laid = self.bank.lay(view, seen, choice, scale=scale)
         from_donor = from_donor and laid.covered >= LEAST_COVERED
         noise = rng.standard_normal(5, dtype=np.float32)
         donor = recoloured(_signal(laid.picture), seen, noise)
         colour, opacity = self._ask(view, seen, donor, from_donor, rng)
-        if size != side:
-            if from_donor:
-                # The donor in the image's own resolution, and what the network changes about it from the view's.
-                fine = self.bank.lay(ground, inside, choice, scale=scale * size / side).picture
-                change = _enlarged(_spread(colour - donor, seen), size)
-                colour = recoloured(_signal(fine), inside, noise) + change
-            else:
-                colour = _enlarged(_spread(colour, seen), size)
-            opacity = _enlarged(_spread(opacity, seen), size).reshape(size, size, 1)
-        below = ground.astype(np.float32)
-        mixed = below + opacity * ((colour + 1) * 127.5 - below)
-        out: Pixels = np.where(inside[:, :, None] > 0, np.rint(mixed.clip(0, 255)), below).astype(np.uint8)
-        return out
+        if not (np.isfinite(colour).all() and np.isfinite(opacity).all()):
+            return None
+        if size == side:
+            out = ground.copy()
+            out[focused] = _mixed(view, seen, colour, opacity)
+            return out
+
+        def enlarged(values: Floats) -> Floats:
+            whole = np.zeros((side, side, values.shape[2]), np.float32)
+            whole[focused] = _spread(values, seen)
+            return resize(whole, size).reshape(size, size, -1)
+
+        if from_donor:
+            # The donor in the image's own resolution, and what the network changes about it from the view's.
+            fine = self.bank.lay(ground, inside, choice, scale=scale * size / side).picture
+            colour = recoloured(_signal(fine), inside, noise) + enlarged(colour - donor)
+        else:
+            colour = enlarged(colour)
+        return _mixed(ground, inside, colour, enlarged(opacity))
 
     def _ask(
         self, view: Pixels, mask: Pixels, donor: Floats, from_donor: bool, rng: np.random.Generator
     ) -> tuple[Floats, Floats]:
-        """Run the network on a view: colour [S, S, 3] and opacity [S, S, 1]."""
-        sizes = self.sizes
+        """Run the network: colour [S, S, 3] and opacity [S, S, 1]."""
+        sizes, side = self.sizes, len(view)
 
         def normal(*shape: int) -> Floats:
             return rng.standard_normal((1, *shape), dtype=np.float32)
 
+        def draw(*shape: int) -> Floats:
+            return rng.standard_normal(shape, dtype=np.float32)
+
         defect = np.zeros((1, sizes.num_defects), np.float32)
         defect[0, self.label] = 1
-        maps, side = sizes.map_channels, sizes.side
+        maps = sizes.map_channels
         colour, opacity = self.network(Request(
             view=_planes(_signal(view)), mask=mask.astype(np.float32)[None, None], donor=_planes(donor),
             has_donor=np.array([from_donor], np.float32), z=normal(sizes.z_dim),
-            coarse_map=normal(maps, side // 16, side // 16), fine_map=normal(maps, side // 4, side // 4),
+            coarse_map=normal(maps, side // 16, side // 16), fine_map=fine_map(draw, maps, side // 4, side // 4)[None],
             appearance=appearance_of(donor, mask)[None], defect=defect,
+            grain=np.zeros((1, 3, side, side), np.float32) if from_donor or not sizes.grain else normal(3, side, side),
         ))  # fmt: skip
         return np.moveaxis(colour[0], 0, 2), np.moveaxis(opacity[0], 0, 2)
 
@@ -177,6 +209,14 @@ def recoloured(donor: Floats, mask: Pixels, noise: Floats) -> Floats:
     return np.where(inside[:, :, None], moved.clip(-1, 1), donor).astype(np.float32)
 
 
+def _mixed(below: Pixels, mask: Pixels, colour: Floats, opacity: Floats) -> Pixels:
+    """A picture [H, W, 3] with a colour (signal) laid on it inside the mask; other pixels are its own."""
+    ground = below.astype(np.float32)
+    mixed = ground + opacity * ((colour + 1) * 127.5 - ground)
+    out: Pixels = np.where(mask[:, :, None] > 0, np.rint(mixed.clip(0, 255)).astype(np.uint8), below)
+    return out
+
+
 def _signal(picture: Pixels) -> Floats:
     out: Floats = picture.astype(np.float32) / np.float32(127.5) - 1
     return out
@@ -184,11 +224,6 @@ def _signal(picture: Pixels) -> Floats:
 
 def _planes(picture: Floats) -> Floats:
     return np.ascontiguousarray(np.moveaxis(picture, 2, 0))[None]
-
-
-def _enlarged(values: Floats, size: int) -> Floats:
-    out: Floats = resize(np.ascontiguousarray(values), size)
-    return out
 
 
 def _spread(values: Floats, mask: Pixels) -> Floats:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,16 +34,18 @@ class Easel:
     digest: str
 
     def _set_up(
-        self, category: str, defects: tuple[str, ...], reference: int, sizes: Sequence[int], luggage: Luggage,
+        self, category: str, defects: tuple[str, ...], reference: int, model: Mapping[str, Any], luggage: Luggage,
         network: Network, donor_prob: float, normals: Sequence[Pixels] | None, parameters: dict[str, float],
     ) -> None:  # fmt: skip
-        side, z_dim, maps = sizes
+        sizes = Sizes(
+            int(model["side"]), int(model["z_dim"]), int(model["map_channels"]), len(defects),
+            model.get("grain", 0) > 0,
+        )  # fmt: skip
         self._category, self._defects, self._masks = category, defects, luggage.masks
         self._parameters = parameters
         self._brushes = {
             name: Brush(
-                network, Sizes(side, z_dim, maps, len(defects)), luggage.banks[name], luggage.gates[name], label,
-                reference, donor_prob,
+                network, sizes, luggage.banks[name], luggage.gates[name], label, reference, donor_prob
             )
             for label, name in enumerate(defects)
         }  # fmt: skip

@@ -25,10 +25,11 @@ from defect_synth.errors import CheckpointError, DataError, UnknownDefectError
 from defect_synth.masks import MaskSource, Shape, Symmetry, find_symmetry
 from defect_synth.model.painter import PainterModel
 from defect_synth.model.painter_judges import FrozenFeatures, Lite0Features
+from defect_synth.painter.distill import lessons_of
 from defect_synth.painter.gate import statistics
 from defect_synth.painter.luggage import pack
 from defect_synth.painter.outline import outline_of
-from defect_synth.samples import Pixels
+from defect_synth.samples import DefectSource, Pixels
 from defect_synth.training.loop import STATE, Ended, Report, run
 from defect_synth.training.painter import backbone_stage, painter_stage
 from defect_synth.training.painter_checkpoint import PainterInfo, save_painter
@@ -59,6 +60,7 @@ def train_painter(
     defects: Sequence[str] | None = None,
     symmetry: Symmetry | None = None,
     features: Path | None = None,
+    dfmgan: DefectSource | None = None,
     resume: bool = False,
     minutes: float | None = None,
     report: Report | None = None,
@@ -75,6 +77,7 @@ def train_painter(
         defects: Which defects; None: all.
         symmetry: How the product may be moved; None: as found in its normal images.
         features: EfficientNet-Lite0 weights for the judges; None: judges that need no weights.
+        dfmgan: A trained one of the category: `config.triplets` of each of its defects are learnt from as well.
         resume: Continue what is there.
         minutes: Stop after so long, whatever is done; the length of training is `config`'s.
         report: Called after every iteration.
@@ -83,6 +86,7 @@ def train_painter(
         DataError: The images have errors that `defect-synth check` would name, or there is nothing to learn from.
         CheckpointError: `output` holds another run, or one and `resume` is false.
         UnknownDefectError: A defect that the category does not have.
+        ConfigError: The DFMGAN is of another category or other defects.
     """
     started = time.monotonic()
     chosen = tuple(sorted(partition.defects) if defects is None else sorted(set(defects)))
@@ -96,8 +100,9 @@ def train_painter(
     described = {
         "method": "painter", "category": table.category, "data": str(table.root), "partition": partition.name,
         "defects": list(chosen), "config": config.model_dump(mode="json"),
+        "dfmgan": None if dfmgan is None else str(getattr(dfmgan, "digest", "given")),
     }  # fmt: skip
-    same = ("method", "category", "partition", "defects")
+    same = ("method", "category", "partition", "defects", "dfmgan")
     open_run_folder(output, partition, described, same, resume=resume)
     base: dict[str, list[DefectImage]] = {}
     for defect in chosen:
@@ -111,6 +116,10 @@ def train_painter(
         _normal_image(record, config.longest_side) for record in _spread(records, config.max_normals, config.seed)
     ]
     symmetry = symmetry or find_symmetry([n.image for n in normals[:32]])
+    if dfmgan is not None:
+        lessons = lessons_of(dfmgan, base, table.category, config.triplets, config.seed)
+        base = {name: [*items, *lessons.triplets.get(name, ())] for name, items in base.items()}
+        normals += lessons.normals
     mirrored = "x" * symmetry.mirror_x + "y" * symmetry.mirror_y or "not"
     lie = "aligned" if symmetry.aligned else "not aligned"
     log.info("product: turns %s, mirrored %s, %s", symmetry.turns, mirrored, lie)
@@ -189,7 +198,7 @@ class Product:
             OutputError: The file cannot be written.
         """
         luggage: dict[str, Tensor] = {}
-        for i, normal in enumerate(self.normals[: self.kept]):
+        for i, normal in enumerate([n for n in self.normals if not n.drawn][: self.kept]):
             luggage[f"normal.{i:03d}"] = torch.from_numpy(pack(normal.image))
             luggage[f"foreground.{i:03d}"] = torch.from_numpy(pack(normal.foreground.astype(np.uint8) * np.uint8(255)))
         scales: dict[str, list[float]] = {}

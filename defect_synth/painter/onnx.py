@@ -31,14 +31,14 @@ PAINTER_FILE = "painter.onnx"
 BACKBONE_FILE = "backbone.onnx"
 PRODUCT_FILE = "product.safetensors"
 _KEY = "defect_synth_painter_onnx"
-_INPUTS = ("view", "mask", "donor", "has_donor", "z", "coarse_map", "fine_map", "appearance", "defect")
+_INPUTS = ("view", "mask", "donor", "has_donor", "z", "coarse_map", "fine_map", "appearance", "grain", "defect")
 _OPSET = 17  # of 2022: every onnxruntime that is still supported reads it
 
 
 def export_onnx(painter: Path, folder: Path) -> tuple[Path, Path, Path]:
     """Write a painter as `painter.onnx`, its image backbone as `backbone.onnx`, and the rest as `product.safetensors`.
 
-    The networks take any number of views; their side is the painter's.
+    The networks take any number of views, whose sides are multiples of `model.painter.STRIDE`.
 
     Args:
         painter: A painter's checkpoint file.
@@ -69,8 +69,9 @@ def export_onnx(painter: Path, folder: Path) -> tuple[Path, Path, Path]:
             self.model = model
 
         def forward(self, view: Tensor, mask: Tensor, donor: Tensor, has_donor: Tensor, z: Tensor, coarse_map: Tensor,
-                    fine_map: Tensor, appearance: Tensor, defect: Tensor) -> tuple[Tensor, Tensor]:  # fmt: skip
-            codes = Codes(z, coarse_map, fine_map, appearance)
+                    fine_map: Tensor, appearance: Tensor, grain: Tensor,
+                    defect: Tensor) -> tuple[Tensor, Tensor]:  # fmt: skip
+            codes = Codes(z, coarse_map, fine_map, appearance, grain)
             painted = self.model(view, mask, donor, has_donor > 0.5, codes, defect)
             return painted.colour, painted.opacity
 
@@ -83,6 +84,7 @@ def export_onnx(painter: Path, folder: Path) -> tuple[Path, Path, Path]:
     example = (
         normal(3, side, side), (normal(1, side, side) > 0).float(), normal(3, side, side), torch.arange(count).float(),
         normal(info.model.z_dim), normal(maps, side // 16, side // 16), normal(maps, side // 4, side // 4), normal(6),
+        normal(3, side, side),
         torch.eye(len(info.defects))[torch.zeros(count, dtype=torch.long)],
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,12 +93,22 @@ def export_onnx(painter: Path, folder: Path) -> tuple[Path, Path, Path]:
         (paths[0], Exported(model), example, _INPUTS, ("colour", "opacity")),
         (paths[1], model.backbone, example[:1], ("view",), ("drawn",)),
     )
+    strides = {"coarse_map": "coarse", "fine_map": "fine"}  # of every other picture: 1
+
+    def free_sizes(name: str, dimensions: int) -> dict[int, str]:
+        end = strides.get(name, "view")
+        return {0: "views"} if dimensions < 4 else {0: "views", 2: f"{end}_height", 3: f"{end}_width"}
+
     for path, module, arguments, inputs, outputs in jobs:
         with replacing(path) as temporary, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracing exporter is announced as old; the new one needs more packages
             torch.onnx.export(
                 module.eval(), arguments, str(temporary), input_names=list(inputs), output_names=list(outputs),
-                dynamic_axes={name: {0: "views"} for name in (*inputs, *outputs)}, opset_version=_OPSET, dynamo=False,
+                dynamic_axes={
+                    **{name: free_sizes(name, values.ndim) for name, values in zip(inputs, arguments, strict=True)},
+                    **{name: free_sizes(name, 4) for name in outputs},
+                },
+                opset_version=_OPSET, dynamo=False,
             )  # fmt: skip
     header = json.dumps(info.model_dump(mode="json") | {"checkpoint": checkpoint.digest}, sort_keys=True)
     pictures = {name: tensor.numpy() for name, tensor in checkpoint.luggage.items()}
@@ -144,7 +156,7 @@ class OnnxPainter(Easel):
         defects, model = tuple(card["defects"]), card["model"]
         self.digest = hashlib.sha256((self._folder / PAINTER_FILE).read_bytes()).hexdigest()
         self._set_up(
-            card["category"], defects, int(card["reference"]), (model["side"], model["z_dim"], model["map_channels"]),
+            card["category"], defects, int(card["reference"]), model,
             read_luggage(card["category"], defects, card["product"], pictures),
             _OnnxNetwork(self._folder / PAINTER_FILE), DONOR_PROB if self._donor_prob is None else self._donor_prob,
             self._given, {} if self._donor_prob is None else {"donor_prob": self._donor_prob},
@@ -171,9 +183,10 @@ class _OnnxNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # summation order must not depend on threads
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._inputs = [i.name for i in self._session.get_inputs()]  # without those that this network does not read
 
     def __call__(self, request: Request) -> tuple[Floats, Floats]:
         colour, opacity = self._session.run(
-            ["colour", "opacity"], {name: np.ascontiguousarray(getattr(request, name)) for name in _INPUTS}
+            ["colour", "opacity"], {name: np.ascontiguousarray(getattr(request, name)) for name in self._inputs}
         )
         return colour, opacity

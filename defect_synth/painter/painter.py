@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ import torch
 
 from defect_synth.errors import CheckpointError, ConfigError
 from defect_synth.model.painter import Codes, PainterModel
+from defect_synth.ops import native
+from defect_synth.ops.kept import keep
 from defect_synth.ops.memory import keep_memory
 from defect_synth.painter.brush import Floats, Request
 from defect_synth.painter.easel import DONOR_PROB, Easel, Job, Made
@@ -55,11 +58,13 @@ class Painter(Easel):
     def _open(self) -> None:
         checkpoint = load_painter(self._path)
         info = self.info = checkpoint.info
-        self.digest = checkpoint.digest
+        # The same file paints other last bits with other kernels.
+        self.digest = hashlib.sha256(f"{checkpoint.digest} {native.describe()}".encode()).hexdigest()
+        keep(checkpoint.network)
         pictures = {name: tensor.numpy() for name, tensor in checkpoint.luggage.items()}
         share = DONOR_PROB if self._donor_prob is None else self._donor_prob
         self._set_up(
-            info.category, info.defects, info.reference, (info.model.side, info.model.z_dim, info.model.map_channels),
+            info.category, info.defects, info.reference, info.model.model_dump(),
             read_luggage(info.category, info.defects, info.product, pictures), _TorchNetwork(checkpoint.network),
             float(share), self._given, {} if self._donor_prob is None else {"donor_prob": self._donor_prob},
         )  # fmt: skip
@@ -118,12 +123,15 @@ class _TorchNetwork:
     @torch.no_grad()
     def __call__(self, request: Request) -> tuple[Floats, Floats]:
         def tensor(values: Floats) -> torch.Tensor:
-            return torch.from_numpy(values)
+            found = torch.from_numpy(values)
+            # Mixed layouts in one concatenation make slow ones of all that follow.
+            return found.contiguous(memory_format=torch.channels_last) if found.ndim == 4 else found
 
-        codes = Codes(*map(tensor, (request.z, request.coarse_map, request.fine_map, request.appearance)))
+        codes = Codes(
+            *map(tensor, (request.z, request.coarse_map, request.fine_map, request.appearance, request.grain))
+        )
         painted = self._model(
-            tensor(request.view).contiguous(memory_format=torch.channels_last), tensor(request.mask),
-            tensor(request.donor).contiguous(memory_format=torch.channels_last), tensor(request.has_donor) > 0.5,
+            tensor(request.view), tensor(request.mask), tensor(request.donor), tensor(request.has_donor) > 0.5,
             codes, tensor(request.defect),
         )  # fmt: skip
         return painted.colour.numpy(), painted.opacity.numpy()

@@ -59,6 +59,7 @@ class PainterConfig(BaseModel):
     painter: PainterStage = PainterStage()
     seed: int = Field(0, ge=0, lt=2**31)
     max_normals: int = Field(64, ge=1, description="Good images that are kept in memory for training.")
+    triplets: int = Field(16, ge=1, description="Of a DFMGAN, for each defect, where one is given.")
     kept_normals: int = Field(12, ge=1, description="Good images that travel with the checkpoint, to paint on.")
     longest_side: int = Field(2048, ge=64, description="Larger images are shrunk to this first.")
     minutes: float = Field(10.0, gt=0, description="What the lengths of the stages are meant for, on two CPU cores.")
@@ -87,7 +88,7 @@ PAINT_256 = PainterConfig(
 )
 PAINT_TINY = PainterConfig(
     preset="PAINT_TINY",
-    model=PainterModelConfig(side=32, channels=(16, 16, 16, 16, 16), z_dim=16, w_dim=16, map_channels=4),
+    model=PainterModelConfig(side=32, channels=(16, 16, 16, 16, 16), z_dim=16, w_dim=16, map_channels=4, grain=1.0),
     backbone=BackboneStage(total_kimg=0.032, batch=4, snapshot_kimg=0.016),
     painter=PainterStage(total_kimg=0.032, batch=4, snapshot_kimg=0.016),
     max_normals=8,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from defect_synth.model.painter import Codes, PainterModelConfig, appearance
 from defect_synth.model.painter_donors import LEAST_COVERED, DonorBank, Exemplar
+from defect_synth.model.painter_maps import fine_map
 from defect_synth.model.painter_window import Window, clusters, density_of, sample, window_of
 from defect_synth.samples import Pixels
 
@@ -25,18 +26,24 @@ Propose = Callable[[str, NDArray[np.bool_], int], Pixels]
 
 @dataclass(frozen=True, eq=False)
 class DefectImage:
-    """A real defect: image uint8 [H, W, 3] and mask uint8 [H, W] of 0 and 1, not empty."""
+    """A defect: image uint8 [H, W, 3] and mask uint8 [H, W] of 0 and 1, not empty.
+
+    `clean`, uint8 [H, W, 3], is the same object without it, where a DFMGAN drew both; a real defect has none. Such a
+    triplet is an example of how to paint, and judged as real; donors are real defects only.
+    """
 
     image: Pixels
     mask: Pixels
+    clean: Pixels | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class NormalImage:
-    """A normal image uint8 [H, W, 3] and where its product is, bool [H, W]."""
+    """A normal image uint8 [H, W, 3] and where its product is, bool [H, W]; whether a DFMGAN drew it."""
 
     image: Pixels
     foreground: NDArray[np.bool_]
+    drawn: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,9 +122,10 @@ class PainterData:
         assert defects
         self.normals, self.model, self.movement = tuple(normals), model, movement
         self.defects = tuple(sorted(defects))
-        self.reference = reference_side([n.image for n in normals])
+        self.reference = reference_side([n.image for n in normals if not n.drawn])
         self._propose, self._seed = propose, seed
         self._parts: list[list[tuple[DefectImage, Pixels]]] = []
+        self._triplets: list[list[tuple[DefectImage, Pixels]]] = []
         self.banks: list[DonorBank] = []
         self.exemplars: list[list[Exemplar]] = []
         for name in self.defects:
@@ -127,7 +135,10 @@ class PainterData:
                 for part in clusters(item.mask, model.side, density_of(item.mask.shape, self.reference))
             ]
             self._parts.append(parts)
-            self.exemplars.append([exemplar_of(i.image, p, model.side, self.reference) for i, p in parts])
+            self._triplets.append([(item, part) for item, part in parts if item.clean is not None])
+            real = [(item, part) for item, part in parts if item.clean is None]
+            assert real, "donors are real defects"
+            self.exemplars.append([exemplar_of(i.image, p, model.side, self.reference) for i, p in real])
             self.banks.append(DonorBank(self.exemplars[-1], turns=movement.directions, mirror=movement.mirror))
 
     def real(self, iteration: int, count: int) -> RealBatch:
@@ -176,8 +187,11 @@ class PainterData:
         return PaintBatch(view, mask_tensor, donor, has, codes, torch.tensor([job.label for job in jobs]))
 
     def _job(self, rng: np.random.Generator, label: int, donor_prob: float) -> _Job:
-        """A new mask on a normal image, seen in a view, with a donor under it."""
-        normal = self.normals[int(rng.integers(len(self.normals)))]
+        """A new mask on a normal image, seen in a view, with a donor under it; or a triplet, which is all of that."""
+        number = int(rng.integers(len(self.normals) + len(self._triplets[label])))
+        if number >= len(self.normals):
+            return self._triplet(rng, *self._triplets[label][number - len(self.normals)], label, donor_prob)
+        normal = self.normals[number]
         mask = self._propose(self.defects[label], normal.foreground, int(rng.integers(2**31)))
         density = density_of(mask.shape, self.reference)
         parts = clusters(mask, self.model.side, density)
@@ -190,6 +204,17 @@ class PainterData:
         donor = bank.lay(view, seen, bank.choose(view, seen, rng), scale=scale)
         has = bool(rng.random() < donor_prob) and donor.covered >= LEAST_COVERED
         return _Job(view, seen, donor.picture, has, label)
+
+    def _triplet(
+        self, rng: np.random.Generator, item: DefectImage, part: Pixels, label: int, donor_prob: float
+    ) -> _Job:
+        """The clean image with the defect image for a donor, both moved alike."""
+        assert item.clean is not None
+        move = int(rng.integers(2**62))
+        view, seen = self._look(np.random.default_rng(move), item.clean, part, part)
+        wanted, _ = self._look(np.random.default_rng(move), item.image, part, part)
+        has = bool(rng.random() < donor_prob) and bool(seen.any())
+        return _Job(view, seen, np.where(seen[:, :, None] > 0, wanted, view), has, label)
 
     def _look(self, rng: np.random.Generator, image: Pixels, mask: Pixels, part: Pixels) -> tuple[Pixels, Pixels]:
         """A view of a part of a mask, a little off the middle, moved as the product allows."""
@@ -256,9 +281,13 @@ def draw_codes(
     def normal(*shape: int) -> Tensor:
         return torch.randn(count, *shape, generator=generator)
 
-    return Codes(
-        normal(model.z_dim), normal(maps, height // 16, width // 16), normal(maps, height // 4, width // 4), look
-    )
+    def draw(*shape: int) -> NDArray[np.float32]:
+        return torch.randn(*shape, generator=generator).numpy()
+
+    z, coarse = normal(model.z_dim), normal(maps, height // 16, width // 16)
+    fine = np.stack([fine_map(draw, maps, height // 4, width // 4) for _ in range(count)])
+    grain = normal(3, height, width) if model.grain else torch.zeros(count, 3, height, width)
+    return Codes(z, coarse, torch.from_numpy(fine), look, grain)
 
 
 def recolour(donor: Tensor, mask: Tensor, noise: Tensor) -> Tensor:

@@ -32,7 +32,9 @@ def inputs(rng, count=2, side=SIDE):
 
     mask = torch.zeros(count, 1, side, side)
     mask[:, :, 5:15, 8:20] = 1
-    codes = Codes(normal(8), normal(2, side // 16, side // 16), normal(2, side // 4, side // 4), normal(6))
+    codes = Codes(
+        normal(8), normal(2, side // 16, side // 16), normal(2, side // 4, side // 4), normal(6), normal(3, side, side)
+    )
     return normal(3, side, side), mask, normal(3, side, side), torch.tensor([True, False][:count]), codes
 
 
@@ -47,6 +49,22 @@ def test_nothing_changes_outside_the_mask(network, rng, side):
     assert torch.equal(painted.image[outside], view[outside])
     assert (painted.image - view)[~outside].abs().min() > 0
     assert painted.opacity[mask == 0].abs().max() == 0
+
+
+@torch.no_grad()
+def test_grain_is_read_where_there_is_no_donor_and_by_painters_that_learnt_with_it(network, rng, monkeypatch):
+    view, mask, donor, has, codes = inputs(rng)
+    other = codes._replace(grain=codes.grain + 1)
+    label = torch.tensor([0, 1])
+
+    def images(grain):
+        monkeypatch.setattr(network.branch, "grain", grain)
+        return [network(view, mask, donor, has, c, label).image for c in (codes, other)]
+
+    assert torch.equal(*images(0.0))
+    one, two = images(1.0)
+    assert torch.equal(one[0], two[0])
+    assert not torch.equal(one[1], two[1])
 
 
 @torch.no_grad()
