@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,7 +44,7 @@ class Bank:
 
     Attributes:
         category: Object category.
-        digest: Of the index, which holds the digest of every entry's source and seed.
+        digest: Of every entry's pixels, source and seed.
         appearance: float32 [N, 48]: mean colour of a 4x4 grid of the clean image (the defect image without one) / 255.
     """
 
@@ -121,6 +121,15 @@ class Bank:
         y0, x0, y1, x1 = (int(v) for v in self._arrays["boxes"][number])
         return y0, x0, y1, x1
 
+    def recorded(self) -> Iterator[DefectSample]:
+        """Every entry once, in order, with the provenance it was recorded with."""
+        for number, entry in enumerate(self.entries):
+            clean, image, mask = self.triplet(number)
+            copied = None if clean is None else np.array(clean)
+            yield DefectSample(
+                np.array(image), np.array(mask), entry.defect, Provenance.from_json(entry.provenance), copied
+            )
+
     def sample(self, defect: str, seeds: Sequence[int]) -> list[DefectSample]:
         """The entry that each seed picks, as it was recorded."""
         places = self.indices(defect)
@@ -141,7 +150,7 @@ def record(category: str, samples: Sequence[DefectSample], digest: str = "") -> 
         DataError: No samples, or images of several sizes.
     """
     arrays, entries = _arrays_of(category, samples)
-    return Bank(category, entries, arrays, digest or _digest(entries), None)
+    return Bank(category, entries, arrays, digest or _digest(entries, arrays), None)
 
 
 def build_bank(
@@ -150,7 +159,7 @@ def build_bank(
     *,
     count: int = 100,
     defects: Sequence[str] | None = None,
-    gates: Gates | None = None,
+    gates: Gates | Mapping[str, Gates] | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Bank, GateReport]:
@@ -161,7 +170,7 @@ def build_bank(
         path: New folder.
         count: Entries per defect.
         defects: Which; None: all.
-        gates: What is thrown away; None: the default gates.
+        gates: What is thrown away, for all defects or by defect; None: the default gates.
         seed: Of the first sample; rejected ones are followed by the next seeds.
         progress: Called with (kept, wanted).
 
@@ -174,14 +183,14 @@ def build_bank(
         raise ConfigError(f"count must be 1 or more, got {count}")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise OutputError(f"{path} holds something already; choose another --output or remove it")
-    gates = Gates() if gates is None else gates
     chosen = tuple(source.defects if defects is None else dict.fromkeys(defects))
     report = GateReport()
     kept: list[DefectSample] = []
     for defect in chosen:
         if defect not in source.defects:
             raise UnknownDefectError(defect, source.category, tuple(source.defects))
-        kept += _accepted(source, defect, count, gates, seed, report, progress, (len(kept), count * len(chosen)))
+        limits = gates if isinstance(gates, Gates) else (gates or {}).get(defect, Gates())
+        kept += _accepted(source, defect, count, limits, seed, report, progress, (len(kept), count * len(chosen)))
     if not kept:
         raise DataError(f"the gates rejected every sample ({report.summary()}); look at the samples, or train longer")
     bank = record(source.category, kept, "")
@@ -204,7 +213,7 @@ def _accepted(
     seeds = list(finite(defect)) if callable(finite) else range(seed, seed + count * _TRIES)
     for start in range(0, len(seeds), _CHUNK):
         for sample in source.sample(defect, seeds[start : start + _CHUNK]):
-            if report.add(gates.reject(sample)) and len(kept) < count:
+            if report.add(gates.reject(sample), defect) and len(kept) < count:
                 kept.append(sample)
         if progress is not None:
             progress(place[0] + len(kept), place[1])
@@ -244,9 +253,11 @@ def _box(mask: Pixels) -> tuple[int, int, int, int]:
     return y, x, y + height, x + width
 
 
-def _digest(entries: Sequence[Entry]) -> str:
-    text = json.dumps([[e.defect, e.provenance] for e in entries], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _digest(entries: Sequence[Entry], arrays: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256(json.dumps([[e.defect, e.provenance] for e in entries], sort_keys=True).encode())
+    for name in sorted(arrays):
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    return digest.hexdigest()[:16]
 
 
 def _write(path: Path, bank: Bank) -> None:

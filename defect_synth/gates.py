@@ -17,6 +17,8 @@ from defect_synth.samples import DefectSample, Pixels
 log = logging.getLogger(__name__)
 
 _THUMB = 16
+_JUDGED = 10  # samples before an acceptance rate says something
+_TOO_FEW = 0.2  # acceptance below which a warning says what to do
 _ENOUGH = 3  # real defects needed before a limit is taken from them
 
 
@@ -142,14 +144,23 @@ class Gates:
 
 
 class GateReport:
-    """How many samples each gate rejected."""
+    """How many samples each gate rejected, in all and of each defect.
+
+    Attributes:
+        drawn: Samples seen.
+        rejected: Gate -> samples it rejected.
+        defects: The same of each defect.
+    """
 
     def __init__(self) -> None:
         self.drawn = 0
         self.rejected: Counter[str] = Counter()
+        self.defects: dict[str, GateReport] = {}
 
-    def add(self, gate: str | None) -> bool:
+    def add(self, gate: str | None, defect: str | None = None) -> bool:
         """Count one sample; True if it passed."""
+        if defect is not None:
+            self.defects.setdefault(defect, GateReport()).add(gate)
         self.drawn += 1
         if gate is not None:
             self.rejected[gate] += 1
@@ -166,10 +177,14 @@ class GateReport:
         return f"{self.acceptance:.0%} of {self.drawn} accepted" + (f"; rejected: {gates}" if gates else "")
 
     def warn(self) -> None:
-        """Say what to do when most samples are thrown away."""
-        if self.drawn >= 10 and self.acceptance < 0.2:
-            worst = self.rejected.most_common(1)[0][0]
-            log.warning(
-                "only %s; most fail at %r: look at the samples, train longer, or lower the truncation",
-                self.summary(), worst,
-            )  # fmt: skip
+        """Say what to do where most samples of a defect are thrown away, or all, so that it is missing."""
+        for name, report in (self.defects or {"": self}).items():
+            of = f"{name}: " if name else ""
+            if report.drawn and report.rejected.total() == report.drawn:
+                log.warning("%snothing passed the gates, so it is left out: %s", of, report.summary())
+            elif report.drawn >= _JUDGED and report.acceptance < _TOO_FEW:
+                worst = report.rejected.most_common(1)[0][0]
+                log.warning(
+                    "%sonly %s; most fail at %r: look at the samples, train longer, or lower the truncation",
+                    of, report.summary(), worst,
+                )  # fmt: skip

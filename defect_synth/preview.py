@@ -15,6 +15,7 @@ from defect_synth.atomic import replacing
 from defect_synth.augmenter import DefectAugmenter
 from defect_synth.errors import DataError
 from defect_synth.samples import DefectSample, Pixels
+from defect_synth.sources import open_source
 
 SEVERITIES = (0.5, 1.0, 1.5)
 _TILE = 224
@@ -61,7 +62,8 @@ def preview(
     """
     if not images:
         raise DataError("no image to preview; give at least one")
-    augmenters = [DefectAugmenter(source, defects=defects, severity=severity) for severity in severities]
+    opened = open_source(source)
+    augmenters = [DefectAugmenter(opened, defects=defects, severity=severity) for severity in severities]
     rows: list[Pixels] = []
     body: list[str] = []
     for path in images:

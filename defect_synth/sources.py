@@ -11,6 +11,7 @@ from defect_synth.data.demo import DemoSource
 from defect_synth.errors import DataError
 from defect_synth.folder_source import FolderSource, find_generated_folder
 from defect_synth.gates import GateReport, Gates
+from defect_synth.runs import open_run
 from defect_synth.samples import DefectPainter, DefectSample, DefectSource
 
 DEMO = "demo"
@@ -23,9 +24,10 @@ def open_source(source: str | Path | DefectSource | DefectPainter) -> Bank | Def
     """Open what defects are painted from.
 
     Args:
-        source: "demo" (the embedded procedural product), the path of a bank, a painter's checkpoint or run, a DFMGAN
-            run or checkpoint, or a generated folder; or a painter, a bank or any other source as an object. From what
-            is neither bank nor painter a few samples are drawn into memory; `defect-synth bank` makes more, once.
+        source: "demo" (the embedded procedural product; "./demo" is a folder of that name), the path of a bank, a run
+            or checkpoint of any method, or a generated folder; or a painter, a bank or any other source as an object.
+            From what is neither bank nor painter a few samples are drawn into memory; `defect-synth bank` makes more,
+            once.
 
     Raises:
         DataError: Nothing of this kind is there.
@@ -35,7 +37,7 @@ def open_source(source: str | Path | DefectSource | DefectPainter) -> Bank | Def
     if isinstance(source, DefectPainter):
         return source
     if isinstance(source, str | Path):
-        return _demo() if str(source) == DEMO and not Path(DEMO).exists() else _open(Path(source))
+        return _demo() if source == DEMO else _open(Path(source))
     if isinstance(source, DefectSource):
         return _recorded(source)
     raise DataError(
@@ -54,22 +56,8 @@ def _open(path: Path) -> Bank | DefectPainter:
         except DataError as error:
             if "no provenance.jsonl" not in str(error):
                 raise
-    painted = _painter_file(path)
-    if painted is not None:
-        from defect_synth.painter import Painter
-
-        return Painter.load(painted)
-    from defect_synth.synthesizer import DefectSynthesizer
-
-    return _recorded(DefectSynthesizer.load(path))
-
-
-def _painter_file(path: Path) -> Path | None:
-    """The painter's checkpoint that `path` is, or that the run folder `path` holds."""
-    from defect_synth.training.painter_checkpoint import is_painter
-
-    candidates = (path / "painter" / "model.safetensors", path / "model.safetensors") if path.is_dir() else (path,)
-    return next((file for file in candidates if file.is_file() and is_painter(file)), None)
+    opened = open_run(path)
+    return opened if isinstance(opened, DefectPainter) else _recorded(opened)
 
 
 def _recorded(source: DefectSource) -> Bank:
@@ -79,7 +67,7 @@ def _recorded(source: DefectSource) -> Bank:
     finite = getattr(source, "seeds", None)
     for defect in source.defects:
         seeds = list(finite(defect))[:500] if callable(finite) else range(PER_DEFECT)
-        kept += [sample for sample in source.sample(defect, seeds) if report.add(gates.reject(sample))]
+        kept += [sample for sample in source.sample(defect, seeds) if report.add(gates.reject(sample), defect)]
     report.warn()
     if not kept:
         raise DataError(f"no sample of this source can be used ({report.summary()}); look at them, or train longer")

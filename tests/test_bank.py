@@ -114,3 +114,62 @@ def test_a_taken_folder_a_wrong_count_and_an_unknown_defect_are_refused(tmp_path
         build_bank(Painter(), tmp_path / "other", defects=["scratch"])
     with pytest.raises(UnknownDefectError):
         built.indices("scratch")
+
+
+def test_a_defect_that_the_gates_reject_wholly_is_named_with_its_reason(tmp_path, caplog):
+    class NoSpot(Painter):
+        def sample(self, defect, seeds):
+            out = super().sample(defect, seeds)
+            return [
+                DefectSample(s.clean, np.zeros_like(s.mask), defect, s.provenance, s.clean) if defect == "spot" else s
+                for s in out
+            ]
+
+    bank, report = build_bank(NoSpot(), tmp_path / "bank", count=2, gates=OPEN)
+    assert bank.defects == ("hole",)
+    report.warn()
+    (line,) = [record.message for record in caplog.records]
+    assert line.startswith("spot: nothing passed the gates, so it is left out: 0% of 40 accepted; rejected: empty 100%")
+    assert report.defects["hole"].acceptance == 1
+
+
+def test_each_defect_has_its_own_gates(tmp_path):
+    bank, _ = build_bank(Painter(), tmp_path / "bank", count=2, gates={"hole": Gates(area=(0.9, 1.0)), "spot": OPEN})
+    assert bank.defects == ("spot",)
+
+
+def test_a_banks_digest_depends_on_its_pixels():
+    sample = Painter().sample("hole", [0])[0]
+    other = DefectSample(sample.image ^ np.uint8(1), sample.mask, "hole", sample.provenance, sample.clean)
+    assert record("part", [sample]).digest != record("part", [other]).digest
+    assert record("part", [sample]).digest == record("part", [sample]).digest
+
+
+def test_a_bank_can_be_written_out_as_mvtec(built, tmp_path, monkeypatch, capsys):
+    import cv2
+
+    from defect_synth.cli import main
+
+    monkeypatch.setattr("sys.argv", ["defect-synth", "export", str(built.path), "-o", str(tmp_path / "out"),
+                                     "--format", "mvtec"])  # fmt: skip
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (0, None)
+    images = sorted((tmp_path / "out").rglob("test/hole/*.png"))
+    assert len(images) == 5
+    first = cv2.imread(str(images[0]))[:, :, ::-1]
+    np.testing.assert_array_equal(first, built.triplet(int(built.indices("hole")[0])).image)
+
+
+def test_a_painter_can_be_banked_with_limits_from_real_defects(tmp_path, monkeypatch, capsys):
+    from defect_synth.cli import main
+    from defect_synth.data.demo import write_demo
+
+    data = write_demo(tmp_path / "data", resolution=64, good=4, test_good=1, per_defect=4, seed=3)
+    monkeypatch.setattr("sys.argv", ["defect-synth", "bank", "demo", "-o", str(tmp_path / "bank"), "--count", "2",
+                                     "--defects", "hole", "--data", str(data)])  # fmt: skip
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (0, None)
+    assert "limits: from" in capsys.readouterr().out
+    assert Bank.open(tmp_path / "bank").defects == ("hole",)

@@ -16,8 +16,9 @@ ORDER = """
     checkpoint official
     training
     synthesizer foreground masks gates composite folder_source cached_source
-    painter real_source bank sources baselines generate
+    painter real_source bank baselines generate
     runs
+    sources
     joint_transform augmenter
     dataset transform anomaly_generator datamodule preview
     benchmark

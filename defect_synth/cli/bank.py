@@ -3,47 +3,80 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from defect_synth.cli.settings import Device
 
+if TYPE_CHECKING:
+    from defect_synth.gates import Gates
+    from defect_synth.samples import DefectSource
+
 
 def bank(
-    run: Annotated[Path, typer.Argument(help="Run folder, checkpoint, generated folder, or (with --real) your data.")],
+    run: Annotated[
+        str,
+        typer.Argument(help="Run or checkpoint of any method, generated folder, demo, or (with --real) your data."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder.")],
     count: Annotated[int, typer.Option(help="Entries of each defect.")] = 100,
     defects: Annotated[str | None, typer.Option(help="Comma-separated; default: all.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first sample.")] = 0,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Your real images: the gates take their limits from the defects RUN learnt from."),
+    ] = None,
     real: Annotated[bool, typer.Option("--real", help="RUN is a data folder: bank its real defects.")] = False,
-    resolution: Annotated[int, typer.Option(help="With --real: side of the entries in pixels.")] = 256,
-    category: Annotated[str | None, typer.Option(help="With --real: which category.")] = None,
+    resolution: Annotated[
+        int | None,
+        typer.Option(min=16, help="With --real: side of the entries. Default: that of your images, at most 1024."),
+    ] = None,
+    category: Annotated[str | None, typer.Option(help="With --real or --data: which category.")] = None,
     device: Device = "auto",
 ) -> None:
     """Record defects that pass the quality gates, for painting them on your own images."""
     from defect_synth.bank import build_bank
     from defect_synth.cli.progress import bar
     from defect_synth.cli.settings import log_to_terminal
-    from defect_synth.errors import DataError
-    from defect_synth.folder_source import FolderSource, find_generated_folder
+    from defect_synth.errors import ConfigError
     from defect_synth.real_source import RealSource
-    from defect_synth.samples import DefectSource
-    from defect_synth.synthesizer import DefectSynthesizer
+    from defect_synth.runs import open_run
 
     log_to_terminal()
-    source: DefectSource
-    if real:
-        source = RealSource.open(run, category, resolution)
-    else:
-        try:
-            source = FolderSource(find_generated_folder(run))
-        except DataError as error:
-            if "no provenance.jsonl" not in str(error):
-                raise
-            source = DefectSynthesizer.load(run, device=device)
+    if real and data is not None:
+        raise ConfigError("--real banks your data as it is, so --data has nothing to compare; leave one of them out")
+    source: DefectSource = RealSource.open(Path(run), category, resolution) if real else open_run(run, device=device)
+    gates = None if data is None else _limits(source, Path(run), data, category)
     names = None if defects is None else [name.strip() for name in defects.split(",")]
     with bar("bank") as update:
-        made, report = build_bank(source, output, count=count, defects=names, seed=seed, progress=update)
+        made, report = build_bank(source, output, count=count, defects=names, gates=gates, seed=seed, progress=update)
     report.warn()
-    print(f"{len(made)} entries in {output}; {report.summary()}")
+    limits = "" if real else f"; limits: {'general' if data is None else f'from {data}'}"
+    print(f"{len(made)} entries in {output}; {report.summary()}{limits}")
+    if len(report.defects) > 1:
+        for name, own in sorted(report.defects.items()):
+            print(f"  {name}: {own.summary()}")
+
+
+def _limits(source: DefectSource, run: Path, data: Path, category: str | None) -> dict[str, Gates]:
+    """Limits from the real defects that the source may know: of a run with a partition, its base set only."""
+    from defect_synth.data.layouts import index
+    from defect_synth.data.partitions import Partition
+    from defect_synth.errors import DataError
+    from defect_synth.gates import Gates
+    from defect_synth.real_source import RealSource
+    from defect_synth.training.run_folder import PARTITION_FILE
+
+    sample = source.sample(source.defects[0], getattr(source, "seeds", lambda _: (0,))(source.defects[0])[:1])[0]
+    table = index(data, category or (source.category if (data / source.category).is_dir() else None))
+    if table.category != source.category:
+        raise DataError(f"{run} makes {source.category}, but {data} is {table.category}; check --data and --category")
+    side = max(sample.mask.shape)
+    if (run / PARTITION_FILE).is_file():
+        partition = Partition.load(run / PARTITION_FILE)
+        partition.require_match(table)
+        known = RealSource.of_partition(table, partition, side)
+    else:
+        known = RealSource.open(data, category, side)
+    return {name: Gates.of(known.sample(name, known.seeds(name))) for name in known.defects}

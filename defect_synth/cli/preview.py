@@ -52,7 +52,7 @@ def paint(
         raise ConfigError(f"--output must end in .png, which keeps every value, got {output.name!r}")
     place = None if at is None else _point(at)
     augmenter = DefectAugmenter(source, defects=None if defect is None else [defect], severity=severity, scale=scale)
-    given = None if mask is None else (read_rgb(mask).max(axis=2) > 127).astype(np.uint8)
+    given = None if mask is None else (read_rgb(mask).max(axis=2) > 0).astype(np.uint8)
     sample = augmenter(read_rgb(image), np.random.default_rng(seed), mask=given, at=place)
     if not sample.mask.any() and severity > 0:
         raise DataError(
