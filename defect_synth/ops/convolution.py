@@ -9,7 +9,6 @@ with Winograd's algorithm for the convolution, and remembers inputs and output o
 from __future__ import annotations
 
 import math
-from ctypes import c_int
 from typing import Any, Literal
 
 import torch
@@ -25,9 +24,9 @@ Mode = Literal["same", "up", "down"]
 
 _TILE = 4  # output pixels of Winograd's algorithm along each axis
 _LEAST_TILES = 128  # below, transforming the filters costs more than it saves
+_LEAST_TILES_GRADIENT = 64  # no filters are transformed for their gradient
 _LEAST_TILES_KEPT = 16  # where transformed filters are kept from call to call
 _CHANNELS = 16  # kernels work on multiples of this
-_SAME, _UP = c_int(0), c_int(1)
 
 
 def conv_layer(
@@ -81,7 +80,7 @@ def conv_layer_reference(
     clamp: float,
 ) -> Tensor:
     """The definition of `conv_layer`, and what other devices and number formats compute."""
-    y = _before_activation(x, weight, style, scale, bias, noise, mode, F.conv2d)
+    y = _before_activation(x, weight, style, scale, bias, noise, mode, _BY_TORCH)
     return bias_act(y, None, gain=1.0, clamp=clamp) if activate else y
 
 
@@ -92,18 +91,16 @@ def fits(x: Tensor, weight: Tensor) -> bool:
 
 
 def _before_activation(x: Tensor, weight: Tensor, style: Tensor | None, scale: Tensor | None, bias: Tensor | None,
-                       noise: Tensor | None, mode: Mode, same: Any) -> Tensor:  # fmt: skip
+                       noise: Tensor | None, mode: Mode, forms: dict[Mode, Any]) -> Tensor:  # fmt: skip
     if style is not None:
         x = x * style.to(x.dtype)[:, :, None, None]
     weight = weight.to(x.dtype)
     folded = None if bias is None or scale is not None or mode == "up" else bias.to(x.dtype)
-    if mode == "same":
-        y: Tensor = same(x, weight, folded, padding=1)
-    elif mode == "down":
-        y = F.conv2d(upfirdn2d(x, BINOMIAL, pad=(2, 2)), weight, folded, stride=2)
-    else:
-        y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, O, 2H + 1, 2W + 1]
-        y = upfirdn2d(y, BINOMIAL, pad=(1, 1), gain=4.0)
+    if mode == "down":
+        x = upfirdn2d(x, BINOMIAL, pad=(2, 2))
+    y: Tensor = forms[mode](x, weight, folded)
+    if mode == "up":
+        y = upfirdn2d(y, BINOMIAL, pad=(1, 1), gain=4.0)  # of [N, O, 2H + 1, 2W + 1]
     if scale is not None:
         scale = scale.to(y.dtype)[:, :, None, None]
         y = y * scale if bias is None else torch.addcmul(bias.to(y.dtype)[:, None, None], y, scale)
@@ -145,7 +142,7 @@ def _differentiable_backward(
     x, weight, style, scale, bias, noise = named
     assert x is not None
     assert weight is not None
-    before = _before_activation(x, weight, style, scale, bias, noise, mode, _convolve_same)
+    before = _before_activation(x, weight, style, scale, bias, noise, mode, _BY_KERNELS)
     if activate:
         y = y.detach()
         slope = torch.where(y > 0, y.new_ones(()), y.new_tensor(SLOPE))
@@ -212,26 +209,24 @@ def _backward(grad: Tensor, inputs: tuple[Tensor | None, ...], y: Tensor, needed
         if needed[0] or needed[2]:
             grads[0] = _convolve_or_torch(grad, weight.flip(2, 3).transpose(0, 1), scale)
         if needed[1]:
-            grads[1] = _filter_gradient_or_torch(x, style, grad, scale)
+            grads[1] = _filter_gradient_or_torch(False, x, style, grad, scale)
     else:
         if scale is not None:
             grad = grad * scale[:, :, None, None]
-        spread = x if style is None or not needed[1] else x * style[:, :, None, None]
         if mode == "up":
             grad = _channels_last(upfirdn2d(grad, BINOMIAL, pad=(2, 2), gain=4.0))  # [N, O, 2H + 1, 2W + 1]
             if needed[0] or needed[2]:
                 grads[0] = _channels_last(F.conv2d(grad, weight.transpose(0, 1), stride=2))
             if needed[1]:
-                grads[1] = _filter_gradient(_UP, spread, None, grad, None)
+                # The layer is the transpose of one that halves: input and gradient change places.
+                grads[1] = _filter_gradient_or_torch(True, grad, None, x, style).transpose(0, 1)
         else:
-            if needed[0]:
+            if needed[0] or needed[2]:
                 wide = _channels_last(F.conv_transpose2d(grad, weight, stride=2))
                 grads[0] = upfirdn2d(wide, BINOMIAL, pad=(1, 1))
             if needed[1]:
-                filtered = upfirdn2d(spread, BINOMIAL, pad=(2, 2))
-                grads[1] = torch.ops.aten.convolution_backward(
-                    grad, filtered, weight, None, [2, 2], [0, 0], [1, 1], False, [0, 0], 1, [False, True, False]
-                )[1]
+                filtered = _channels_last(upfirdn2d(x, BINOMIAL, pad=(2, 2)))
+                grads[1] = _filter_gradient_or_torch(True, filtered, style, grad, None)
     if style is not None and grads[0] is not None:
         sums = x.new_empty(style.shape)
         n, channels, height, width = x.shape
@@ -256,32 +251,83 @@ class _ConvolveSame(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             back = _ConvolveSame.apply(grad, weight.flip(2, 3).transpose(0, 1))  # type: ignore[no-untyped-call]
         if ctx.needs_input_grad[1]:
-            grads = _FilterGradient.apply(x, grad)  # type: ignore[no-untyped-call]
+            grads = _FilterGradient.apply(False, x, grad)  # type: ignore[no-untyped-call]
+        return back, grads
+
+
+class _ConvolveDown(torch.autograd.Function):
+    """Every second place of a convolution without padding, [N, I, 2H + 1, 2W + 1] -> [N, O, H, W], for such graphs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _channels_last(F.conv2d(_channels_last(x), weight, stride=2))
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        (grad,) = grad_outputs
+        x, weight = ctx.saved_tensors
+        back = _ConvolveUp.apply(grad, weight) if ctx.needs_input_grad[0] else None  # type: ignore[no-untyped-call]
+        grads = _FilterGradient.apply(True, x, grad) if ctx.needs_input_grad[1] else None  # type: ignore[no-untyped-call]
+        return back, grads
+
+
+class _ConvolveUp(torch.autograd.Function):
+    """The transpose of `_ConvolveDown`, with its filters [O, I, 3, 3]: [N, O, H, W] -> [N, I, 2H + 1, 2W + 1]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _channels_last(F.conv_transpose2d(_channels_last(x), weight, stride=2))
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        (grad,) = grad_outputs
+        x, weight = ctx.saved_tensors
+        back = _ConvolveDown.apply(grad, weight) if ctx.needs_input_grad[0] else None  # type: ignore[no-untyped-call]
+        grads = _FilterGradient.apply(True, grad, x) if ctx.needs_input_grad[1] else None  # type: ignore[no-untyped-call]
         return back, grads
 
 
 class _FilterGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, grad: Tensor) -> Tensor:
+    def forward(ctx: Any, down: bool, x: Tensor, grad: Tensor) -> Tensor:
         ctx.save_for_backward(x, grad)
-        return _filter_gradient_or_torch(_channels_last(x), None, _channels_last(grad), None)
+        ctx.down = down
+        return _filter_gradient_or_torch(down, _channels_last(x), None, _channels_last(grad), None)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
         (direction,) = grad_outputs
         x, grad = ctx.saved_tensors
         to_x = to_grad = None
-        if ctx.needs_input_grad[0]:
-            to_x = _ConvolveSame.apply(grad, direction.flip(2, 3).transpose(0, 1))  # type: ignore[no-untyped-call]
         if ctx.needs_input_grad[1]:
-            to_grad = _ConvolveSame.apply(x, direction)  # type: ignore[no-untyped-call]
-        return to_x, to_grad
+            to_x = (
+                _ConvolveUp.apply(grad, direction)  # type: ignore[no-untyped-call]
+                if ctx.down
+                else _ConvolveSame.apply(grad, direction.flip(2, 3).transpose(0, 1))  # type: ignore[no-untyped-call]
+            )
+        if ctx.needs_input_grad[2]:
+            convolve = _ConvolveDown if ctx.down else _ConvolveSame
+            to_grad = convolve.apply(x, direction)  # type: ignore[no-untyped-call]
+        return None, to_x, to_grad
 
 
-def _convolve_same(x: Tensor, weight: Tensor, bias: Tensor | None, *, padding: int) -> Tensor:
-    assert padding == 1
-    y: Tensor = _ConvolveSame.apply(x, weight)  # type: ignore[no-untyped-call]
+def _biased(y: Tensor, bias: Tensor | None) -> Tensor:
     return y if bias is None else y + bias[:, None, None]
+
+
+# Convolution with filters [O, I, 3, 3] and bias, resampling left out, twice: with torch's derivatives and with ours.
+_BY_TORCH: dict[Mode, Any] = {
+    "same": lambda x, weight, bias: F.conv2d(x, weight, bias, padding=1),
+    "down": lambda x, weight, bias: F.conv2d(x, weight, bias, stride=2),
+    "up": lambda x, weight, bias: F.conv_transpose2d(x, weight.transpose(0, 1), bias, stride=2),
+}
+_BY_KERNELS: dict[Mode, Any] = {
+    "same": lambda x, weight, bias: _biased(_ConvolveSame.apply(x, weight), bias),  # type: ignore[no-untyped-call]
+    "down": lambda x, weight, bias: _biased(_ConvolveDown.apply(x, weight), bias),  # type: ignore[no-untyped-call]
+    "up": lambda x, weight, bias: _biased(_ConvolveUp.apply(x, weight.transpose(0, 1)), bias),  # type: ignore[no-untyped-call]
+}
 
 
 def _convolve_or_torch(x: Tensor, weight: Tensor, style: Tensor | None) -> Tensor:
@@ -296,27 +342,30 @@ def _convolve(
 ) -> Tensor:
     n, channels, height, width = x.shape
     y = torch.empty((n, out_channels, height, width), dtype=x.dtype, memory_format=torch.channels_last)
-    native.call("convolve", x, _SAME, n, x, height, width, channels, _flat(style), filters, y, height, width,
+    native.call("convolve", x, n, x, height, width, channels, _flat(style), filters, y, height, width,
                 out_channels, *finish, None, 0)  # fmt: skip
     return y
 
 
-def _filter_gradient_or_torch(x: Tensor, style: Tensor | None, grad: Tensor, scale: Tensor | None) -> Tensor:
-    if _tiles(x) >= _LEAST_TILES:
-        return _filter_gradient(_SAME, x, style, grad, scale)
+def _filter_gradient_or_torch(
+    down: bool, x: Tensor, style: Tensor | None, grad: Tensor, scale: Tensor | None
+) -> Tensor:
+    """Gradient of the filters of conv(x * style, padding 1) or, with `down`, of conv(x * style, stride 2)."""
+    if _tiles(grad, 2 if down else _TILE) >= _LEAST_TILES_GRADIENT:
+        return _filter_gradient(down, x, style, grad, scale)
     x = x if style is None else x * style[:, :, None, None]
     grad = grad if scale is None else grad * scale[:, :, None, None]
     shape = grad.new_empty(grad.shape[1], x.shape[1], 3, 3)
     gradient: Tensor = torch.ops.aten.convolution_backward(
-        grad, x, shape, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [False, True, False]
+        grad, x, shape, None, [1 + down] * 2, [1 - down] * 2, [1, 1], False, [0, 0], 1, [False, True, False]
     )[1]
     return gradient
 
 
-def _filter_gradient(mode: c_int, x: Tensor, style: Tensor | None, grad: Tensor, scale: Tensor | None) -> Tensor:
+def _filter_gradient(down: bool, x: Tensor, style: Tensor | None, grad: Tensor, scale: Tensor | None) -> Tensor:
     n, channels, height, width = x.shape
     gradient = x.new_empty(3, 3, channels, grad.shape[1])
-    native.call("filter_gradient", x, mode, n, x, height, width, channels, _flat(style), grad, grad.shape[2],
+    native.call("filter_gradient", x, down, n, x, height, width, channels, _flat(style), grad, grad.shape[2],
                 grad.shape[3], grad.shape[1], _flat(scale), gradient)  # fmt: skip
     return gradient.permute(3, 2, 0, 1)
 
@@ -331,8 +380,8 @@ def _resample_up(y: Tensor, finish: tuple[object, ...]) -> Tensor:
     return out
 
 
-def _tiles(x: Tensor) -> int:
-    return x.shape[0] * -(-x.shape[2] // _TILE) * -(-x.shape[3] // _TILE)
+def _tiles(x: Tensor, side: int = _TILE) -> int:
+    return x.shape[0] * -(-x.shape[2] // side) * -(-x.shape[3] // side)
 
 
 def _filters_for(x: Tensor, weight: Tensor) -> Tensor | None:
@@ -344,7 +393,7 @@ def _filters_for(x: Tensor, weight: Tensor) -> Tensor | None:
         out_channels, in_channels = weight.shape[:2]
         filters = x.new_empty(36 * in_channels * out_channels)
         plain = weight.detach().permute(2, 3, 1, 0).contiguous()
-        native.call("transform_filters", x, _SAME, plain, in_channels, out_channels, filters)
+        native.call("transform_filters", x, plain, in_channels, out_channels, filters)
         return filters
 
     return kept(weight, "filters", compute)

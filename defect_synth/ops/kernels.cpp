@@ -1,12 +1,11 @@
 // Convolutions and resampling on channels-last maps, for processors whose 3x3 convolutions are bound by arithmetic.
 //
-// Three bilinear algorithms (Winograd 1980, Toom-Cook) share one frame. Along each axis a tile d of the input and the
+// Two bilinear algorithms (Winograd 1980, Toom-Cook) share one frame. Along each axis a tile d of the input and the
 // filter g give the output tile A [(G g) * (B d)], * element by element; in two dimensions along both axes, and
 // summed over input channels that product is one matrix product per point:
 //
 //   same  3 taps, stride 1        6 points for  4 outputs (12 products otherwise)
-//   up    transposed, stride 2    9 points for  8 outputs (12)
-//   down  stride 2                9 points for  4 outputs (12)
+//   down  3 taps, stride 2        5 points for  2 outputs (6)
 //
 // Every output number is summed in an order that depends on nothing but its own tile: not on the number of threads, the
 // batch, or which other tiles are computed. Compiled by native.py on the machine it runs on; vectors are GCC's.
@@ -88,29 +87,14 @@ struct Same {
     static constexpr double A[4][6] = {{1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, -1, 8, -8, 1}};
 };
 
-// Even outputs have two taps, x[i] w0 + x[i - 1] w2 (4 outputs from 5 points), odd ones a single one, x[i] w1.
-struct Up {
-    static constexpr int P = 9, IN = 5, OUT = 8, STEP_IN = 4, STEP_OUT = 8, OFFSET = -1;
-    static constexpr double G[9][3] = {{0, 0, 0.5}, {-0.5, 0, -0.5}, {1.0 / 6, 0, -1.0 / 6}, {1.0 / 3, 0, 1.0 / 6},
-                                       {1, 0, 0}, {0, 1, 0}, {0, 1, 0}, {0, 1, 0}, {0, 1, 0}};
-    static constexpr double B[9][5] = {{2, -1, -2, 1, 0}, {0, -2, -1, 1, 0}, {0, 2, -3, 1, 0}, {0, -1, 0, 1, 0},
-                                       {0, 2, -1, -2, 1}, {0, 1, 0, 0, 0}, {0, 0, 1, 0, 0}, {0, 0, 0, 1, 0}, {0, 0, 0, 0, 1}};
-    static constexpr double A[8][9] = {
-        {1, 1, 1, 1, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 1, 0, 0, 0}, {0, 1, -1, 2, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 1, 0, 0},
-        {0, 1, 1, 4, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0, 1, 0}, {0, 1, -1, 8, 1, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0, 0, 1}};
-};
-
-// The same split of a sum: w0 x[2i] + w2 x[2i + 2], and w1 x[2i + 1].
+// Filters on every second pixel fall apart: w0 x[2i] + w2 x[2i + 2] (2 outputs from 3 points), and w1 x[2i + 1]. Only for
+// gradients of filters: for maps, sums over channels are too short to repay the transforms.
 struct Down {
-    static constexpr int P = 9, IN = 9, OUT = 4, STEP_IN = 8, STEP_OUT = 4, OFFSET = 0;
-    static constexpr double G[9][3] = {{0.5, 0, 0}, {-0.5, 0, -0.5}, {-1.0 / 6, 0, 1.0 / 6}, {1.0 / 6, 0, 1.0 / 3},
-                                       {0, 0, 1}, {0, 1, 0}, {0, 1, 0}, {0, 1, 0}, {0, 1, 0}};
-    static constexpr double B[9][9] = {
-        {2, 0, -1, 0, -2, 0, 1, 0, 0}, {0, 0, -2, 0, -1, 0, 1, 0, 0}, {0, 0, 2, 0, -3, 0, 1, 0, 0},
-        {0, 0, -1, 0, 0, 0, 1, 0, 0}, {0, 0, 2, 0, -1, 0, -2, 0, 1}, {0, 1, 0, 0, 0, 0, 0, 0, 0},
-        {0, 0, 0, 1, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 1, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0, 1, 0}};
-    static constexpr double A[4][9] = {{1, 1, 1, 1, 0, 1, 0, 0, 0}, {0, 1, -1, 2, 0, 0, 1, 0, 0},
-                                       {0, 1, 1, 4, 0, 0, 0, 1, 0}, {0, 1, -1, 8, 1, 0, 0, 0, 1}};
+    static constexpr int P = 5, IN = 5, OUT = 2, STEP_IN = 4, STEP_OUT = 2, OFFSET = 0;
+    static constexpr double G[5][3] = {{1, 0, 0}, {1, 0, 1}, {0, 0, 1}, {0, 1, 0}, {0, 1, 0}};
+    static constexpr double B[5][5] = {
+        {1, 0, -1, 0, 0}, {0, 0, 1, 0, 0}, {0, 0, 1, 0, -1}, {0, 1, 0, 0, 0}, {0, 0, 0, 1, 0}};
+    static constexpr double A[2][5] = {{1, 1, 0, 1, 0}, {0, 1, -1, 0, 1}};
 };
 
 enum class Matrix { A, At, B, G, Gt };
@@ -342,7 +326,7 @@ void convolve(Index N, const Map<const T>& in, const T* scale, const T* filters,
     const Grid grid{(out.height + L::STEP_OUT - 1) / L::STEP_OUT, (out.width + L::STEP_OUT - 1) / L::STEP_OUT, chosen};
     const Index total = chosen ? num_chosen : N * grid.rows * grid.columns;
     // Tiles at a time: enough to use each filter often, few enough for the cache, and a few pieces per thread.
-    const Index most = std::max<Index>(ROWS, 96 / ROWS * ROWS);
+    const Index most = std::clamp<Index>(I * O / (I + O) / 2, 24, 96) / ROWS * ROWS;
     const Index share = round_up((total + 2 * threads - 1) / (2 * threads), ROWS);
     const Index piece = threads > 1 ? std::min(most, share) : std::min(most, round_up(total, ROWS));
     const Index block = std::min<Index>(O, 256);
@@ -382,7 +366,8 @@ void filter_gradient(Index N, const Map<const T>& in, const T* scale, const Map<
     const Index I = in.channels, O = grad.channels, w = panel<T>(O);
     const Grid grid{(grad.height + L::STEP_OUT - 1) / L::STEP_OUT, (grad.width + L::STEP_OUT - 1) / L::STEP_OUT, nullptr};
     const Index total = N * grid.rows * grid.columns;
-    const Index piece = std::min<Index>(total, std::max<Index>(32, std::min<Index>(256, (Index(6) << 20) / (PP * (I + O)))));
+    // Per piece PP (I + O) numbers per tile and PP I O sums go through the cache: neither should outweigh the other.
+    const Index piece = std::min(total, std::clamp<Index>(I * O / (I + O), 32, 256));
     const Index in_plane = plane_of<T>(piece, I), out_plane = plane_of<T>(piece, O);
     T* x = scratch_in.get<T>(PP * in_plane);
     T* g = scratch_out.get<T>(PP * out_plane);
@@ -619,14 +604,10 @@ int guarded(F&& call) {
 
 #define FUNCTIONS(T, NAME)                                                                                                      \
     extern "C" Index NAME##_lanes() { return LANES<T>; }                                                                        \
-    extern "C" int NAME##_transform_filters(int mode, const T* filters, Index I, Index O, T* points, int threads) {            \
-        return guarded([&] {                                                                                                    \
-            if (mode == 0) transform_filters<Same, T>(filters, I, O, points, threads);                                          \
-            else if (mode == 1) transform_filters<Up, T>(filters, I, O, points, threads);                                       \
-            else transform_filters<Down, T>(filters, I, O, points, threads);                                                    \
-        });                                                                                                                     \
+    extern "C" int NAME##_transform_filters(const T* filters, Index I, Index O, T* points, int threads) {                      \
+        return guarded([&] { transform_filters<Same, T>(filters, I, O, points, threads); });                                    \
     }                                                                                                                           \
-    extern "C" int NAME##_convolve(int mode, Index N, const T* x, Index H, Index W, Index I, const T* in_scale, const T* points, \
+    extern "C" int NAME##_convolve(Index N, const T* x, Index H, Index W, Index I, const T* in_scale, const T* points, \
                                    T* y, Index OH, Index OW, Index O, const T* scale, const T* bias, const T* noise,           \
                                    Index noise_step, double slope, double clamp, const std::int32_t* chosen, Index num_chosen,  \
                                    int threads) {                                                                               \
@@ -634,19 +615,16 @@ int guarded(F&& call) {
         const Map<T> out{y, OH, OW, O};                                                                                         \
         const Finish<T> finish{scale, bias, noise, noise_step, static_cast<T>(slope), static_cast<T>(clamp)};                   \
         return guarded([&] {                                                                                                    \
-            if (mode == 0) convolve<Same, T>(N, in, in_scale, points, finish, out, chosen, num_chosen, threads);                \
-            else if (mode == 1) convolve<Up, T>(N, in, in_scale, points, finish, out, chosen, num_chosen, threads);             \
-            else convolve<Down, T>(N, in, in_scale, points, finish, out, chosen, num_chosen, threads);                          \
+            convolve<Same, T>(N, in, in_scale, points, finish, out, chosen, num_chosen, threads);                               \
         });                                                                                                                     \
     }                                                                                                                           \
-    extern "C" int NAME##_filter_gradient(int mode, Index N, const T* x, Index H, Index W, Index I, const T* in_scale,          \
+    extern "C" int NAME##_filter_gradient(int down, Index N, const T* x, Index H, Index W, Index I, const T* in_scale,          \
                                           const T* g, Index OH, Index OW, Index O, const T* grad_scale, T* filters,             \
                                           int threads) {                                                                        \
         const Map<const T> in{x, H, W, I}, grad{g, OH, OW, O};                                                                  \
         return guarded([&] {                                                                                                    \
-            if (mode == 0) filter_gradient<Same, T>(N, in, in_scale, grad, grad_scale, filters, threads);                       \
-            else if (mode == 1) filter_gradient<Up, T>(N, in, in_scale, grad, grad_scale, filters, threads);                    \
-            else filter_gradient<Down, T>(N, in, in_scale, grad, grad_scale, filters, threads);                                 \
+            if (down) filter_gradient<Down, T>(N, in, in_scale, grad, grad_scale, filters, threads);                            \
+            else filter_gradient<Same, T>(N, in, in_scale, grad, grad_scale, filters, threads);                                 \
         });                                                                                                                     \
     }                                                                                                                           \
     extern "C" int NAME##_finish_gradient(Index N, Index places, Index C, const T* grad, const T* y, const T* scale,            \

@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from defect_synth.ops import native
-from defect_synth.ops.convolution import _ConvolveSame, _FilterGradient, conv_layer, conv_layer_reference
+from defect_synth.ops.convolution import (
+    _ConvolveDown,
+    _ConvolveSame,
+    _ConvolveUp,
+    _FilterGradient,
+    conv_layer,
+    conv_layer_reference,
+)
 from defect_synth.ops.kept import keep
 from defect_synth.ops.upfirdn import BINOMIAL, upfirdn2d
 
@@ -65,12 +72,34 @@ def test_the_gradient_knows_that_the_scale_follows_the_style(rng):
     torch.testing.assert_close(penalty(by_kernels), penalty(lambda i, m, c: conv_layer_reference(*i, m, True, c)))
 
 
-def test_derivatives_of_any_order_equal_finite_differences(rng):
-    x, grad = (torch.randn(2, 16, 33, 32, generator=rng, dtype=D, requires_grad=True) for _ in range(2))
-    weight = torch.randn(16, 16, 3, 3, generator=rng, dtype=D, requires_grad=True)
-    for function, inputs in ((_ConvolveSame.apply, (x, weight)), (_FilterGradient.apply, (x, grad))):
+@pytest.mark.parametrize("down", [False, True])
+def test_derivatives_of_any_order_equal_finite_differences(down, rng):
+    def random(*shape):
+        return torch.randn(*shape, generator=rng, dtype=D, requires_grad=True)
+
+    x, weight = random(2, 16, 33, 33), random(16, 16, 3, 3)
+    grad = random(2, 16, 16, 16) if down else random(2, 16, 33, 33)
+    functions = [(lambda x, grad: _FilterGradient.apply(down, x, grad), (x, grad))]
+    if down:
+        functions += [(_ConvolveDown.apply, (x, weight)), (_ConvolveUp.apply, (grad, weight))]
+    else:
+        functions += [(_ConvolveSame.apply, (x, weight))]
+    for function, inputs in functions:
         assert torch.autograd.gradcheck(function, inputs, fast_mode=True)
         assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
+
+
+@pytest.mark.parametrize(("channels", "side"), [((16, 32), 26), ((32, 16), 9), ((48, 16), 65)])
+def test_the_gradient_of_halving_filters_equals_the_definition(channels, side, rng):
+    """Also where more tiles than a piece holds are summed, and where tiles reach over the border."""
+    inside, outside = channels
+    x = torch.randn(5, inside, 2 * side + 1, 2 * side + 1, generator=rng, dtype=D)
+    weight = torch.zeros(outside, inside, 3, 3, dtype=D, requires_grad=True)
+    grad = torch.randn(5, outside, side, side, generator=rng, dtype=D)
+    (theirs,) = torch.autograd.grad(torch.nn.functional.conv2d(x, weight, stride=2), weight, grad)
+    for dtype, tolerance in ((D, 1e-12), (torch.float32, 3e-6)):
+        ours = _FilterGradient.apply(True, x.to(dtype), grad.to(dtype)).to(D)
+        assert float((ours - theirs).norm() / theirs.norm()) <= tolerance
 
 
 @pytest.mark.parametrize(("mode", "n", "size"), CASES)
@@ -82,15 +111,16 @@ def test_float32_is_within_rounding_of_float64(mode, n, size, rng):
     assert float(error.detach()) < 3e-6
 
 
-def test_bytes_do_not_depend_on_threads_or_on_the_batch(rng):
+@pytest.mark.parametrize(("mode", "n", "size"), [("same", 9, 13), ("up", 9, 7), ("down", 9, 14)])
+def test_bytes_do_not_depend_on_threads_or_on_the_batch(mode, n, size, rng):
     before = torch.get_num_threads()
-    x, weight, *rest = (t.detach().float() for t in operands("same", 9, 13, rng, full=True))
+    x, weight, *rest = (t.detach().float() for t in operands(mode, n, size, rng, full=True))
     outputs, gradients = [], []
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             leaf = weight.clone().requires_grad_(True)
-            y = by_kernels([x, leaf, *rest], "same", 1.0)
+            y = by_kernels([x, leaf, *rest], mode, 1.0)
             gradients.append(torch.autograd.grad(y.square().sum(), leaf)[0])
             outputs.append(y)
     finally:
@@ -99,7 +129,7 @@ def test_bytes_do_not_depend_on_threads_or_on_the_batch(rng):
         assert torch.equal(outputs[0], outputs[later])
         assert torch.equal(gradients[0], gradients[later])
     style, scale, bias, noise = rest
-    fewer = by_kernels([x[:8], weight, style[:8], scale[:8], bias, noise[:8]], "same", 1.0)
+    fewer = by_kernels([x[:8], weight, style[:8], scale[:8], bias, noise[:8]], mode, 1.0)
     assert torch.equal(fewer, outputs[0][:8])
 
 
