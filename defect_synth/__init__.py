@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from defect_synth.augmenter import DefectAugmenter, DefectPaint
+    from defect_synth.augmenter import DefectAugmenter
     from defect_synth.dataset import DefectSynthDataset
     from defect_synth.errors import DefectSynthError
     from defect_synth.painter import Painter
@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "DefectAugmenter": "defect_synth.augmenter",
-    "DefectPaint": "defect_synth.augmenter",
+    "DefectPaint": "defect_synth.defect_paint",
     "DefectSample": "defect_synth.samples",
     "DefectSource": "defect_synth.samples",
     "DefectSynth": "defect_synth.transform",

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from defect_synth.bank import Bank, appearance
 from defect_synth.composite import pixels
 from defect_synth.composite.area import Area, Box
-from defect_synth.composite.paste import Patch, paste, paste_into, settled
+from defect_synth.composite.paste import Patch, paste, paste_into
 from defect_synth.composite.placement import Frame, Pose, aligned_pose, fitted, free_pose
 from defect_synth.composite.realised import levels
+from defect_synth.composite.stroke import resized, stroke
 from defect_synth.composite.transfer import Mode
 from defect_synth.data.records import COMBINED
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
@@ -310,22 +311,19 @@ class DefectAugmenter:
         at: tuple[float, float] | None,
     ) -> tuple[Patch, dict[str, Any]] | None:
         seed = int(rng.integers(2**31))
-        shape = place.allowed.shape
+        mask: Pixels | None
         if drawn is not None:
             mask = (drawn > 0).astype(np.uint8)
         else:
-            mask = painter.propose_mask(defect, place.allowed.weight((0, 0, *shape)) > 0.5, seed)
-            mask = mask if at is None else _moved(mask, at)
-        if not mask.any():
+            inside = place.allowed.weight((0, 0, *place.allowed.shape)) > 0.5
+            mask = painter.propose_mask(defect, inside, seed)
+            mask = mask if at is None else np.asarray(_moved(mask, at) & inside.astype(np.uint8), np.uint8)
+            if mask.any():
+                mask = resized(mask, float(np.exp(rng.uniform(*np.log(self.scale)))), inside)
+        if mask is None or not mask.any():
             return None
-        rgb = pixels.to_rgb(image)
-        painted = painter.paint(rgb, mask, defect, seed)
-        x, y, width, height = cv2.boundingRect(mask)
-        box = (y, x, y + height, x + width)
-        before = image[y : y + height, x : x + width]
-        change = pixels.window(painted, box) - pixels.window(rgb, box)
-        after = pixels.like(image, pixels.window(image, box) + np.float32(severity) * change)
-        return settled(box, before, after)[0], {"seed": seed}
+        patch = stroke(painter, image, mask, defect, seed, severity)
+        return None if patch is None else (patch, {"seed": seed})
 
     def _choose(self, bank: Bank, here: NDArray[np.float32], defect: str, rng: np.random.Generator) -> int:
         """An entry of the defect; those recorded on objects that look like this one are likelier."""
@@ -389,47 +387,6 @@ class DefectAugmenter:
             frame = image_frame if area.full else area.frame()
             self._recorded[number] = _Recorded(frame, image_frame, grid, area.full, held)
         return self._recorded[number]
-
-
-class DefectPaint:
-    """`DefectAugmenter` as a transform for torchvision v2 pipelines: `image, mask = paint(image, mask)`.
-
-    Like torchvision's own transforms it draws from torch's global generator, which a DataLoader seeds for each worker
-    and epoch. Images are tensors [C, H, W] with 1 or 3 channels, uint8 or float in [0, 1] (so it stands before any
-    normalisation), or arrays [H, W, C]; masks are [H, W] or [1, H, W]. Types, `tv_tensors` included, are kept.
-
-    Args:
-        augmenter: What paints.
-        p: Probability.
-        mask_value: What is written into the mask.
-
-    Raises:
-        ConfigError: `p` is outside [0, 1].
-    """
-
-    def __init__(self, augmenter: DefectAugmenter, p: float = 0.5, mask_value: int = 1) -> None:
-        if not 0 <= p <= 1:
-            raise ConfigError(f"p must be between 0 and 1, got {p}")
-        self.augmenter, self.p, self.mask_value = augmenter, p, mask_value
-
-    def __call__(self, image: Any, mask: Any) -> tuple[Any, Any]:
-        """The image with defects and the mask with them marked; both are the inputs where nothing is painted."""
-        import torch
-
-        if float(torch.rand(())) >= self.p:
-            return image, mask
-        rng = np.random.default_rng(int(torch.randint(2**62, ())))
-        if not isinstance(image, torch.Tensor):
-            painted = self.augmenter.apply(image, rng)
-            return painted.image, np.where(painted.mask > 0, np.asarray(self.mask_value, mask.dtype), mask)
-        pixels_ = np.ascontiguousarray(image.as_subclass(torch.Tensor).cpu().numpy().transpose(1, 2, 0))
-        painted = self.augmenter.apply(pixels_, rng)
-        if not painted.mask.any():
-            return image, mask
-        out = torch.from_numpy(np.ascontiguousarray(painted.image.transpose(2, 0, 1))).to(image.device)
-        inside = torch.from_numpy(painted.mask > 0).to(mask.device)
-        marked = mask.as_subclass(torch.Tensor).masked_fill(inside, self.mask_value)
-        return out.as_subclass(type(image)), marked.as_subclass(type(mask))
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from defect_synth.augmenter import DefectAugmenter, DefectPaint
+from defect_synth.augmenter import DefectAugmenter
 from defect_synth.bank import record
+from defect_synth.defect_paint import DefectPaint
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
 from defect_synth.samples import DefectSample, Provenance
 
@@ -323,3 +324,78 @@ def test_an_image_that_cannot_be_painted_gives_one_line(augmenter, mistake):
 def test_the_plain_call_takes_rgb_only(augmenter):
     with pytest.raises(DataError, match="use apply"):
         augmenter(np.zeros((32, 32), np.uint8), np.random.default_rng(0))
+
+
+class Brush:
+    """Paints the mask `level` grey levels darker; proposes a square in the middle of the area."""
+
+    category, defects = "part", ("spot",)
+
+    def __init__(self, level):
+        self.level = level
+
+    def propose_mask(self, defect, foreground, seed):
+        y, x = (int(v.mean()) for v in np.nonzero(foreground))
+        mask = np.zeros(foreground.shape, np.uint8)
+        mask[y - 8 : y + 8, x - 8 : x + 8] = 1
+        return mask & foreground.astype(np.uint8)
+
+    def paint(self, image, mask, defect, seed):
+        return np.where(mask[..., None] > 0, image - np.uint8(self.level), image)
+
+
+def plain(side=128):
+    return np.full((side, side, 3), 120, np.uint8)
+
+
+def test_a_painters_defect_has_the_size_asked_for():
+    areas = {}
+    for scale in (0.5, 1.0, 2.0):
+        sample = DefectAugmenter(Brush(60), scale=scale)(plain(), np.random.default_rng(0))
+        areas[scale] = int(sample.mask.sum())
+    assert areas[1.0] == 256
+    assert areas[0.5] == pytest.approx(64, rel=0.2)
+    assert areas[2.0] == pytest.approx(1024, rel=0.1)
+
+
+def test_what_a_painter_paints_too_faintly_is_no_defect():
+    sample = DefectAugmenter(Brush(3))(plain(), np.random.default_rng(0))
+    assert sample.defect == "good"
+    assert not sample.mask.any()
+    np.testing.assert_array_equal(sample.image, plain())
+
+
+def test_a_painter_keeps_to_the_region_also_at_a_given_point():
+    region = np.zeros((128, 128), bool)
+    region[:40, :40] = True
+    augmenter = DefectAugmenter(Brush(60))
+    for at in (None, (38, 38)):
+        mask = augmenter(plain(), np.random.default_rng(0), region=region, at=at).mask
+        assert mask.any()
+        assert not mask[~region].any()
+
+
+def test_the_shipped_painter_paints_online_in_any_number_of_workers():
+    from torch.utils.data import DataLoader
+
+    from defect_synth.painter import Painter
+
+    class Set:
+        def __init__(self):
+            self.augmenter = DefectAugmenter(Painter.load("demo"))
+
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, i):
+            sample = self.augmenter(render(50 + i, 96).image, np.random.default_rng(i))
+            return sample.image, sample.mask, sample.defect
+
+    from defect_synth.data.demo import render
+
+    runs = [list(DataLoader(Set(), batch_size=None, num_workers=n)) for n in (0, 2)]
+    for one, two in zip(*runs, strict=True):
+        assert one[2] == two[2]
+        np.testing.assert_array_equal(np.asarray(one[0]), np.asarray(two[0]))
+        np.testing.assert_array_equal(np.asarray(one[1]), np.asarray(two[1]))
+    assert any(np.asarray(item[1]).any() for item in runs[0])

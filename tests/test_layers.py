@@ -20,7 +20,7 @@ ORDER = """
     runs
     sources
     joint_transform augmenter
-    dataset transform anomaly_generator datamodule preview
+    dataset transform defect_paint anomaly_generator datamodule preview
     benchmark
     cli __main__
 """

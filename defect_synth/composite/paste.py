@@ -18,7 +18,8 @@ from defect_synth.samples import Pixels
 
 _CUT = 0.6  # share of a defect that must be in the image
 _AGREES = 0.5  # IoU of the change with the recorded mask
-_SEEN = 6.0  # mean change in grey levels, below which a defect of full severity cannot be learnt from
+STRONG = 0.7  # severity from which a defect must be seen; weaker ones are meant to be faint
+SEEN = 6.0  # mean change in grey levels, below which a defect of full severity cannot be learnt from
 
 
 class Patch(NamedTuple):
@@ -79,8 +80,8 @@ def paste(
         return None
     seen, clean = _looks(triplet, affine, box, place)
     patch, change = _painted(image, place, seen, clean, soft, inside, severity, mode)
-    if severity >= 0.7:
-        if not patch.mask.any() or float(change[patch.mask > 0].mean()) < _SEEN:
+    if severity >= STRONG:
+        if not patch.mask.any() or float(change[patch.mask > 0].mean()) < SEEN:
             return None  # dark on dark: a label that nobody could learn
         if agreement(patch.mask, (soft * inside > 0.5).astype(np.uint8)) < _AGREES:
             return None
