@@ -1,4 +1,7 @@
-"""anomalib's datamodules with our labelled defects in the split the user names; only this file imports anomalib."""
+"""anomalib's datamodules with our labelled defects in the split the user names; only this file imports anomalib.
+
+`python -m defect_synth.datamodule ...` is the `anomalib` command where torchvision does not load by itself.
+"""
 
 from __future__ import annotations
 
@@ -61,8 +64,11 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
         seed: Of everything drawn here.
 
     Raises:
-        ConfigError: A setting out of its bounds, or `online` with another split than `train`.
+        ConfigError: A setting out of its bounds, `online` with another split than `train`, or a base that is one of
+            ours and paints online or in the same split.
     """
+
+    online: bool
 
     def __init__(
         self,
@@ -85,6 +91,12 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
             raise ConfigError(f"ratio must be above 0{' and below 1' if split == 'val' else ''}, got {ratio}")
         if not 0 <= probability <= 1:
             raise ConfigError(f"probability must be between 0 and 1, got {probability}")
+        if isinstance(base, DefectSynthDataModule) and base.online:
+            raise ConfigError(
+                "online painting must be the outermost: wrap the module that paints online around the other"
+            )
+        if isinstance(base, DefectSynthDataModule) and split in base.splits:
+            raise ConfigError(f"split {split!r} has synthetic defects already; wrap with another split, or once")
         super().__init__(
             train_batch_size=base.train_batch_size,
             eval_batch_size=base.eval_batch_size,
@@ -111,6 +123,11 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
         return str(self.base.name)
 
     @property
+    def splits(self) -> set[str]:
+        """The splits with synthetic defects, ours and those of a base that is wrapped, too."""
+        return {self.split} | (self.base.splits if isinstance(self.base, DefectSynthDataModule) else set())
+
+    @property
     def augmenter(self) -> DefectAugmenter:
         """What paints, opened on first use."""
         if self._augmenter is None:
@@ -127,7 +144,7 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
         Raises:
             ConfigError: Defects in train for a model that learns from normal images only.
         """
-        if self.split == "train" and stage in (None, "fit"):
+        if "train" in self.splits and stage in (None, "fit"):
             self._refuse_one_class()
         super().setup(stage)
 
@@ -292,3 +309,14 @@ def _write(path: Path, pixels: np.ndarray) -> None:
     data = cv2.imencode(".png", np.ascontiguousarray(pixels))[1]
     with replacing(path) as temporary:
         temporary.write_bytes(data.tobytes())
+
+
+def main() -> None:
+    """Run anomalib's command line, after torchvision has been made to load."""
+    from anomalib.cli.cli import main as anomalib
+
+    anomalib()
+
+
+if __name__ == "__main__":
+    main()

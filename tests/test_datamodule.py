@@ -152,6 +152,36 @@ def test_a_one_class_model_refuses_a_poisoned_train_split(data, tmp_path):
                    datamodule=module(data, tmp_path, split="train"))  # fmt: skip
 
 
+def test_the_refusal_sees_through_a_second_wrapper(data, tmp_path):
+    from anomalib.engine import Engine
+    from anomalib.models import Padim
+
+    poisoned = module(data, tmp_path, base=module(data, tmp_path, split="train"), split="val")
+    engine = Engine(accelerator="cpu", devices=1, logger=False, default_root_dir=tmp_path)
+    with pytest.raises(ConfigError, match="Padim learns from normal images only"):
+        engine.fit(Padim(backbone="resnet18", layers=["layer1"], pre_trained=False, n_features=8), datamodule=poisoned)
+
+
+def test_two_wrappers_paint_train_and_validation_and_leave_test_alone(data, tmp_path):
+    ours = module(data, tmp_path, base=module(data, tmp_path, split="val", ratio=0.4), split="train", ratio=0.5)
+    ours.setup()
+    counts = [(d.samples.label_index == 1).sum() for d in (ours.train_data, ours.val_data, ours.test_data)]
+    assert counts == [3, 4, 4]
+    assert [len(d.samples) for d in (ours.train_data, ours.val_data, ours.test_data)] == [6 + 3, 4 + 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "message"),
+    [
+        ({"split": "train", "online": True}, {"split": "val"}, "online painting must be the outermost"),
+        ({"split": "val"}, {"split": "val"}, "split 'val' has synthetic defects already"),
+    ],
+)
+def test_wrappers_in_an_order_that_would_lose_defects_are_refused(data, tmp_path, inner, outer, message):
+    with pytest.raises(ConfigError, match=message):
+        module(data, tmp_path, base=module(data, tmp_path, **inner), **outer)
+
+
 def test_a_threshold_is_fitted_on_our_validation_set(data, tmp_path):
     from anomalib.engine import Engine
     from anomalib.models import Padim
@@ -182,7 +212,8 @@ def test_a_supervised_model_trains_on_our_labels_and_masks(data, tmp_path, onlin
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         backbone = timm.create_model("resnet18", pretrained=False)
-        model = Watched(backbone=backbone, layers=["layer2", "layer3"], supervised=True)
+        model = Watched(backbone=backbone, layers=["layer2", "layer3"], supervised=True,
+                        pre_processor=Supersimplenet.configure_pre_processor((128, 128)))  # fmt: skip
     engine = Engine(accelerator="cpu", devices=1, logger=False, default_root_dir=tmp_path, max_epochs=1,
                     limit_train_batches=2, limit_val_batches=0, enable_progress_bar=False)  # fmt: skip
     engine.fit(model, datamodule=module(data, tmp_path, split="train", ratio=1.0, online=online, probability=0.7))

@@ -72,3 +72,20 @@ def test_train_classifier_runs_on_the_demo(capsys):
     pytest.importorskip("defect_synth.data.demo")
     load_example("train_classifier").main(["demo", "--steps", "1", "--batch", "4", "--resolution", "32"])
     assert "step 1/1" in capsys.readouterr().out
+
+
+def test_benchmark_prints_an_accuracy_for_each_arm(tmp_path, capsys):
+    results = load_example("benchmark").main(["--quickly", "--output", str(tmp_path / "results")])
+    arms = ("real", "real + Crop&Paste")
+    assert tuple(cell.arm for cell in results.classification) == arms
+    printed = capsys.readouterr().out
+    assert all(f"  {arm}: " in printed for arm in arms)
+    assert (tmp_path / "results" / "report.html").is_file()
+
+
+def test_every_example_is_run_by_a_test():
+    tests = "".join(path.read_text("utf-8") for path in Path(__file__).parent.rglob("test_*.py"))
+    for example in EXAMPLES.iterdir():
+        if example.suffix in {".py", ".sh", ".yaml"}:
+            called = example.name if example.suffix != ".py" else example.stem
+            assert called in tests, f"no test runs {example.name}"
