@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from defect_synth.composite import pixels
 from defect_synth.composite.area import Area, Box
 from defect_synth.composite.placement import Map, scale_of, target_box, warp
-from defect_synth.composite.realised import agreement, levels, realised_mask
+from defect_synth.composite.realised import levels, near_agreement, realised_mask
 from defect_synth.composite.transfer import Mode, Real, feathered, transfer
 from defect_synth.composite.triplet import Triplet
 from defect_synth.samples import Pixels
 
 _CUT = 0.6  # share of a defect that must be in the image
-_AGREES = 0.5  # IoU of the change with the recorded mask
+_AGREES = 0.7  # of change and recorded mask: each so far on the other, or beside it
 STRONG = 0.7  # severity from which a defect must be seen; weaker ones are meant to be faint
 SEEN = 6.0  # mean change in grey levels, below which a defect of full severity cannot be learnt from
 
@@ -83,7 +83,7 @@ def paste(
     if severity >= STRONG:
         if not patch.mask.any() or float(change[patch.mask > 0].mean()) < SEEN:
             return None  # dark on dark: a label that nobody could learn
-        if agreement(patch.mask, (soft * inside > 0.5).astype(np.uint8)) < _AGREES:
+        if near_agreement(patch.mask, (soft * inside > 0.5).astype(np.uint8)) < _AGREES:
             return None
     return patch
 

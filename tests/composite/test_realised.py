@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from defect_synth.composite.realised import agreement, levels, realised_mask
+from defect_synth.composite.realised import levels, near_agreement, realised_mask
 
 
 def test_levels_are_of_255_whatever_the_type():
@@ -38,8 +38,13 @@ def test_gaps_are_closed_only_where_something_changed():
     assert mask[11, 11] == 0
 
 
-def test_agreement_is_intersection_over_union():
-    one, other = np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8)
-    assert agreement(one, other) == 0
-    one[:2], other[1:3] = 1, 1
-    assert agreement(one, other) == 4 / 12
+def test_masks_agree_as_far_as_each_lies_on_the_other_or_beside_it():
+    line, wide, away = (np.zeros((20, 20), np.uint8) for _ in range(3))
+    line[10, 4:16], wide[9:12, 4:16], away[2, 4:16] = 1, 1, 1
+    assert near_agreement(line, line) == 1
+    assert near_agreement(line, wide) == 1  # a soft edge of a pixel
+    assert near_agreement(line, away) == 0
+    assert near_agreement(line, np.zeros_like(line)) == 0
+    block = np.zeros((20, 20), np.uint8)
+    block[2:18, 4:16] = 1
+    assert near_agreement(line, block) == (12 + 3 * 12) / (12 + 16 * 12)
