@@ -11,6 +11,11 @@ from defect_synth.benchmark.published import published
 from defect_synth.benchmark.results import BenchmarkResults, ClassificationCell, Comparison
 from defect_synth.benchmark.summary import accuracy_lines, mean_of, mean_recall, segmentation_lines
 
+ONE_TRAINING = (
+    " Each network was trained once: the intervals cover other test images, not another training, which may move any "
+    "difference by several points. Believe none before --seeds 3 or more shows it too."
+)
+
 
 def tables(results: BenchmarkResults, category: str) -> list[Grid]:
     """All tables of a category that have content."""
@@ -83,7 +88,8 @@ def comparison_tables(results: BenchmarkResults, category: str) -> list[Grid]:
                     f"Paired on the same {first.images} test images ({first.answers} answers); the bootstrap resamples "
                     "images, so that answers about one image from several partitions or seeds count as one. p: signs "
                     "of whole images flipped at random. 'gain' and 'loss' need an interval without 0 and p (Holm) "
-                    "< 0.05. Partitions needed: to show such a difference four times out of five, if it is real.",
+                    "< 0.05. Partitions needed: to show such a difference four times out of five, if it is real."
+                    + (ONE_TRAINING if first.answers == first.images else ""),
                 )
             )
     return found
