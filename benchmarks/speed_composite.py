@@ -8,33 +8,37 @@ seamlessClone put a patch of the same size at the same place, and choose, align,
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
+import os
 import platform
 import tempfile
 import time
 from collections import defaultdict
+from datetime import date
 from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import albumentations as A
 import cv2
 import numpy as np
 
-from defect_synth import augmenter as augmenter_module
 from defect_synth.augmenter import DefectAugmenter
+from defect_synth.augmenter.pasting import Pasting
 from defect_synth.bank import Bank, build_bank
 from defect_synth.composite import paste as paste_module
 from defect_synth.data.demo import DemoSource, render
 from defect_synth.transform import DefectSynth
 
 STAGES = {
-    "object, likeness": (augmenter_module.DefectAugmenter, "_area"),
-    "choose entry": (augmenter_module.DefectAugmenter, "_choose"),
-    "recorded object": (augmenter_module.DefectAugmenter, "_object"),
-    "place": (augmenter_module.DefectAugmenter, "_pose"),
+    "object, likeness": (DefectAugmenter, "_area"),
+    "choose entry": (Pasting, "_choose"),
+    "recorded object": (Pasting, "_object"),
+    "place": (Pasting, "_pose"),
     "warp triplet": (paste_module, "warp"),
     "transfer": (paste_module, "transfer"),
-    "feather": (paste_module, "feathered"),
+    "edge": (paste_module, "soft_edge"),
     "realised mask": (paste_module, "settled"),
 }
 TARGET = {256: 10.0, 1024: 60.0}
@@ -121,30 +125,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bank", type=Path, help="a bank; otherwise one is drawn (a minute)")
     parser.add_argument("--draws", type=int, default=100)
-    parser.add_argument("--output", type=Path, help="write the table there, too")
+    parser.add_argument("--output", type=Path, help="write the table there, too, and beside it the figures as .json")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         path = arguments.bank or Path(folder) / "bank"
         if arguments.bank is None:
             build_bank(DemoSource(256), path, count=125)
-        lines = report(path, arguments.draws)
+        lines, figures = report(path, arguments.draws)
     print("\n".join(lines))
     if arguments.output:
         arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        arguments.output.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-def report(path: Path, draws: int) -> list[str]:
-    """The lines of the table."""
+def report(path: Path, draws: int) -> tuple[list[str], dict[str, Any]]:
+    """The lines of the table, and the same as figures."""
     start = time.perf_counter()
     bank = Bank.open(path)
     opened = 1000 * (time.perf_counter() - start)
+    about = {
+        "date": date.today().isoformat(), "python": platform.python_version(), "numpy": np.__version__,
+        "opencv": cv2.__version__, "albumentations": A.__version__, "machine": platform.machine(),
+        "cores": os.cpu_count(), "opencv_threads": cv2.getNumThreads(), "load_before": round(os.getloadavg()[0], 2),
+        "clock": "CPU time of one thread", "bank": len(bank), "draws": draws, "bank_opens_ms": round(opened, 1),
+    }  # fmt: skip
     lines = [
         "# Cost of painting one defect",
         "",
         f"`python benchmarks/speed_composite.py`: bank of {len(bank)} defects, {draws} draws each, one core of "
         f"{platform.machine()}, CPU time. NumPy {np.__version__}, OpenCV {cv2.__version__}, albumentations "
-        f"{A.__version__}. The bank opens in {opened:.0f} ms.",
+        f"{A.__version__}; OpenCV threads: {cv2.getNumThreads()}. The bank opens in {opened:.0f} ms. "
+        f"{about['date']}; load of the {os.cpu_count()} cores before: {about['load_before']}.",
         "",
         "| ms | 256x256 | 1024x1024 |",
         "|---|---|---|",
@@ -154,7 +166,7 @@ def report(path: Path, draws: int) -> list[str]:
     for side in TARGET:
         images = [render(5000 + k, side).image for k in range(min(draws, 40 if side < 512 else 12))]
         augmenter = DefectAugmenter(path)
-        augmenter.symmetry  # noqa: B018 - found once, before the first draw
+        augmenter._put.symmetry  # noqa: B018 - found once, before the first draw
 
         def draw(k, augmenter=augmenter, images=images):
             return augmenter.apply(images[k % len(images)], np.random.default_rng(k))
@@ -182,7 +194,12 @@ def report(path: Path, draws: int) -> list[str]:
         rows["MB of a worker beyond the bank"].append(f"{memory:.0f}")
         verdicts.append(f"{side}: {max(first, again):.1f} of {TARGET[side]:.0f} ms, {memory:.0f} of {BEYOND_BANK} MB")
     lines += [f"| {name} | {' | '.join(values)} |" for name, values in rows.items()]
-    return [*lines, "", f"Against the targets: {'; '.join(verdicts)}."]
+    sides = [str(side) for side in TARGET]
+    table = {
+        name.strip("*"): dict(zip(sides, (float(v.strip("*")) for v in values), strict=True))
+        for name, values in rows.items()
+    }
+    return [*lines, "", f"Against the targets: {'; '.join(verdicts)}."], {"about": about, "rows": table}
 
 
 if __name__ == "__main__":

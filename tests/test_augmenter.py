@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,11 +12,16 @@ import torch
 
 from defect_synth.augmenter import DefectAugmenter
 from defect_synth.bank import record
+from defect_synth.data.demo import render
 from defect_synth.defect_paint import DefectPaint
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
+from defect_synth.real_source import RealSource
 from defect_synth.samples import DefectSample, Provenance
 
 SIDE = 64
+ROOT = Path(__file__).parents[1]
+SHIPPED = ROOT / "defect_synth" / "models" / "demo_painter.safetensors"
+BOTTLE = ROOT.parent / "shared" / "data" / "mvtec_bottle"
 
 
 def product(seed, size=(SIDE, SIDE)):
@@ -391,11 +397,96 @@ def test_the_shipped_painter_paints_online_in_any_number_of_workers():
             sample = self.augmenter(render(50 + i, 96).image, np.random.default_rng(i))
             return sample.image, sample.mask, sample.defect
 
-    from defect_synth.data.demo import render
-
     runs = [list(DataLoader(Set(), batch_size=None, num_workers=n)) for n in (0, 2)]
     for one, two in zip(*runs, strict=True):
         assert one[2] == two[2]
         np.testing.assert_array_equal(np.asarray(one[0]), np.asarray(two[0]))
         np.testing.assert_array_equal(np.asarray(one[1]), np.asarray(two[1]))
     assert any(np.asarray(item[1]).any() for item in runs[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"mode": "poisson"}, "mode='poisson'"),
+        ({"mirror": False}, "mirror=False"),
+        ({"placement": "aligned"}, "aligned"),
+    ],
+)
+def test_what_a_painter_cannot_obey_is_refused_in_one_line(settings, words):
+    with pytest.raises(ConfigError, match=words) as raised:
+        DefectAugmenter(Brush(60), **settings)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_painters_drawn_mask_is_cut_to_the_region_as_a_banks_is():
+    drawn = np.zeros((128, 128), np.uint8)
+    drawn[40:80, 40:80] = 1
+    region = np.zeros((128, 128), bool)
+    region[:, :60] = True
+    mask = DefectAugmenter(Brush(60), region=region)(plain(), np.random.default_rng(0), mask=drawn).mask
+    assert np.array_equal(mask > 0, (drawn > 0) & region)
+
+
+def test_a_painters_severity_scales_the_change_and_zero_is_the_input():
+    levels = {s: DefectAugmenter(Brush(40), severity=s)(plain(), np.random.default_rng(0)) for s in (0.0, 0.5, 1.5)}
+    assert levels[0.0].image.tobytes() == plain().tobytes()
+    assert levels[0.0].defect == "good"
+    for severity in (0.5, 1.5):
+        sample = levels[severity]
+        assert (plain()[sample.mask > 0].astype(int) - sample.image[sample.mask > 0] == 40 * severity).all()
+
+
+class Meant:
+    """The masks that were meant: those the pasted triplets were laid on, or that the painter was given."""
+
+    def __init__(self, monkeypatch):
+        from defect_synth.augmenter import painting
+        from defect_synth.composite import paste as module
+
+        pasted, stroked = module._painted, painting.stroke
+
+        def seen(image, place, look, clean, soft, inside, *rest, **named):
+            self.mask = np.zeros(image.shape[:2], bool)
+            self.mask[place[0] : place[2], place[1] : place[3]] = soft * inside > 0.5
+            return pasted(image, place, look, clean, soft, inside, *rest, **named)
+
+        def given(painter, image, mask, *rest):
+            self.mask = mask > 0
+            return stroked(painter, image, mask, *rest)
+
+        monkeypatch.setattr(module, "_painted", seen)
+        monkeypatch.setattr(painting, "stroke", given)
+
+
+def agreement_over(augmenter, images, draws, meant):
+    """Mean IoU of the returned mask with the one meant; all that must hold of each draw is asserted."""
+    found = []
+    for k in range(draws):
+        image = images[k % len(images)]
+        sample = augmenter(image, np.random.default_rng(k))
+        changed = (sample.image != image).any(axis=2)
+        assert np.array_equal(changed, sample.mask > 0)
+        assert bool(sample.mask.any()) == (sample.defect != "good")
+        if sample.mask.any():
+            found.append((changed & meant.mask).sum() / (changed | meant.mask).sum())
+    assert len(found) > 0.9 * draws
+    return float(np.mean(found))
+
+
+def test_the_mask_is_what_was_meant_on_the_demo_product(monkeypatch):
+    images = [render(50 + k, 160).image for k in range(6)]
+    assert agreement_over(DefectAugmenter("demo"), images, 40, Meant(monkeypatch)) >= 0.9
+
+
+def test_the_painters_mask_is_what_was_meant(monkeypatch):
+    images = [render(50 + k, 96).image for k in range(4)]
+    assert agreement_over(DefectAugmenter(str(SHIPPED)), images, 12, Meant(monkeypatch)) >= 0.9
+
+
+@pytest.mark.skipif(not BOTTLE.is_dir(), reason="../shared/data/mvtec_bottle is absent")
+def test_the_mask_is_what_was_meant_on_real_bottles(monkeypatch):
+    files = sorted((BOTTLE / "test" / "good").glob("*.png"))
+    images = [np.ascontiguousarray(cv2.imread(str(file))[..., ::-1]) for file in files]
+    augmenter = DefectAugmenter(RealSource.open(BOTTLE))
+    assert agreement_over(augmenter, images, 120, Meant(monkeypatch)) >= 0.9

@@ -18,8 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from defect_synth.augmenter import DefectAugmenter
 from defect_synth.bank import record
+from defect_synth.data.demo import render
 from defect_synth.errors import ConfigError, DataError, DefectSynthError, UnknownDefectError
 from defect_synth.generate import generate
+from defect_synth.painter import Painter
 from defect_synth.samples import DefectSample, Provenance
 from defect_synth.transform import DefectSynth, call_seeded, refuse_albumentationsx
 
@@ -351,3 +353,57 @@ def test_the_example_gives_the_same_labels_for_any_workers(folder, tmp_path):
     assert alone == shared
     assert alone.total() == 18
     assert alone["good"] < 18
+
+
+# --- a painter as the source ------------------------------------------------------------------------------------------
+
+SHIPPED = str(Path(__file__).parents[1] / "defect_synth" / "models" / "demo_painter.safetensors")
+
+
+class Nuts(Dataset):
+    """Four procedural nuts, painted online."""
+
+    def __init__(self, transform):
+        self.transform, self.images = transform, [render(70 + k, 80).image for k in range(4)]
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, k):
+        out = self.transform(image=self.images[k], mask=np.zeros((80, 80), np.uint8))
+        return out["image"], out["mask"], out["defect_synth"]
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker")
+def test_a_painter_file_paints_online_alike_in_any_number_of_forked_workers():
+    dataset = Nuts(DefectSynth(SHIPPED, p=1, seed=3))
+    alone = epoch_of(dataset, 0)
+    assert all(image != dataset.images[k].tobytes() for k, image in enumerate(alone))
+    for workers in (1, 2, 4):
+        assert epoch_of(dataset, workers) == alone
+
+
+@pytest.mark.slow
+def test_a_painter_file_paints_alike_in_spawned_workers():
+    dataset = Nuts(DefectSynth(SHIPPED, p=1, seed=3))
+    assert epoch_of(dataset, 2, "spawn") == epoch_of(dataset, 0)
+
+
+def test_a_painters_pool_is_a_bank_of_what_it_painted():
+    painter = Painter.load(SHIPPED)
+    pool = record(painter.category, [s for d in painter.defects for s in painter.sample(d, range(2))], painter.digest)
+    out = DefectSynth(pool, p=1)(image=render(70, 80).image, mask=np.zeros((80, 80), np.uint8))
+    assert out["mask"].any()
+
+
+def test_a_painter_pipeline_is_saved_and_nothing_drawn_is_the_input(tmp_path):
+    pipeline = A.Compose([DefectSynth(SHIPPED, p=1, seed=1)])
+    A.save(pipeline, str(tmp_path / "pipeline.json"))
+    image = render(70, 80).image
+    again = A.load(str(tmp_path / "pipeline.json"))(image=image)["image"]
+    assert np.array_equal(pipeline(image=image)["image"], again)
+    painter = Painter.load(SHIPPED)
+    for settings in ({"p": 0}, {"p": 1, "severity": 0}):
+        assert DefectSynth(painter, **settings)(image=image)["image"].tobytes() == image.tobytes()
+    with pytest.raises(ConfigError, match="the source is a painter"):
+        DefectSynth(painter, mode="residual")

@@ -12,7 +12,7 @@ from defect_synth.composite import pixels
 from defect_synth.composite.area import Area, Box
 from defect_synth.composite.placement import Map, scale_of, target_box, warp
 from defect_synth.composite.realised import levels, near_agreement, realised_mask
-from defect_synth.composite.transfer import Mode, Real, feathered, transfer
+from defect_synth.composite.transfer import Mode, Real, soft_edge, transfer
 from defect_synth.composite.triplet import Triplet
 from defect_synth.samples import Pixels
 
@@ -160,7 +160,7 @@ def _painted(
 ) -> tuple[Patch, NDArray[np.float32]]:
     """The window with the defect, and how much each of its pixels changed; `sharp`: nothing beyond `soft`."""
     target = pixels.window(image, place)
-    alpha = soft * inside if sharp else feathered(soft) * inside
+    alpha = (soft if sharp else soft_edge(soft, seam=clean is None)) * inside
     before = image[place[0] : place[2], place[1] : place[3]]
     return settled(place, before, pixels.like(image, transfer(target, seen, clean, alpha, severity, mode, inside)))
 

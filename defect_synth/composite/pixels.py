@@ -76,4 +76,6 @@ def like(image: NDArray[Any], values: NDArray[np.float32]) -> NDArray[Any]:
     elif image.shape[2] == 1:
         values = values.mean(axis=2, keepdims=True)
     clipped = np.clip(values, 0, 255)
-    return (np.round(clipped) if image.dtype == np.uint8 else clipped / 255).astype(image.dtype)
+    if image.dtype == np.uint8:
+        return np.rint(clipped, out=clipped).astype(np.uint8)
+    return (clipped / 255).astype(image.dtype)

@@ -21,11 +21,11 @@ def levels(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float32]:
         before: [h, w], [h, w, 1] or [h, w, 3]; uint8, or float in [0, 1].
         after: Of the same shape and type.
     """
-    unit = 1.0 if before.dtype == np.uint8 else 255.0
-    change = np.abs(after.astype(np.float32) - before.astype(np.float32)) * np.float32(unit)
+    difference = cv2.absdiff(np.ascontiguousarray(after), np.ascontiguousarray(before))
+    change: NDArray[Any] = np.reshape(difference, before.shape)  # OpenCV drops an axis of one channel
     if change.ndim == 3:
         change = np.maximum.reduce([change[..., k] for k in range(change.shape[2])])  # much faster than over the axis
-    return np.asarray(change, np.float32)
+    return change.astype(np.float32) * np.float32(1.0 if before.dtype == np.uint8 else 255.0)
 
 
 def realised_mask(change: NDArray[np.float32]) -> Pixels:

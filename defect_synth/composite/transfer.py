@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defect_synth.samples import Pixels
+from defect_synth.composite.membrane import membrane
 
 Mode = Literal["auto", "residual", "replace", "poisson"]
 Real = NDArray[np.float32]
@@ -16,6 +16,7 @@ Real = NDArray[np.float32]
 _SHOWS = 0.35  # correlation with the clean pair from which the surface still shows through a defect
 _LARGE = 16.0  # pixels of depth from which gradients carry a defect without a pair better than its colours do
 
+_EDGE = 0.4  # of the mask's own soft edge is the edge of what is pasted
 _SMOOTH = 10.0  # grey levels by which a seam's step may vary along it for gradients to carry it inwards
 
 
@@ -81,12 +82,15 @@ def transfer(
         gain = 1.0
         if around.any():  # a shadow on a darker surface takes away less
             gain = float(np.clip((target[around].mean() + 10) / (clean[around].mean() + 10), 0.5, 1.5))
-        change = gain * (image - clean)
+        change = image - clean
+        change *= np.float32(gain)
     elif mode == "poisson" and bool((alpha > 0.5).any()):
         change = poisson(target, image, alpha > 0.5) - target
     else:
         change = match_ring(target, image, around) - target
-    return np.clip(target + severity * alpha[..., None] * change, 0, 255).astype(np.float32)
+    change *= (np.float32(severity) * alpha)[..., None]  # in place: windows of real defects have a million values
+    change += target
+    return np.asarray(np.clip(change, 0, 255, out=change), np.float32)
 
 
 def match_ring(target: Real, image: Real, around: NDArray[np.bool_]) -> Real:
@@ -96,28 +100,39 @@ def match_ring(target: Real, image: Real, around: NDArray[np.bool_]) -> Real:
     here, there = target[around], image[around]
     gain = np.clip((here.std(axis=0) + 4) / (there.std(axis=0) + 4), 0.6, 1.6)
     # About the ring's own colour, and by the root: the defect keeps most of its contrast to it.
-    return np.asarray((image - there.mean(axis=0)) * np.sqrt(gain) + here.mean(axis=0), np.float32)
+    root = np.sqrt(gain)
+    matched = image * root.astype(np.float32)
+    matched += (here.mean(axis=0) - there.mean(axis=0) * root).astype(np.float32)
+    return np.asarray(matched, np.float32)
 
 
 def poisson(target: Real, image: Real, inside: NDArray[np.bool_]) -> Real:
-    """The image's gradients inside the mask, the target's colours on its outline (Perez et al. 2003)."""
-    padded = cv2.copyMakeBorder(np.round(target).astype(np.uint8), 2, 2, 2, 2, cv2.BORDER_REPLICATE)
-    source = cv2.copyMakeBorder(np.clip(np.round(image), 0, 255).astype(np.uint8), 2, 2, 2, 2, cv2.BORDER_REPLICATE)
-    mask: Pixels = np.pad(inside.astype(np.uint8) * 255, 2)
-    x, y, width, height = cv2.boundingRect(mask)
-    cloned = cv2.seamlessClone(source, padded, mask, (x + width // 2, y + height // 2), cv2.NORMAL_CLONE)
-    return np.asarray(cloned[2:-2, 2:-2], np.float32)
+    """The image's gradients inside the mask, the target's colours on its outline (Perez et al. 2003).
 
+    Their equation with the image's own gradients says: the image plus the smoothest sheet that is `target - image` on
+    the outline. So only that sheet is solved for, and being smooth it is solved for on a small grid.
 
-def feathered(mask: Real) -> Real:
-    """A warped mask, 0..1 -> alpha: full on the defect, falling off over a pixel or two outside it.
-
-    The fall-off grows with the defect, so a crack of one pixel keeps its contrast and a stain has no edge.
+    Returns:
+        [h, w, 3], meant for the mask and its soft edge; beyond, it is nothing.
     """
-    wide = float(cv2.distanceTransform((mask > 0.5).astype(np.uint8), cv2.DIST_L2, 3).max(initial=0))
-    sigma = float(np.clip(0.15 * wide, 0.6, 3.0))
-    grown = cv2.dilate(mask, np.ones((3, 3), np.uint8))
-    return np.asarray(np.maximum(cv2.GaussianBlur(grown, (0, 0), sigma) * (grown > 0), np.minimum(mask, 1)), np.float32)
+    sheet = membrane(target - image, inside)
+    sheet += image
+    return sheet
+
+
+def soft_edge(mask: Real, *, seam: bool) -> Real:
+    """A warped mask, 0..1 -> alpha of the same extent: what is meant to change changes, and nothing beside it.
+
+    The edge is a pixel wide at most, however much the mask was enlarged. A defect without a clean pair brings its own
+    surroundings along, whose seam has to be hidden (`seam`): there alpha also rises over up to two pixels inside the
+    mask, none in cracks.
+    """
+    alpha = np.clip((mask - 0.5) / _EDGE + 0.5, 0, 1)
+    if seam:
+        depth = cv2.distanceTransform(np.pad(mask > 0.5, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+        wide = float(np.clip(0.3 * depth.max(initial=0), 1.0, 2.0))
+        alpha = np.where(mask > 0.5, alpha * np.minimum(depth / wide, 1), alpha / wide)
+    return np.asarray(alpha, np.float32)
 
 
 def _ring(alpha: Real) -> NDArray[np.bool_]:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from defect_synth.composite.transfer import choose_mode, feathered, match_ring, poisson, transfer
+from defect_synth.composite.transfer import choose_mode, match_ring, poisson, soft_edge, transfer
 
 SIDE = 40
 
@@ -98,8 +98,19 @@ def test_without_a_pair_gradients_are_used_on_smooth_surroundings_only():
     assert choose_mode(flat, flat + 20, None, small, ring(small)) == "replace"
 
 
-def test_feathering_is_full_on_the_defect_and_ends_next_to_it(mask):
-    alpha = feathered(mask)
-    assert (alpha[mask > 0] > 0.999).all()
-    assert (alpha[:12] == 0).all()
-    assert 0 < alpha[13, 20] < 1
+def test_what_is_pasted_ends_where_the_mask_ends(mask):
+    assert np.array_equal(soft_edge(mask, seam=False), mask)
+    large = cv2.resize(mask, None, fx=4, fy=4, interpolation=cv2.INTER_LINEAR)
+    visible = soft_edge(large, seam=False) > 0.05
+    meant = large > 0.5
+    assert (visible & meant).sum() / (visible | meant).sum() > 0.9
+
+
+def test_a_seam_is_hidden_inside_the_mask_and_a_crack_keeps_its_contrast(mask):
+    alpha = soft_edge(mask, seam=True)
+    assert (alpha[mask == 0] == 0).all()
+    assert 0.3 < alpha[14, 20] < 0.7
+    assert (alpha[16:24, 16:24] == 1).all()
+    crack = np.zeros_like(mask)
+    crack[20, 5:35] = 1
+    assert np.array_equal(soft_edge(crack, seam=True), crack)

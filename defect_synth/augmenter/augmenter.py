@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from defect_synth.augmenter.painting import Painting
+from defect_synth.augmenter.pasting import Pasting
+from defect_synth.augmenter.place import Place
+from defect_synth.augmenter.settings import Placement, Range, limits, marked
 from defect_synth.bank import Bank, appearance
 from defect_synth.composite import pixels
-from defect_synth.composite.area import Area, Box
-from defect_synth.composite.paste import Patch, paste, paste_into
-from defect_synth.composite.placement import Frame, Pose, aligned_pose, fitted, free_pose
+from defect_synth.composite.area import Area
+from defect_synth.composite.paste import Patch
 from defect_synth.composite.realised import levels
-from defect_synth.composite.stroke import resized, stroke
 from defect_synth.composite.transfer import Mode
 from defect_synth.data.records import COMBINED
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
-from defect_synth.foreground import ForegroundCache, foreground
-from defect_synth.masks import Symmetry, find_symmetry
+from defect_synth.foreground import ForegroundCache
 from defect_synth.samples import DefectPainter, DefectSample, DefectSource, Pixels, Provenance
 from defect_synth.sources import open_source
 
 GOOD = "good"
-Placement = Literal["auto", "aligned", "object", "anywhere"]
-Range = float | tuple[float, float]
-
 _TRIES = 12  # draws for one defect before the image stays as it is
-_WHOLE = 4  # of these, so many at the size that was asked for; then it shrinks
 _SMALL = 128  # foreground and likeness are judged on a copy of this size
-_ALIGNED = 0.85  # IoU of two objects' outlines above which they stand alike
-_LOOKED_AT = 24  # recorded images from which the product's symmetry is found
-_HELD = 0.85  # of what lay on the object where it was recorded, so much must lie on the new one
 _FEWEST = 4  # pixels of a mask
 
 
@@ -55,17 +48,6 @@ class Painted:
     mask: Pixels
     defect: str
     parameters: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Recorded:
-    """What is known of the object that a defect was recorded on."""
-
-    frame: Frame
-    image_frame: Frame
-    grid: NDArray[np.bool_]
-    full: bool
-    held: float
 
 
 class DefectAugmenter:
@@ -87,7 +69,10 @@ class DefectAugmenter:
             given one does, too. Defects are turned and mirrored only as the product may be.
         region: bool [H, W] of any size that covers the image: paint only in here; None: anywhere that placement allows.
         mirror: Defects may be mirrored where the product may be; False for print, which nobody stamps mirrored.
-        mode: How pixels are transferred: `auto`, `residual`, `replace` or `poisson`. Painters ignore it.
+        mode: How pixels are transferred: `auto`, `residual`, `replace` or `poisson`.
+
+    A painter has learnt where its defects are and how they look: with one, `mode`, `mirror=False` and
+    `placement="aligned"` are refused.
 
     Raises:
         ConfigError: A setting out of its bounds.
@@ -107,9 +92,9 @@ class DefectAugmenter:
         mirror: bool = True,
         mode: Mode = "auto",
     ) -> None:
-        self.severity = _range("severity", severity, 0.0, 1.5)
-        self.scale = _range("scale", scale, 0.2, 4.0)
-        low, high = _range("count", count, 0, 100)
+        self.severity = limits("severity", severity, 0.0, 1.5)
+        self.scale = limits("scale", scale, 0.2, 4.0)
+        low, high = limits("count", count, 0, 100)
         if low != int(low) or high != int(high):
             raise ConfigError(f"count must be whole numbers, got {count}")
         self.count = (int(low), int(high))
@@ -119,7 +104,7 @@ class DefectAugmenter:
         self.placement: Placement = placement
         self.mode: Mode = mode
         self.mirror = bool(mirror)
-        self.region = None if region is None else _some("region", region)
+        self.region = None if region is None else marked("region", region)
         if isinstance(defects, str):
             raise ConfigError(f"defects must be a list of names, got the text {defects!r}; write [{defects!r}]")
         self.source = open_source(source)
@@ -129,13 +114,16 @@ class DefectAugmenter:
         for defect in self.defects:
             if defect not in self.source.defects:
                 raise UnknownDefectError(defect, self.source.category, tuple(self.source.defects))
+        how = (self.scale, self.placement, self.mirror, self.mode)
+        self._put: Pasting | Painting = (
+            Pasting(self.source, *how) if isinstance(self.source, Bank) else Painting(self.source, *how)
+        )
         self.digest = str(getattr(self.source, "digest", ""))
         self._foregrounds = ForegroundCache()
-        self._recorded: dict[int, _Recorded] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """What workers get: no caches."""
-        return {**self.__dict__, "_foregrounds": ForegroundCache(), "_recorded": {}}
+        return {**self.__dict__, "_foregrounds": ForegroundCache()}
 
     def __call__(
         self,
@@ -196,7 +184,7 @@ class DefectAugmenter:
         image = pixels.require_image(image)
         shape = (image.shape[0], image.shape[1])
         for name, given in (("foreground", foreground), ("mask", mask), ("region", region)):
-            if given is not None and _some(name, given).shape != shape:
+            if given is not None and marked(name, given).shape != shape:
                 raise DataError(f"{name} is {list(given.shape)}, the image is {list(shape)}; give it at the same size")
         if at is not None and not (0 <= at[0] < shape[1] and 0 <= at[1] < shape[0]):
             raise DataError(f"at {at[0]:g},{at[1]:g} is outside the image of {shape[1]}x{shape[0]} pixels")
@@ -204,7 +192,7 @@ class DefectAugmenter:
         for defect in kinds:
             if defect not in self.source.defects:
                 raise UnknownDefectError(defect, self.source.category, tuple(self.source.defects))
-        strength = self.severity if severity is None else _range("severity", severity, 0.0, 1.5)
+        strength = self.severity if severity is None else limits("severity", severity, 0.0, 1.5)
         count = int(rng.integers(self.count[0], self.count[1] + 1))
         if mask is not None:
             count = min(count, 1)
@@ -229,7 +217,7 @@ class DefectAugmenter:
         found = {parameters["defect"] for parameters in drawn}
         return Painted(out, whole, found.pop() if len(found) == 1 else COMBINED, {**drawn[0], "count": len(drawn)})
 
-    def _area(self, image: NDArray[Any], given: NDArray[Any] | None, region: NDArray[Any] | None) -> _Place:
+    def _area(self, image: NDArray[Any], given: NDArray[Any] | None, region: NDArray[Any] | None) -> Place:
         small = pixels.thumbnail(image, _SMALL)
         shape = (image.shape[0], image.shape[1])
         found = self._foregrounds(small) if given is None else given
@@ -240,13 +228,13 @@ class DefectAugmenter:
             allowed = Area(shape, *layers)
         elif layers:
             allowed = Area(shape, found, *layers)
-        return _Place(objects, allowed, appearance(small))
+        return Place(objects, allowed, appearance(small))
 
     def _one(
         self,
         image: NDArray[Any],
         rng: np.random.Generator,
-        place: _Place,
+        place: Place,
         mask: Pixels | None,
         at: tuple[float, float] | None,
         kinds: Sequence[str],
@@ -258,172 +246,7 @@ class DefectAugmenter:
             return None
         for attempt in range(_TRIES):
             defect = kinds[int(rng.integers(len(kinds)))]
-            if isinstance(self.source, Bank):
-                made = self._pasted(self.source, image, rng, defect, severity, place, mask, at, attempt)
-            else:
-                made = self._painted(self.source, image, rng, defect, severity, place, mask, at)
+            made = self._put(image, rng, defect, severity, place, mask, at, attempt)
             if made is not None and int(made[0].mask.sum()) >= _FEWEST:
                 return made[0], {"defect": defect, "severity": round(severity, 4), **made[1]}
         return None
-
-    def _pasted(
-        self,
-        bank: Bank,
-        image: NDArray[Any],
-        rng: np.random.Generator,
-        defect: str,
-        severity: float,
-        place: _Place,
-        drawn: Pixels | None,
-        at: tuple[float, float] | None,
-        attempt: int,
-    ) -> tuple[Patch, dict[str, Any]] | None:
-        number = self._choose(bank, place.appearance, defect, rng)
-        triplet, box = bank.triplet(number), bank.box(number)
-        if drawn is not None:
-            affine = fitted(drawn, triplet.mask, rng)
-            patch = paste_into(image, triplet, box, affine, drawn, place.allowed, severity=severity, mode=self.mode)
-            return patch, {"entry": number}
-        recorded = self._object(bank, number)
-        pose = self._pose(recorded, box, place, rng, at, 0.85 ** max(0, attempt - _WHOLE + 1))
-        if pose is None:
-            return None
-        held = 0.0 if self.placement == "anywhere" else _HELD * recorded.held
-        patch_ = paste(
-            image, triplet, box, pose.affine(box), place.allowed, severity=severity, mode=self.mode, held=held
-        )
-        if patch_ is None:
-            return None
-        return patch_, {
-            "entry": number, "angle": round(pose.angle, 2), "flip": pose.flip, "scale": round(pose.scale, 4),
-            "x": round(pose.centre[0], 2), "y": round(pose.centre[1], 2),
-        }  # fmt: skip
-
-    def _painted(
-        self,
-        painter: DefectPainter,
-        image: NDArray[Any],
-        rng: np.random.Generator,
-        defect: str,
-        severity: float,
-        place: _Place,
-        drawn: Pixels | None,
-        at: tuple[float, float] | None,
-    ) -> tuple[Patch, dict[str, Any]] | None:
-        seed = int(rng.integers(2**31))
-        mask: Pixels | None
-        if drawn is not None:
-            mask = (drawn > 0).astype(np.uint8)
-        else:
-            inside = place.allowed.weight((0, 0, *place.allowed.shape)) > 0.5
-            mask = painter.propose_mask(defect, inside, seed)
-            mask = mask if at is None else np.asarray(_moved(mask, at) & inside.astype(np.uint8), np.uint8)
-            if mask.any():
-                mask = resized(mask, float(np.exp(rng.uniform(*np.log(self.scale)))), inside)
-        if mask is None or not mask.any():
-            return None
-        patch = stroke(painter, image, mask, defect, seed, severity)
-        return None if patch is None else (patch, {"seed": seed})
-
-    def _choose(self, bank: Bank, here: NDArray[np.float32], defect: str, rng: np.random.Generator) -> int:
-        """An entry of the defect; those recorded on objects that look like this one are likelier."""
-        numbers = bank.indices(defect)
-        distance = np.sqrt(((bank.appearance[numbers] - here) ** 2).mean(axis=1))
-        # Half the median distance: near entries are preferred, and no entry is shut out.
-        temperature = max(1e-3, 0.5 * float(np.median(distance)))
-        weight = np.exp(-(distance - distance.min()) / temperature).astype(np.float64)
-        return int(numbers[int(rng.choice(len(numbers), p=weight / weight.sum()))])
-
-    def _pose(
-        self,
-        recorded: _Recorded,
-        box: Box,
-        place: _Place,
-        rng: np.random.Generator,
-        at: tuple[float, float] | None,
-        shrink: float,
-    ) -> Pose | None:
-        objects = place.objects
-        # An object is measured against an object; where one of the images shows none, image against image.
-        both = not recorded.full and not objects.full
-        here = objects.frame() if both else Area(objects.shape).frame()
-        there = recorded.frame if both else recorded.image_frame
-        scale = here[2] / there[2] * float(np.exp(rng.uniform(*np.log(self.scale)))) * shrink
-        if at is not None:
-            return free_pose(self.symmetry, scale, at, rng)
-        if self.placement == "aligned" or (self.placement == "auto" and self._stands_alike(recorded, objects)):
-            return aligned_pose(self.symmetry, scale, box, there, here, rng)
-        spot = place.allowed.spot(0.4 * scale * min(box[2] - box[0], box[3] - box[1]), rng)
-        return None if spot is None else free_pose(self.symmetry, scale, spot, rng)
-
-    @cached_property
-    def symmetry(self) -> Symmetry:
-        """How the product may be moved, seen from what was recorded (painters place their defects themselves)."""
-        assert isinstance(self.source, Bank)
-        numbers = np.unique(np.linspace(0, len(self.source) - 1, min(_LOOKED_AT, len(self.source))).astype(int))
-        triplets = [self.source.triplet(int(number)) for number in numbers]
-        found = find_symmetry([t.image if t.clean is None else t.clean for t in triplets])
-        return found if self.mirror else replace(found, mirror_x=False, mirror_y=False)
-
-    def _stands_alike(self, recorded: _Recorded, objects: Area) -> bool:
-        if not self.symmetry.aligned:
-            return False
-        if recorded.full or objects.full:
-            return recorded.full and objects.full
-        here = cv2.resize(objects.grid, (64, 64), interpolation=cv2.INTER_NEAREST) > 0
-        return bool((here & recorded.grid).sum() >= _ALIGNED * (here | recorded.grid).sum())
-
-    def _object(self, bank: Bank, number: int) -> _Recorded:
-        if number not in self._recorded:
-            triplet = bank.triplet(number)
-            looked_at = pixels.thumbnail(triplet.image if triplet.clean is None else triplet.clean, _SMALL)
-            found = foreground(looked_at)
-            area = Area((triplet.mask.shape[0], triplet.mask.shape[1]), found)
-            y0, x0, y1, x1 = box = bank.box(number)
-            mask = triplet.mask[y0:y1, x0:x1] > 0
-            held = float((area.weight(box)[mask] > 0.5).mean()) if mask.any() else 1.0
-            grid = cv2.resize(area.grid, (64, 64), interpolation=cv2.INTER_NEAREST) > 0
-            image_frame = Area(area.shape).frame()
-            frame = image_frame if area.full else area.frame()
-            self._recorded[number] = _Recorded(frame, image_frame, grid, area.full, held)
-        return self._recorded[number]
-
-
-@dataclass(frozen=True)
-class _Place:
-    """The given image, as far as placing needs it."""
-
-    objects: Area
-    allowed: Area
-    appearance: NDArray[np.float32]
-
-
-def _moved(mask: Pixels, at: tuple[float, float]) -> Pixels:
-    """`mask` with the middle of its box at (x, y)."""
-    x, y, width, height = cv2.boundingRect(mask)
-    dx, dy = round(at[0] - (x + (width - 1) / 2)), round(at[1] - (y + (height - 1) / 2))
-    return np.asarray(
-        cv2.warpAffine(mask, np.array([[1.0, 0, dx], [0, 1, dy]]), mask.shape[::-1], flags=cv2.INTER_NEAREST)
-    )
-
-
-def _some(name: str, mask: Any) -> NDArray[Any]:
-    if not isinstance(mask, np.ndarray) or mask.ndim != 2:
-        found = list(mask.shape) if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise DataError(f"{name} must be an array [H, W], got {found}")
-    if not mask.any():
-        raise DataError(f"the {name} is empty; mark where a defect may be")
-    return mask
-
-
-def _range(name: str, value: Any, low: float, high: float) -> tuple[float, float]:
-    numbers = isinstance(value, int | float | np.number)
-    ends = (value, value) if numbers else tuple(value) if isinstance(value, Sequence) else ()
-    if (
-        len(ends) != 2 or isinstance(value, str | bool)
-        or not all(isinstance(end, int | float | np.number) for end in ends) or not ends[0] <= ends[1]
-    ):  # fmt: skip
-        raise ConfigError(f"{name} must be a number or a range (low, high), got {value!r}")
-    if not (low <= ends[0] and ends[1] <= high):
-        raise ConfigError(f"{name} must be between {low:g} and {high:g}, got {value!r}")
-    return float(ends[0]), float(ends[1])
