@@ -38,7 +38,7 @@ TRUNK = ((0, 64, 3, 11, 4, 2), (3, 192, 64, 5, 1, 2), (6, 384, 192, 3, 1, 1), (8
 def rows(*, quick: bool = False) -> list[dict[str, object]]:
     """Rows for `speed.py`: work, reference, ours, ratio, steps, note."""
     keep_memory()
-    return [clustered(200 if quick else 1000, 256), kid_from_features(5000), kid_from_pixels(5000, 8 if quick else 32)]
+    return [clustered(200 if quick else 1000, 256), kid_from_features(5000), kid_from_pixels(5000, 8 if quick else 16)]
 
 
 def clustered(count: int, side: int) -> dict[str, object]:

@@ -18,6 +18,7 @@ from defect_synth.model.painter_window import sample
 from defect_synth.samples import Pixels
 
 Floats = NDArray[np.float32]
+Costs = NDArray[np.float64]
 
 _GRID = 24  # descriptors are pictures of so many pixels squared
 _REACH = 3.0  # their half side, in radii of gyration of the defect
@@ -107,11 +108,14 @@ class DonorBank:
         self._masks = np.stack(masks)
         self._areas = self._masks.sum(axis=1)
         self._colours = np.stack([e.image[e.mask > 0].mean(axis=0) for e in exemplars])
+        self._radii = np.array([g.radius for g in self._geometry])
+        self._own = np.array([k for k, _, _ in self._poses])
         outside = 1 - np.minimum(1, self._masks * 2)
         colours = np.stack(pictures)
         self._outside = outside
-        self._products = (outside[:, :, None] * colours).reshape(len(masks), -1)
-        self._squares = outside * (colours**2).sum(axis=2)
+        # A squared difference is a product of what is known beforehand and what a view brings.
+        products = (outside[:, :, None] * colours).reshape(len(masks), -1)
+        self._terms = np.concatenate([outside * (colours**2).sum(axis=2), -2 * products, outside], axis=1)
 
     def _descriptor_scale(self, k: int) -> float:
         return (_GRID / 2 / _REACH) / self._geometry[k].radius
@@ -170,6 +174,10 @@ class DonorBank:
 
     def choose(self, view: Pixels, mask: Pixels, rng: np.random.Generator) -> Choice:
         """Donors and poses that suit a view [S, S, 3] and its mask [S, S]; `rng` chooses among about equals."""
+        return self.pick(self.costs(view, mask), rng)
+
+    def costs(self, view: Pixels, mask: Pixels) -> Costs:
+        """How badly each donor in each pose suits a view [S, S, 3] and its mask [S, S] (not empty): [poses]."""
         target = geometry(mask)
         shape = self._describe(mask * np.uint8(255), target).ravel().astype(np.float32) / 255
         colours = self._describe(view, target).reshape(-1, 3).astype(np.float32) / 255
@@ -177,19 +185,19 @@ class DonorBank:
         either = self._areas + shape.sum() - both
         shape_cost = 1 - both / np.maximum(either, 1e-6)
         free = 1 - np.minimum(1, shape * 2)
-        weight = self._outside @ free + 1e-3
-        difference = (
-            self._squares @ free
-            - 2 * self._products @ (free[:, None] * colours).ravel()
-            + self._outside @ (free * (colours**2).sum(axis=1))
-        )
+        weight = _times(self._outside, free) + 1e-3
+        view_terms = (free, (free[:, None] * colours).ravel(), free * (colours**2).sum(axis=1))
+        difference = _times(self._terms, np.concatenate(view_terms))
         context_cost = np.sqrt(np.maximum(difference, 0) / weight / 3)
-        size = np.array([g.radius for g in self._geometry])
-        ratio = np.abs(np.log(target.radius / size))  # a speck blown up is no stain
-        own = np.array([k for k, _, _ in self._poses])
+        ratio = np.abs(np.log(target.radius / self._radii))  # a speck blown up is no stain
         covered = both / max(float(shape.sum()), 1e-6)
         bare = np.maximum(_COVERED - covered, 0)  # a wire is no donor for a blot: most of it would have to be made up
-        cost = shape_cost * 0.5 + bare + _CONTEXT * context_cost + 0.25 * np.minimum(ratio, 2.0)[own]
+        cost: Costs = shape_cost * 0.5 + bare + _CONTEXT * context_cost + 0.25 * np.minimum(ratio, 2.0)[self._own]
+        return cost
+
+    def pick(self, cost: Costs, rng: np.random.Generator) -> Choice:
+        """Donors and poses by what `costs` says of them; `rng` chooses among about equals."""
+        own = self._own
         # Best pose of each donor, then any of the donors that are nearly as good as the best.
         best = np.full(len(self.exemplars), np.inf)
         np.minimum.at(best, own, cost)
@@ -207,6 +215,12 @@ class DonorBank:
         if not others or wish >= _MIXED:
             return Choice(pose(first), None, seam)
         return Choice(pose(first), pose(others[int(pick * len(others))]), seam * _SHARP + 0.5)
+
+
+def _times(matrix: Floats, vector: Floats) -> Floats:
+    """`matrix @ vector` on this thread: a library's own threads would wait for one another longer than this takes."""
+    out: Floats = np.einsum("ij,j->i", matrix, vector)
+    return out
 
 
 def _descriptor_geometry() -> _Geometry:

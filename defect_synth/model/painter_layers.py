@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -29,11 +30,13 @@ class Conv(nn.Module):
         self.gain, self.stride = _GAIN / math.sqrt(9 * a), stride
 
     def forward(self, x: Tensor) -> Tensor:
+        bias = once(self.weight, "bias", lambda: self.bias * _GAIN)
         if self.stride == 1 and not torch.onnx.is_in_onnx_export():
             scale = x.new_full((len(x), len(self.weight)), self.gain)
-            return conv_layer(x, self.weight, scale=scale, bias=self.bias * _GAIN)
-        y = F.conv2d(x, self.weight * self.gain, self.bias * _GAIN, stride=self.stride, padding=1)
-        return F.leaky_relu(y, _SLOPE)
+            return conv_layer(x, self.weight, scale=scale, bias=bias)
+        weight = once(self.weight, "scaled", lambda: self.weight * self.gain)
+        y = F.conv2d(x, weight, bias, stride=self.stride, padding=1)
+        return F.leaky_relu(y, _SLOPE, inplace=not torch.is_grad_enabled())
 
 
 class Mix(nn.Module):
@@ -46,7 +49,8 @@ class Mix(nn.Module):
         self.gain = a**-0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x.permute(0, 2, 3, 1), self.weight * self.gain, self.bias).permute(0, 3, 1, 2)
+        weight = once(self.weight, "scaled", lambda: self.weight * self.gain)
+        return F.linear(x.permute(0, 2, 3, 1), weight, self.bias).permute(0, 3, 1, 2)
 
 
 class StyledConv(nn.Module):
@@ -61,16 +65,19 @@ class StyledConv(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """X [N, a, H, W]; w [N, w_dim] -> [N, b, H, W]."""
         style = self.affine(w)
-        power = self._power() if torch.is_grad_enabled() else kept(self.weight, "power", self._power)  # [b, a]
+        power = once(self.weight, "power", lambda: self.weight.square().sum(dim=(2, 3)))  # [b, a]
+        bias = once(self.weight, "bias", lambda: self.bias * _GAIN)
         scale = (style.square() @ power.t() + 1e-8).rsqrt() * _GAIN
         if not torch.onnx.is_in_onnx_export():
-            return conv_layer(x, self.weight, style=style, scale=scale, bias=self.bias * _GAIN)
+            return conv_layer(x, self.weight, style=style, scale=scale, bias=bias)
         y = F.conv2d(x * style[:, :, None, None], self.weight, padding=1)
-        y = torch.addcmul((self.bias * _GAIN)[:, None, None], y, scale[:, :, None, None])
+        y = torch.addcmul(bias[:, None, None], y, scale[:, :, None, None])
         return F.leaky_relu(y, _SLOPE)
 
-    def _power(self) -> Tensor:
-        return self.weight.square().sum(dim=(2, 3))
+
+def once(weight: Tensor, name: str, compute: Callable[[], Tensor]) -> Tensor:
+    """What depends on weights alone: computed anew where gradients are wanted, kept where `keep` said so."""
+    return compute() if torch.is_grad_enabled() else kept(weight, name, compute)
 
 
 def double(x: Tensor) -> Tensor:

@@ -64,6 +64,8 @@ def conv_layer(
     arguments = (x, weight, style, scale, bias, noise, mode, activate, clamp)
     if not fits(x, weight) or any(t is not None and t.dtype != x.dtype for t in (style, scale, bias, noise)):
         return conv_layer_reference(*arguments)
+    if not torch.is_grad_enabled():
+        return _layer(_channels_last(x), weight, style, scale, bias, noise, mode, activate, clamp)
     y: Tensor = _ConvLayer.apply(*arguments)  # type: ignore[no-untyped-call]
     return y
 

@@ -16,7 +16,7 @@ def keep(module: nn.Module) -> None:
     nothing else could tell that what was kept is stale.
     """
     for parameter in module.parameters():
-        if parameter.ndim == 4:
+        if parameter.ndim >= 2:
             setattr(parameter, _NAME, {})
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defect_synth.errors import CheckpointError
-from defect_synth.model.painter_donors import LEAST_COVERED, DonorBank
+from defect_synth.model.painter_donors import LEAST_COVERED, Costs, DonorBank
 from defect_synth.model.painter_maps import fine_map
 from defect_synth.model.painter_window import clusters, density_of, focus, resize, window_of
 from defect_synth.painter.gate import Gate, statistics
@@ -77,6 +77,20 @@ class Sizes:
 
 
 @dataclass(frozen=True, eq=False)
+class _Scene:
+    """What all attempts at one window share: it and its mask [w, w], both as a view, what donors cost in it, and
+    pixels of the view for one of the reference images.
+    """
+
+    ground: Pixels
+    inside: Pixels
+    view: Pixels
+    seen: Pixels
+    costs: Costs
+    scale: float
+
+
+@dataclass(frozen=True, eq=False)
 class Brush:
     """What paints one defect.
 
@@ -112,10 +126,11 @@ class Brush:
             window = window_of(part, side, density)
             ground = window.cut(out, window.size)
             inside = window.cut(part, window.size)
+            view, seen = _seen(ground, inside, side)
+            scene = _Scene(ground, inside, view, seen, self.bank.costs(view, seen), side / window.size * density)
             best, least = None, np.inf
             for attempt in range(_TRIES):
-                rng = np.random.default_rng((*key, number, attempt))
-                made = self._attempt(ground, inside, rng, side / window.size * density)
+                made = self._attempt(scene, np.random.default_rng((*key, number, attempt)))
                 if made is None:
                     continue
                 excess = self.gate.excess(statistics(made, inside))
@@ -131,17 +146,15 @@ class Brush:
             window.lay(out, best)
         return out
 
-    def _attempt(self, ground: Pixels, inside: Pixels, rng: np.random.Generator, scale: float) -> Pixels | None:
-        """Paint a window: ground uint8 [w, w, 3] and its mask -> uint8 [w, w, 3], changed inside the mask only.
+    def _attempt(self, scene: _Scene, rng: np.random.Generator) -> Pixels | None:
+        """Paint a window: uint8 [w, w, 3], its ground changed inside the mask only.
 
         None: the network drew something that is no number, as one that is hardly trained may.
         """
+        ground, inside, view, seen, scale = scene.ground, scene.inside, scene.view, scene.seen, scene.scale
         side, size = self.sizes.side, ground.shape[0]
-        view, seen = resize(ground, side), resize(inside, side)
-        if not seen.any():  # a dot between the pixels of the view
-            seen = (resize(inside.astype(np.float32)[:, :, None], side).reshape(side, side) > 0).astype(np.uint8)
         from_donor = bool(rng.random() < self.donor_prob) or size > _BLURRED * side
-        choice = self.bank.choose(view, seen, rng)
+        choice = self.bank.pick(scene.costs, rng)
         focused = focus(seen)
         view, seen = np.ascontiguousarray(view[focused]), np.ascontiguousarray(seen[focused])
         laid = self.bank.lay(view, seen, choice, scale=scale)
@@ -192,6 +205,14 @@ class Brush:
             grain=np.zeros((1, 3, side, side), np.float32) if from_donor or not sizes.grain else normal(3, side, side),
         ))  # fmt: skip
         return np.moveaxis(colour[0], 0, 2), np.moveaxis(opacity[0], 0, 2)
+
+
+def _seen(ground: Pixels, inside: Pixels, side: int) -> tuple[Pixels, Pixels]:
+    """A window and its mask (not empty) as views of a side."""
+    view, seen = resize(ground, side), resize(inside, side)
+    if not seen.any():  # a dot between the pixels of the view
+        seen = (resize(inside.astype(np.float32)[:, :, None], side).reshape(side, side) > 0).astype(np.uint8)
+    return view, seen
 
 
 def appearance_of(picture: Floats, mask: Pixels) -> Floats:
