@@ -24,6 +24,8 @@ from defect_synth.model.dfmgan import DFMGAN
 FORMAT = 1
 _KEY = "defect_synth"
 
+Kind = Literal["backbone", "dfmgan", "dfmgan-set", "training"]
+
 
 class CheckpointInfo(BaseModel):
     """What a checkpoint says about itself: its model card in machine form.
@@ -34,10 +36,11 @@ class CheckpointInfo(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int = FORMAT
-    kind: Literal["backbone", "dfmgan", "training"]
+    kind: Kind
     model: ModelConfig
     category: str
     defect: str | None = None
+    defects: tuple[str, ...] = ()
     trained_kimg: float = 0.0
     data_digest: str = ""
     num_images: int = 0
@@ -82,7 +85,7 @@ def save_checkpoint(path: Path, info: CheckpointInfo, tensors: dict[str, Tensor]
         save_file(dict(sorted(plain.items())), temporary, metadata={_KEY: header})
 
 
-def load_checkpoint(path: Path, kind: Literal["backbone", "dfmgan", "training"] | None = None) -> Checkpoint:
+def load_checkpoint(path: Path, kind: Kind | None = None) -> Checkpoint:
     """Read a file that `save_checkpoint` wrote.
 
     Args:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,12 @@ from defect_synth.model.precision import choose_dtype, set_precision
 from defect_synth.ops import native
 from defect_synth.ops.kept import keep
 from defect_synth.ops.memory import keep_memory
+from defect_synth.packed import KIND as PACKED
+from defect_synth.packed import part_of
 from defect_synth.samples import DefectSample, Pixels, Provenance, signal_to_pixels
+
+DEMO = "demo"
+"""Name of the DFMGANs of the embedded product, which ship with the package."""
 
 _CUDA_CHUNK = 16
 """On a GPU every forward pass has exactly this many samples, the last one padded: another batch shape could choose
@@ -104,12 +110,17 @@ class DefectSynthesizer:
         """Open a run folder, one defect's folder, or one checkpoint file.
 
         Args:
-            path: What `defect-synth train` or `defect-synth import` wrote.
+            path: What `defect-synth train`, `import` or `pack` wrote, or `demo`: the models that ship.
             settings: Keyword arguments of the class: device, precision, truncation_object, truncation_defect.
 
         Raises:
             CheckpointError: Nothing there that can generate defects.
         """
+        if str(path) == DEMO:
+            with as_file(files("defect_synth") / "models" / "demo_dfmgan.safetensors") as file:
+                if not file.is_file():
+                    raise CheckpointError("this installation lacks the demo DFMGAN; install defect-synth again")
+                return cls.load(file, **settings)
         path = Path(path)
         if path.is_dir():
             found = sorted(path.glob("defects/*/model.safetensors")) or sorted(path.glob("model.safetensors"))
@@ -126,6 +137,8 @@ class DefectSynthesizer:
         if not path.exists() and not path.suffix:
             raise CheckpointError(f"no run folder or checkpoint at {path}; train one with `defect-synth train`")
         checkpoint = load_checkpoint(path)
+        if checkpoint.info.kind == PACKED:
+            return cls(dict.fromkeys(checkpoint.info.defects, path), **settings)
         if checkpoint.info.kind != "dfmgan":
             raise CheckpointError(
                 f"{path} holds a {checkpoint.info.kind} checkpoint, which cannot draw defects; give a defect's "
@@ -237,7 +250,7 @@ class DefectSynthesizer:
 
     def _network(self, defect: str) -> tuple[Checkpoint, DFMGAN]:
         if defect not in self._loaded:
-            checkpoint = load_checkpoint(self._paths[defect], "dfmgan")
+            checkpoint = part_of(load_checkpoint(self._paths[defect]), defect)
             network = build_generator(checkpoint)
             assert isinstance(network, DFMGAN)
             dtype = choose_dtype(self._settings["precision"], self._device)  # type: ignore[arg-type]

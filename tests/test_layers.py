@@ -14,6 +14,7 @@ ORDER = """
     errors samples config atomic _compat ops
     data metrics model
     checkpoint official
+    packed
     training
     synthesizer foreground masks gates composite folder_source cached_source
     painter real_source bank baselines generate

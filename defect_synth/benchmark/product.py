@@ -47,7 +47,7 @@ def embedded_product(
 def shipped_dfmgan(side: int) -> dict[str, Path] | None:
     """The package's DFMGANs of the embedded product, defect -> checkpoint; None without one for each at this size.
 
-    A file may hold one defect, or be conditional and hold all of them.
+    A file may hold one defect, or several (`packed`).
     """
     found: dict[str, Path] = {}
     for path in sorted(_models().glob("**/*.safetensors")):
@@ -56,9 +56,10 @@ def shipped_dfmgan(side: int) -> dict[str, Path] | None:
                 info = json.loads((file.metadata() or {}).get("defect_synth", "{}"))
         except (SafetensorError, OSError, ValueError):
             continue
-        if info.get("kind") == "dfmgan" and info["model"]["backbone"]["resolution"] == side and _other_nuts(path):
-            held = [info["defect"]] if info.get("defect") else info.get("defects") or info["model"].get("defects") or ()
-            found |= dict.fromkeys(held, path)
+        if info.get("kind") not in ("dfmgan", "dfmgan-set") or info["model"]["backbone"]["resolution"] != side:
+            continue
+        if _other_nuts(path):
+            found |= dict.fromkeys(info.get("defects") or [info["defect"]], path)
     return found if set(found) == set(DEFECTS) else None
 
 

@@ -46,6 +46,7 @@ app.command("preview")(preview.preview)
 app.command("paint")(preview.paint)
 app.command("export")(export.export)
 app.command("import")(models.import_)
+app.command("pack")(models.pack)
 app.command("info")(models.info)
 
 

@@ -39,6 +39,26 @@ def import_(
     print(f"{output}: {what}, category {info.category}, {found.config.backbone.resolution} px")
 
 
+def pack(
+    run: Annotated[Path, typer.Argument(help="Run folder of `defect-synth train`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .safetensors file to write.")],
+    half: Annotated[bool, typer.Option("--half", help="Store float16: half the bytes, other last bits.")] = False,
+) -> None:
+    """Write all defects of a run as one file, with the backbone that they share once: to hand on, or to deploy."""
+    from defect_synth.errors import CheckpointError, ConfigError
+    from defect_synth.packed import pack as write
+
+    if output.suffix != ".safetensors":
+        raise ConfigError(f"--output must end in .safetensors, got {output.name}")
+    files = {path.parent.name: path for path in run.glob("defects/*/model.safetensors")}
+    if not files:
+        raise CheckpointError(
+            f"{run} has no defects/*/model.safetensors; expected a run folder of `defect-synth train`"
+        )
+    write(files, output, half=half)
+    print(f"{output}: {', '.join(sorted(files))}, {output.stat().st_size / 1e6:.1f} MB")
+
+
 def info(
     path: Annotated[Path | None, typer.Argument(help="A checkpoint to describe; default: a preset.")] = None,
     preset: Preset = None,

@@ -316,8 +316,8 @@ def test_a_shipped_generator_is_used_for_the_embedded_product_alone(tmp_path, mo
     assert set(embedded.shipped_dfmgan(32)) == {"crack", "cut", "hole", "print"}
     assert embedded.shipped_dfmgan(64) is None
 
-    one = tmp_path / "one" / "demo.safetensors"  # a conditional file holds all of them
-    held = {"kind": "dfmgan", "model": {"backbone": {"resolution": 128}}, "defects": ["crack", "cut", "hole", "print"]}
+    one = tmp_path / "one" / "demo.safetensors"  # a packed file holds all of them
+    held = {"kind": "dfmgan-set", "model": {"backbone": {"resolution": 128}}, "defects": ["crack", "cut", "hole", "print"]}
     one.parent.mkdir()
     save_file({"x": torch.zeros(1)}, one, {"defect_synth": json.dumps(held)})
     one.with_suffix(".json").write_text(json.dumps({"images": {"seed": 0}}))
