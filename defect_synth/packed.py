@@ -17,13 +17,14 @@ _SHARED = "backbone."
 _OWN = "defects/{}/"
 
 
-def pack(files: Mapping[str, Path], output: Path, *, half: bool = False) -> None:
+def pack(files: Mapping[str, Path], output: Path, *, half: bool = False, note: str | None = None) -> None:
     """Write the checkpoints of one run as one file.
 
     Args:
         files: Defect -> its `dfmgan` checkpoint.
         output: The `.safetensors` file to write.
         half: Store float16: half the bytes; images differ by rounding, a few mask pixels at borders too.
+        note: On whose images the weights depend; None: what the first file says.
 
     Raises:
         CheckpointError: Nothing to pack, not of one run, or a file that cannot be read.
@@ -47,7 +48,7 @@ def pack(files: Mapping[str, Path], output: Path, *, half: bool = False) -> None
         }
     info = first.info.model_copy(
         update={"kind": KIND, "defect": None, "defects": tuple(parts), "training": about, "score": None,
-                "data_digest": "", "num_images": 0}
+                "data_digest": "", "num_images": 0, "licence_note": note or first.info.licence_note}
     )  # fmt: skip
     save_checkpoint(output, info, {n: t.half() if half and t.is_floating_point() else t for n, t in tensors.items()})
 

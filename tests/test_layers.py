@@ -16,7 +16,7 @@ ORDER = """
     checkpoint official
     packed
     training
-    synthesizer foreground masks gates composite folder_source cached_source
+    synthesizer demo_dfmgan foreground masks gates composite folder_source cached_source
     painter real_source bank baselines generate
     runs
     sources

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from typer.testing import CliRunner
 
+from defect_synth import demo_dfmgan
+from defect_synth.benchmark.product import PRODUCT_SEED
 from defect_synth.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from defect_synth.cli import app
 from defect_synth.config import TINY
@@ -97,3 +101,18 @@ def test_pack_refuses_in_one_line(tmp_path, run, output, says):
     result = CliRunner().invoke(app, ["pack", str(tmp_path / run), "-o", str(tmp_path / output)])
     assert result.exit_code != 0
     assert says in str(result.exception)
+
+
+def test_the_shipped_file_is_made_by_its_own_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        demo_dfmgan, "IMAGES", {"resolution": 32, "good": 8, "test_good": 0, "per_defect": 5, "seed": 1}
+    )
+    monkeypatch.setattr(demo_dfmgan, "FAST_64", TINY)
+    monkeypatch.setattr(demo_dfmgan, "SETTINGS", {"pretrain.total_kimg": 0.008, "transfer.total_kimg": 0.008})
+    output = tmp_path / "demo_dfmgan.safetensors"
+    demo_dfmgan.make(output)
+    card = json.loads(output.with_suffix(".json").read_text())
+    assert card["defects"] == ["crack", "cut", "hole", "print"]
+    assert card["images"]["seed"] != PRODUCT_SEED
+    assert load_checkpoint(output).info.licence_note == demo_dfmgan.LICENCE
+    assert DefectSynthesizer.load(output).defects == ("crack", "cut", "hole", "print")
