@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 NUM_OBJECTS = 16  # judged: this many objects ...
 NUM_DEFECTS = 4  # ... with this many defects each
+_LEAST_FOUND = 0.2  # share of samples with a mask, below which a snapshot is no choice
+_NO_DEFECTS = 1e9  # the score of such a snapshot: any other is better
 
 
 def transfer_stage(
@@ -204,7 +206,13 @@ def transfer_stage(
             if line not in warned:
                 log.warning("%s: %s", defect, line)
         warned[:] = advice
-        score = None if judge is None else judge.score(pictures.flatten(0, 1), masks.flatten(0, 1))
+        # What has no mask is thrown away by whoever uses samples; in a cubic kernel its features would drown the rest.
+        if judge is None:
+            return figures, None
+        found = masks.flatten(0, 1).flatten(1).any(dim=1)
+        if float(found.float().mean()) < _LEAST_FOUND:
+            return figures, _NO_DEFECTS
+        score = judge.score(pictures.flatten(0, 1)[found], masks.flatten(0, 1)[found])
         return figures, score
 
     def sample_sheet(path: Path) -> None:
