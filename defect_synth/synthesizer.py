@@ -116,7 +116,7 @@ class DefectSynthesizer:
         Raises:
             CheckpointError: Nothing there that can generate defects.
         """
-        if str(path) == DEMO:
+        if path == DEMO:  # a `Path` of that name is a folder
             with as_file(files("defect_synth") / "models" / "demo_dfmgan.safetensors") as file:
                 if not file.is_file():
                     raise CheckpointError("this installation lacks the demo DFMGAN; install defect-synth again")
