@@ -152,17 +152,14 @@ def transfer_generator(
 
 
 def saturation_guard(mask_logits: Tensor, tanh_gain: float) -> Tensor:
-    """Pulls the mask of a sample back only while all of it is saturated black, or all of it white.
+    """Pulls the mask of a sample back only while all of it is black, or all of it white: how far beyond the threshold.
 
-    Not in the paper. A saturated soft mask has no gradient, so D_match can no longer move it and training is dead from
-    there on. The penalty is zero for every mask that still has a pixel within reach of the threshold or pixels of both
-    signs, so it never shapes a working mask.
+    Not in the paper. No real mask is like that, and a saturated soft mask has next to no gradient: D_match can hardly
+    move it, and on some objects no defect ever appears. The penalty is zero for every mask with pixels of both kinds,
+    so it never shapes a working mask.
     """
-    reach = 2.0 / tanh_gain  # tanh(2) = 0.96: still some gradient
-    logits = mask_logits.float().flatten(1)
-    black = torch.relu(-reach - logits.amax(dim=1))
-    white = torch.relu(logits.amin(dim=1) - reach)
-    return (black + white).mean()
+    logits = tanh_gain * mask_logits.float().flatten(1)
+    return (torch.relu(-logits.amax(dim=1)) + torch.relu(logits.amin(dim=1))).mean()
 
 
 def discriminator(

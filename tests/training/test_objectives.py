@@ -112,7 +112,7 @@ class TestTransferGenerator:
 class TestSaturationGuard:
     def test_working_masks_cost_nothing(self):
         mixed = torch.tensor([-9.0, -9.0, -9.0, 9.0]).reshape(1, 1, 2, 2)
-        faint = torch.tensor([-9.0, -9.0, -9.0, -0.1]).reshape(1, 1, 2, 2)  # black, but within reach of the threshold
+        faint = torch.tensor([-9.0, -9.0, -9.0, 0.0]).reshape(1, 1, 2, 2)  # one pixel at the threshold
         for logits in (mixed, -mixed, faint, -faint):
             logits.requires_grad_(True)
             guard = saturation_guard(logits, 10.0)
@@ -124,13 +124,13 @@ class TestSaturationGuard:
     def test_an_all_black_or_all_white_mask_is_pulled_back_by_its_nearest_pixel(self, sign):
         logits = (sign * torch.tensor([3.0, 4.0, 5.0, 6.0]).reshape(1, 1, 2, 2)).requires_grad_(True)
         guard = saturation_guard(logits, 10.0)
-        assert guard.item() == pytest.approx(3.0 - 0.2)
+        assert guard.item() == pytest.approx(30.0)
         guard.backward()
-        assert logits.grad.flatten().tolist() == [sign, 0, 0, 0]
+        assert logits.grad.flatten().tolist() == [sign * 10, 0, 0, 0]
 
     def test_it_is_a_mean_over_samples(self):
         logits = torch.stack([torch.full((1, 2, 2), v) for v in (-1.2, 0.0, 2.2, 0.1)])
-        assert saturation_guard(logits, 10.0).item() == pytest.approx((1.0 + 0 + 2.0 + 0) / 4)
+        assert saturation_guard(logits, 10.0).item() == pytest.approx((12 + 0 + 22 + 1) / 4)
 
 
 class TestOtherPhases:
