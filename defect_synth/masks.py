@@ -27,6 +27,9 @@ _WOBBLE = 8.0  # degrees that even a product without symmetry may be off
 _TRIES = 8
 _TOO_NEAR = 0.8  # intersection over union with a real mask, in the best pose, above which a mask is no new one
 _FOLLOW = 0.04  # radii of an aligned product by which a mask is bent at most (standard deviation)
+_LARGEST = 1.2  # of the largest real mask
+_GROW = 1.25  # by which a part of a mask is enlarged at most
+_JOINED = 0.72  # scale of masks that are united: about the area of one
 _COMPARED = 24  # masks are compared as pictures of so many pixels squared
 
 
@@ -126,7 +129,8 @@ class MaskSource:
         y, x, radius = place_of(foreground)
         rng = np.random.default_rng((seed, zlib.crc32(defect.encode()), 0x3A5C))
         shapes = self._shapes[defect]
-        typical = float(np.median([shape.mask.sum() / shape.radius**2 for shape in shapes])) * radius**2
+        areas = [float(shape.mask.sum()) / shape.radius**2 * radius**2 for shape in shapes]
+        typical, largest = float(np.median(areas)), max(areas)
         best, best_score = None, -np.inf
         for attempt in range(_TRIES):
             drawn = self._draw(rng, shapes, (y, x, radius), foreground, 0.05 + 0.01 * attempt)
@@ -138,7 +142,8 @@ class MaskSource:
             kept = float(clipped.sum() / max(area, 1))
             near = likeness(clipped, self._pictures[defect]) if clipped.any() else 1.0
             small = min(1.0, float(clipped.sum()) / max(4.0, 0.1 * typical))
-            score = min(kept - wanted, 0.0) - 2 * max(near - _TOO_NEAR, 0.0) + min(small - 1, 0.0)
+            large = max(0.0, area / (_LARGEST * largest) - 1)
+            score = min(kept - wanted, 0.0) - 2 * max(near - _TOO_NEAR, 0.0) + min(small - 1, 0.0) - large
             if clipped.any() and score > best_score:
                 best, best_score = clipped, score
             if best_score >= 0:
@@ -163,10 +168,14 @@ class MaskSource:
         form = rng.random()
         # Cut first and bend then: no straight edges.
         whole = _part(shape.mask, rng) if form < 0.12 else _cut(shape.mask, rng) if form < 0.24 else shape.mask
+        # Size may be what tells one kind of defect from another: what is cut off or added must not change it much.
+        scale *= min(_GROW, float(shape.mask.sum() / max(whole.sum(), 1)) ** 0.5)
+        if form > 0.88:
+            scale *= _JOINED
         patch = warp(whole, angle, flip, scale, self._bend(whole, scale, elastic, radius), rng)
         if form > 0.88:
             other = shapes[int(rng.integers(len(shapes)))]
-            smaller = radius / other.radius * 0.8
+            smaller = radius / other.radius * _JOINED
             bend = self._bend(other.mask, smaller, elastic, radius)
             patch = _unite(patch, warp(other.mask, *self._pose(rng), smaller, bend, rng), rng)
         if not patch.any():

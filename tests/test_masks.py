@@ -10,6 +10,8 @@ from defect_synth.errors import DataError, UnknownDefectError
 from defect_synth.masks import MaskSource, Shape, Symmetry, find_symmetry, place_of, warp
 
 SIDE = 96
+PLACES = ((60, 48), (48, 30), (60, 60), (40, 60))
+AXES = ((4, 3), (6, 2), (3, 3), (5, 3))
 
 
 def disc(radius=38, centre=(48, 48), side=SIDE):
@@ -48,6 +50,21 @@ def test_a_mask_is_a_function_of_its_seed_and_no_two_seeds_agree(source):
 
     assert all(np.array_equal(m, source.propose("blot", disc(), seed)) for seed, m in enumerate(masks))
     assert len({m.tobytes() for m in masks}) == 12
+
+
+def test_masks_are_as_large_as_the_real_ones_though_some_are_cut_and_some_united():
+    product = disc()
+    small, large = (
+        [Shape.of(ellipse(c, (a * s, b * s)), product) for c, (a, b) in zip(PLACES, AXES, strict=True)] for s in (1, 2)
+    )
+    source = MaskSource({"large": large, "small": small}, Symmetry(turns="any", mirror_x=True, aligned=False))
+    found = {d: np.array([source.propose(d, product, seed).sum() for seed in range(80)]) for d in source.defects}
+    for defect, shapes in (("small", small), ("large", large)):
+        real = np.array([shape.mask.sum() for shape in shapes])
+        assert np.median(found[defect]) == pytest.approx(np.median(real), rel=0.2)
+        assert (found[defect] <= 1.3 * real.max()).mean() > 0.97
+    # Where size tells two kinds of defect apart, it still does.
+    assert (found["small"] < np.median(found["large"])).mean() > 0.97
 
 
 def test_defects_keep_their_distance_from_the_middle_of_aligned_products():
