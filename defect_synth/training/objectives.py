@@ -104,8 +104,9 @@ def transfer_generator(
     config: TransferConfig,
     augment: Augment = _same,
     augment_pair: PairAugment = _same_pair,
+    region: Tensor | None = None,
 ) -> Outcome:
-    """Stage 2, Gmain: Eq. 3 for the generator.
+    """Stage 2, Gmain: Eq. 3 for the generator; `region` is that of `saturation_guard`.
 
     The frozen part below the first residual block has no graph, and serves the mode seeking pass too when its noise is
     shared.
@@ -145,21 +146,28 @@ def transfer_generator(
         terms["mode_seeking"] = seek.detach()
         loss = loss + config.lambda_mode_seeking * seek
     if protocol.guard_masks:
-        guard = saturation_guard(out.mask_logits, config.tanh_gain)
+        guard = saturation_guard(out.mask_logits, config.tanh_gain, region)
         terms["mask_guard"] = guard.detach()
         loss = loss + guard
     return Outcome(loss, terms)
 
 
-def saturation_guard(mask_logits: Tensor, tanh_gain: float) -> Tensor:
-    """Pulls the mask of a sample back only while all of it is black, or all of it white: how far beyond the threshold.
+def saturation_guard(mask_logits: Tensor, tanh_gain: float, region: Tensor | None = None) -> Tensor:
+    """Pulls the mask of a sample back only while it is black where defects can be, or all white: how far it is beyond.
 
     Not in the paper. No real mask is like that, and a saturated soft mask has next to no gradient: D_match can hardly
-    move it, and on some objects no defect ever appears. The penalty is zero for every mask with pixels of both kinds,
+    move it, and on some objects no defect ever appears. The penalty is zero for every mask with a pixel of each kind,
     so it never shapes a working mask.
+
+    Args:
+        mask_logits: [N, 1, R, R].
+        tanh_gain: Of `soft_mask`.
+        region: bool [R, R], where defects have been: the pixel nearest to the threshold is often one at the image's
+            border, and would be pulled up for ever. None: everywhere.
     """
     logits = tanh_gain * mask_logits.float().flatten(1)
-    return (torch.relu(-logits.amax(dim=1)) + torch.relu(logits.amin(dim=1))).mean()
+    there = logits if region is None else logits[:, region.flatten()]
+    return (torch.relu(-there.amax(dim=1)) + torch.relu(logits.amin(dim=1))).mean()
 
 
 def discriminator(
