@@ -161,6 +161,12 @@ class Protocol(_Frozen):
     joint_augmentation: bool = Field(True, description="Geometric augmentation of image and mask together for D_match.")
     frozen_weights: Literal["ema", "raw"] = Field("ema", description="Which stage-1 weights stage 2 freezes.")
     guard_masks: bool = Field(True, description="Report and recover from all-black or all-white masks.")
+    mask_leak: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Share of the steepest gradient that D_match has in a saturated mask.",
+    )
     cap_p: bool = Field(True, description="Respect augment.max_p; the authors' program lets p grow without bound.")
 
 
@@ -172,6 +178,7 @@ OFFICIAL = Protocol(
     joint_augmentation=False,
     frozen_weights="raw",
     guard_masks=False,
+    mask_leak=0.0,
     cap_p=False,
 )
 PROTOCOLS: dict[ProtocolName, Protocol] = {"corrected": CORRECTED, "official": OFFICIAL}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def generator_loss(fake_logits: Tensor) -> Tensor:
@@ -69,6 +71,33 @@ def mode_seeking_loss(
     return numerator / (denominator + epsilon)
 
 
-def soft_mask(mask_logits: Tensor, gain: float) -> Tensor:
-    """Logits -> [-1, 1] for D_match and Eq. 2: tanh(gain * logits), in the logits' own dtype."""
-    return torch.tanh(mask_logits * gain)
+def soft_mask(mask_logits: Tensor, gain: float, leak: float = 0.0) -> Tensor:
+    """Logits -> [-1, 1] for D_match and Eq. 2: tanh(gain * logits), in the logits' own dtype.
+
+    With a leak (not in the paper) a saturated pixel keeps at least `leak` of the steepest gradient wherever that moves
+    it back towards the threshold; values stay the same. Without, no judge can move it: stray dots stay, and absent
+    defects stay absent. Differentiable once then.
+    """
+    if leak == 0:
+        return torch.tanh(mask_logits * gain)
+    mask: Tensor = _LeakyTanh.apply(mask_logits, gain, leak)  # type: ignore[no-untyped-call]
+    return mask
+
+
+class _LeakyTanh(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, gain: float, leak: float) -> Tensor:
+        y = torch.tanh(logits * gain)
+        ctx.save_for_backward(y)
+        ctx.settings = gain, leak
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        (grad,) = grad_outputs
+        (y,) = ctx.saved_tensors
+        gain, leak = ctx.settings
+        slope = 1 - y.square()
+        inward = grad * y > 0  # descending this gradient makes the logit smaller in size
+        return grad * gain * torch.where(inward, slope.clamp_min(leak), slope), None, None

@@ -104,9 +104,8 @@ def transfer_generator(
     config: TransferConfig,
     augment: Augment = _same,
     augment_pair: PairAugment = _same_pair,
-    region: Tensor | None = None,
 ) -> Outcome:
-    """Stage 2, Gmain: Eq. 3 for the generator; `region` is that of `saturation_guard`.
+    """Stage 2, Gmain: Eq. 3 for the generator.
 
     The frozen part below the first residual block has no graph, and serves the mode seeking pass too when its noise is
     shared.
@@ -118,8 +117,9 @@ def transfer_generator(
     w_defect = defect_rows(generator, latents, track=True)
     out: Synthesis = generator.paint(trunk, w_object, w_defect, latents.noise_object, latents.noise_defect)
     mask = soft_mask(out.mask_logits, config.tanh_gain)
+    judged = soft_mask(out.mask_logits, config.tanh_gain, protocol.mask_leak)
     logits = discriminator(augment(out.image))
-    match_logits = match_discriminator(torch.cat(augment_pair(out.image, mask.float()), dim=1))
+    match_logits = match_discriminator(torch.cat(augment_pair(out.image, judged.float()), dim=1))
     adversarial = generator_loss(logits)
     match = generator_loss(match_logits)
     generator_total = adversarial + config.lambda_match * match
@@ -146,28 +146,24 @@ def transfer_generator(
         terms["mode_seeking"] = seek.detach()
         loss = loss + config.lambda_mode_seeking * seek
     if protocol.guard_masks:
-        guard = saturation_guard(out.mask_logits, config.tanh_gain, region)
+        guard = saturation_guard(out.mask_logits, config.tanh_gain)
         terms["mask_guard"] = guard.detach()
         loss = loss + guard
     return Outcome(loss, terms)
 
 
-def saturation_guard(mask_logits: Tensor, tanh_gain: float, region: Tensor | None = None) -> Tensor:
-    """Pulls the mask of a sample back only while it is black where defects can be, or all white: how far it is beyond.
+def saturation_guard(mask_logits: Tensor, tanh_gain: float) -> Tensor:
+    """Pulls the mask of a sample back only while all of it is saturated black, or all of it white.
 
-    Not in the paper. No real mask is like that, and a saturated soft mask has next to no gradient: D_match can hardly
-    move it, and on some objects no defect ever appears. The penalty is zero for every mask with a pixel of each kind,
-    so it never shapes a working mask.
-
-    Args:
-        mask_logits: [N, 1, R, R].
-        tanh_gain: Of `soft_mask`.
-        region: bool [R, R], where defects have been: the pixel nearest to the threshold is often one at the image's
-            border, and would be pulled up for ever. None: everywhere.
+    Not in the paper. A saturated soft mask has no gradient, so D_match can no longer move it and training is dead from
+    there on. The penalty is zero for every mask that still has a pixel within reach of the threshold or pixels of both
+    signs, so it never shapes a working mask.
     """
-    logits = tanh_gain * mask_logits.float().flatten(1)
-    there = logits if region is None else logits[:, region.flatten()]
-    return (torch.relu(-there.amax(dim=1)) + torch.relu(logits.amin(dim=1))).mean()
+    reach = 2.0 / tanh_gain  # tanh(2) = 0.96: still some gradient
+    logits = mask_logits.float().flatten(1)
+    black = torch.relu(-reach - logits.amax(dim=1))
+    white = torch.relu(logits.amin(dim=1) - reach)
+    return (black + white).mean()
 
 
 def discriminator(

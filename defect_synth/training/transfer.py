@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from defect_synth.checkpoint import CheckpointInfo, library_versions, restore, save_checkpoint
@@ -19,7 +18,7 @@ from defect_synth.metrics.features import FeatureExtractor
 from defect_synth.model.dfmgan import DFMGAN
 from defect_synth.model.discriminators import build_discriminator, build_match_discriminator
 from defect_synth.model.precision import choose_dtype, set_precision
-from defect_synth.samples import Pixels, signal_to_pixels
+from defect_synth.samples import signal_to_pixels
 from defect_synth.training import objectives
 from defect_synth.training.draws import Draws, Latents, draw_latents
 from defect_synth.training.judging import Judge
@@ -34,13 +33,6 @@ NUM_OBJECTS = 16  # judged: this many objects ...
 NUM_DEFECTS = 4  # ... with this many defects each
 _LEAST_FOUND = 0.2  # share of samples with a mask, below which a snapshot is no choice
 _NO_DEFECTS = 1e9  # the score of such a snapshot: any other is better
-
-
-def seen_region(masks: Pixels) -> Tensor:
-    """Where defects can be by what the base masks show, with a sixteenth of the side around: uint8 -> bool [R, R]."""
-    seen = torch.from_numpy(masks).amax(dim=0).float()
-    reach = max(1, len(seen) // 16)
-    return F.max_pool2d(seen[None], 2 * reach + 1, stride=1, padding=reach)[0] > 0
 
 
 def transfer_stage(
@@ -90,7 +82,6 @@ def transfer_stage(
         set_precision(module, dtype)
     reals = AugmentedReals(images, stage_config, seed, device, cap_p=protocol.cap_p)
     mean = torch.zeros([], device=device)
-    region = seen_region(images.masks).to(device)
     noise, defect_noise = generator.backbone.noise_numel, generator.defect_noise_numel
     joint = protocol.joint_augmentation
 
@@ -104,7 +95,7 @@ def transfer_stage(
         codes, image_augment, pair_augment = context
         return objectives.transfer_generator(
             generator, discriminator, match, codes.part(start, stop), stage_config,
-            reals.part(image_augment, start, stop), reals.pair_part(pair_augment, start, stop), region,
+            reals.part(image_augment, start, stop), reals.pair_part(pair_augment, start, stop),
         )  # fmt: skip
 
     def generator_reg(context: tuple[Latents, Tensor], start: int, stop: int) -> objectives.Outcome:

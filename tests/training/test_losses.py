@@ -86,3 +86,13 @@ def test_the_soft_mask_is_a_steep_tanh_in_the_dtype_of_the_logits():
     logits = torch.tensor([-1.0, 0.0, 0.05, 1.0])
     assert soft_mask(logits, 10.0).tolist() == pytest.approx([math.tanh(10 * v) for v in logits.tolist()])
     assert soft_mask(logits.half(), 10.0).dtype == torch.float16
+
+
+def test_a_leak_moves_saturated_pixels_back_and_never_further_out():
+    logits = torch.tensor([2.0, 2.0, -2.0, -2.0, 0.05, 0.05], requires_grad=True)
+    towards = torch.tensor([1.0, -1.0, -1.0, 1.0, 1.0, -1.0])  # gradients: descending them moves in, out, in, out, ...
+    mask = soft_mask(logits, 10.0, 0.05)
+    assert torch.equal(mask, soft_mask(logits, 10.0))
+    (mask * towards).sum().backward()
+    steep = 10 * (1 - math.tanh(0.5) ** 2)
+    assert logits.grad.tolist() == pytest.approx([0.5, 0, -0.5, 0, steep, -steep], abs=1e-6)
