@@ -209,7 +209,7 @@ def transfer_stage(
         # What has no mask is thrown away by whoever uses samples; in a cubic kernel its features would drown the rest.
         if judge is None:
             return figures, None
-        found = masks.flatten(0, 1).flatten(1).any(dim=1)
+        found = masks.flatten(0, 1).flatten(1).bool().any(dim=1)
         if float(found.float().mean()) < _LEAST_FOUND:
             return figures, _NO_DEFECTS
         score = judge.score(pictures.flatten(0, 1)[found], masks.flatten(0, 1)[found])
