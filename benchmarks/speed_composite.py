@@ -3,6 +3,8 @@
 A bank of 500 procedural defects at 256x256, memory-mapped; images at 256 and 1024 that no cache has seen. Times are CPU
 time of one thread, so other programs on the machine do not count. albumentations' OverlayElements and OpenCV's
 seamlessClone put a patch of the same size at the same place, and choose, align, match and check nothing.
+
+`--data` adds real defects of every kind, at the size of their images on the good ones: large masks without clean pairs.
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ from defect_synth.augmenter.pasting import Pasting
 from defect_synth.bank import Bank, build_bank
 from defect_synth.composite import paste as paste_module
 from defect_synth.data.demo import DemoSource, render
+from defect_synth.data.images import read_image
+from defect_synth.data.layouts import index
+from defect_synth.real_source import RealSource
 from defect_synth.transform import DefectSynth
 
 STAGES = {
@@ -104,6 +109,51 @@ def overlay(augmenter, images, k):
     return first, time.thread_time() - start
 
 
+class Meant:
+    """While it is entered: the mask that the triplet pasted last was laid on."""
+
+    def __enter__(self):
+        self.mask, self._painted = None, paste_module._painted
+
+        def seen(image, place, look, clean, soft, inside, *rest, **named):
+            self.mask = np.zeros(image.shape[:2], bool)
+            self.mask[place[0] : place[2], place[1] : place[3]] = soft * inside > 0.5
+            return self._painted(image, place, look, clean, soft, inside, *rest, **named)
+
+        paste_module._painted = seen
+        return self
+
+    def __exit__(self, *error):
+        paste_module._painted = self._painted
+
+
+def real_defects(data, folder, draws):
+    """For each kind of defect: what it costs, how large it is, and how well the returned mask is what was meant."""
+    good = [record.image for record in index(data).records if record.defect is None][:8]
+    images = [read_image(path) for path in good]
+    bank, _ = build_bank(RealSource.open(data), folder / data.name, count=100)
+    found = {}
+    for defect in bank.defects:
+        augmenter = DefectAugmenter(bank, defects=[defect])
+        times, masks, agreement = [], [], []
+        for k in range(-len(images), draws):  # the first ones only fill the caches
+            start = time.thread_time()
+            painted = augmenter.apply(images[k % len(images)], np.random.default_rng(k + 1000))
+            if k >= 0:
+                times.append(1000 * (time.thread_time() - start))
+                masks.append(painted.mask > 0)
+        with Meant() as meant:
+            for k, mask in enumerate(masks):
+                augmenter.apply(images[k % len(images)], np.random.default_rng(k + 1000))
+                if mask.any():
+                    agreement.append((mask & meant.mask).sum() / (mask | meant.mask).sum())
+        found[defect] = {
+            "mean": np.mean(times), "p95": np.percentile(times, 95), "mask": np.mean([mask.sum() for mask in masks]),
+            "iou": np.mean(agreement), "iou_p5": np.percentile(agreement, 5), "good": 1 - len(agreement) / draws,
+        }  # fmt: skip
+    return images[0].shape, len(bank), found
+
+
 def private_memory():
     """Bytes that this process shares with nobody, in MB."""
     text = Path("/proc/self/smaps_rollup").read_text("utf-8")
@@ -124,6 +174,7 @@ def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bank", type=Path, help="a bank; otherwise one is drawn (a minute)")
+    parser.add_argument("--data", type=Path, nargs="*", default=[], help="data folders with real defects and masks")
     parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--output", type=Path, help="write the table there, too, and beside it the figures as .json")
     arguments = parser.parse_args()
@@ -133,6 +184,26 @@ def main() -> None:
         if arguments.bank is None:
             build_bank(DemoSource(256), path, count=125)
         lines, figures = report(path, arguments.draws)
+        for data in arguments.data:
+            shape, entries, found = real_defects(data, Path(folder), arguments.draws)
+            lines += [
+                "",
+                f"Real defects (`--data {data.name}`), {entries} of them, on its good images of {shape[1]}x{shape[0]}; "
+                f"{arguments.draws} draws each. Agreement: intersection over union of the returned mask, which is what "
+                "changed, with the recorded mask where it was laid.",
+                "",
+                "| defect | ms, mean | ms, 95th percentile | pixels of the mask | agreement, mean | 5th percentile | "
+                "nothing fitted |",
+                "|---|---|---|---|---|---|---|",
+                *(
+                    f"| {name} | {v['mean']:.0f} | {v['p95']:.0f} | {v['mask']:.0f} | {v['iou']:.2f} | "
+                    f"{v['iou_p5']:.2f} | {v['good']:.0%} |"
+                    for name, v in found.items()
+                ),
+            ]
+            figures.setdefault("real", {})[data.name] = {
+                name: {k: round(float(x), 3) for k, x in v.items()} for name, v in found.items()
+            }
     print("\n".join(lines))
     if arguments.output:
         arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")

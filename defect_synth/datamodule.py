@@ -52,7 +52,8 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
             that `DefectAugmenter` accepts.
         split: Which split gets the defects. `val`: a validation set of normal training images, taken out of train,
             and as many with defects, so that thresholds are fitted without real defects. `train`: for models that
-            learn from defects. `test`: beside the real test images.
+            learn from defects; a warning says so where the base's own validation set has no defects to fit a
+            threshold on (wrap twice for that). `test`: beside the real test images.
         ratio: For `val`, the share of normal training images moved there; else defects per normal training image.
         defects: Which defects; None: all.
         severity: Strength of painted defects, a number or a range.
@@ -155,12 +156,15 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
             self.base.val_split_mode = ValSplitMode.NONE
         self.base.setup(_stage)
         self.train_data, self.test_data = self.base.train_data, self.base.test_data
+        self._warn_of_another_category()
         if self.split == "val":
             self._make_validation()
             return
         validation = getattr(self.base, "val_data", None)
         if validation is not None:
             self.val_data = validation
+        if self.split == "train":
+            self._warn_of_blind_validation()
         if self.online:
             return
         normals = _normal_paths(self.train_data)
@@ -176,6 +180,31 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
 
     def _create_val_split(self) -> None:
         """Done by the base, or by us."""
+
+    def _warn_of_another_category(self) -> None:
+        made = self.augmenter.source.category if self._generated is None else FolderSource(self._generated).category
+        if self.category and made.lower() != str(self.category).lower():
+            log.warning(
+                "the source %s makes defects of %s, the images are of %s: give one made for them, unless you mean it",
+                self.source if isinstance(self.source, str | Path) else type(self.source).__name__,
+                made,
+                self.category,
+            )
+
+    def _warn_of_blind_validation(self) -> None:
+        validation = getattr(self, "val_data", None)
+        if validation is None:
+            found = f"{self.base.name} has no validation set"
+        elif not (validation.samples.label_index == LabelName.ABNORMAL).any():
+            found = f"the validation set of {self.base.name} has no defects"
+        else:
+            return
+        log.warning(
+            "%s, so no threshold can be fitted: wrap twice, "
+            "DefectSynthDataModule(DefectSynthDataModule(base, split='val'), split='train'), "
+            "or give the base another val_split_mode",
+            found,
+        )
 
     def _make_validation(self) -> None:
         frame = self.train_data.samples

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from defect_synth.augmenter import DefectAugmenter
-from defect_synth.errors import ConfigError
+from defect_synth.errors import ConfigError, DataError
 
 
 class DefectPaint:
@@ -32,9 +32,14 @@ class DefectPaint:
         self.augmenter, self.p, self.mask_value = augmenter, p, mask_value
 
     def __call__(self, image: Any, mask: Any) -> tuple[Any, Any]:
-        """The image with defects and the mask with them marked; both are the inputs where nothing is painted."""
+        """The image with defects and the mask with them marked; both are the inputs where nothing is painted.
+
+        Raises:
+            DataError: Not one image and its mask.
+        """
         import torch
 
+        _require_pair(image, mask)
         if float(torch.rand(())) >= self.p:
             return image, mask
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
@@ -49,3 +54,15 @@ class DefectPaint:
         inside = torch.from_numpy(painted.mask > 0).to(mask.device)
         marked = mask.as_subclass(torch.Tensor).masked_fill(inside, self.mask_value)
         return out.as_subclass(type(image)), marked.as_subclass(type(mask))
+
+
+def _require_pair(image: Any, mask: Any) -> None:
+    shape, size = tuple(getattr(image, "shape", ())), tuple(getattr(mask, "shape", ()))
+    is_array = isinstance(image, np.ndarray)
+    sides = shape[:2] if is_array else shape[-2:]
+    if len(shape) not in ((2, 3) if is_array else (3,)):
+        raise DataError(
+            f"expected one image, [C, H, W] or an array [H, W, C], got {list(shape)}; paint before batching"
+        )
+    if size not in (sides, (1, *sides)):
+        raise DataError(f"the mask is {list(size)}, the image {list(shape)}; give one [H, W] or [1, H, W] of its size")

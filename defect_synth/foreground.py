@@ -36,7 +36,7 @@ def foreground(image: Pixels) -> NDArray[np.bool_]:
     background = np.median(edge, axis=0)
     if float(np.median(np.abs(edge - background).sum(axis=1))) > 24:
         return np.ones((height, width), bool)  # the border is no one thing, so there is no background to tell apart
-    distance = np.minimum(np.linalg.norm(lab - background, axis=2), 255).astype(np.uint8)
+    distance = _distance(lab, background)
     otsu = cv2.threshold(distance, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0]
     noise = float(np.percentile(np.linalg.norm(edge - background, axis=1), 90))
     if int(distance.max()) < noise + _APART:
@@ -76,13 +76,23 @@ class ForegroundCache:
         return self._found[key]
 
 
+def _distance(lab: NDArray[np.float32], colour: NDArray[np.float32]) -> Pixels:
+    """Euclidean distance of each pixel to `colour`, uint8; by planes, which is several times as fast as by pixels."""
+    total = np.zeros(lab.shape[:2], np.float32)
+    for plane, value in zip(cv2.split(lab), colour, strict=True):
+        plane -= value
+        plane *= plane
+        total += plane
+    return np.minimum(np.sqrt(total, out=total), 255, out=total).astype(np.uint8)
+
+
 def _large_parts(found: Pixels) -> Pixels:
     count, labels, stats, _ = cv2.connectedComponentsWithStats(found, connectivity=4)
     if count < 2:
         return found
     areas = stats[1:, cv2.CC_STAT_AREA]
-    kept = 1 + np.flatnonzero(areas >= 0.2 * areas.max())
-    return np.isin(labels, kept).astype(np.uint8)
+    kept = np.concatenate([[False], areas >= 0.2 * areas.max()]).astype(np.uint8)
+    return np.asarray(kept[labels], np.uint8)
 
 
 def _filled(found: Pixels) -> Pixels:

@@ -10,30 +10,52 @@ from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from defect_synth.atomic import replacing
 from defect_synth.augmenter import DefectAugmenter
+from defect_synth.composite.pixels import to_rgb
+from defect_synth.data.images import examine_mask
+from defect_synth.data.images import read_image as read_rgb
+from defect_synth.data.records import Record
 from defect_synth.errors import DataError
 from defect_synth.samples import DefectSample, Pixels
 from defect_synth.sources import open_source
 
 SEVERITIES = (0.5, 1.0, 1.5)
 _TILE = 224
+_PAGE_SIDE = 720
 _EDGE = (230, 40, 40)
 
 
-def read_rgb(path: Path) -> Pixels:
-    """An image file as uint8 [H, W, 3].
+def read_image(path: Path) -> Pixels:
+    """An image file to paint on, as uint8 [H, W] where it is grey, [H, W, 3] where it has colours.
 
     Raises:
-        DataError: No file, or none that can be read.
+        DataError: No file, none that can be read, or one whose pixels are not 8 bits and opaque: these would not be
+            the same outside of a defect, either.
     """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; give the path of an image in it")
     if not path.is_file():
         raise DataError(f"{path} does not exist; give the path of an image")
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise DataError(f"{path} cannot be read as an image; give a PNG, JPEG, BMP or TIFF")
-    return np.ascontiguousarray(pixels[:, :, ::-1])
+    pixels = read_rgb(path)
+    with Image.open(path) as header:
+        mode, bands = header.mode, header.getbands()
+        if mode[0] in "IF":
+            raise DataError(f"{path} has more than 8 bits per channel ({mode}); save it with 8 bits")
+        if ("A" in bands and int(np.asarray(header.getchannel("A")).min()) < 255) or "transparency" in header.info:
+            raise DataError(f"{path} has transparent parts; lay it over its background and drop alpha")
+    return np.ascontiguousarray(pixels[..., 0]) if mode in ("1", "L", "LA") else pixels
+
+
+def read_mask(path: Path, image: Path, shape: tuple[int, int]) -> Pixels:
+    """A mask file for `image` of `shape` (H, W), as uint8 [H, W] in {0, 1}, read as the masks of data are.
+
+    Raises:
+        DataError: No file, none that can be read, another size, or a photo.
+    """
+    return examine_mask(Record(image, path, "drawn"), shape).mask
 
 
 def outlined(sample: DefectSample) -> Pixels:
@@ -62,12 +84,12 @@ def preview(
     """
     if not images:
         raise DataError("no image to preview; give at least one")
+    pictures = [to_rgb(read_image(path)) for path in images]  # all, before anything slow
     opened = open_source(source)
     augmenters = [DefectAugmenter(opened, defects=defects, severity=severity) for severity in severities]
     rows: list[Pixels] = []
     body: list[str] = []
-    for path in images:
-        image = read_rgb(path)
+    for path, image in zip(images, pictures, strict=True):
         body.append(f"<h2>{html.escape(path.name)}</h2>")
         for severity, augmenter in zip(severities, augmenters, strict=True):
             samples = [augmenter(image, np.random.default_rng([seed, 1])) for seed in range(seeds)]
@@ -76,10 +98,9 @@ def preview(
             body += [_figure(s.image, f"seed {k}: {s.defect}", outlined(s)) for k, s in enumerate(samples)]
             body.append("</div>")
     sheet, page = output / "preview.png", output / "preview.html"
-    with replacing(sheet) as temporary:
-        temporary.write_bytes(_png(np.concatenate(rows)))
-    with replacing(page) as temporary:
-        temporary.write_text(_PAGE.replace("BODY", "\n".join(body)), encoding="utf-8")
+    with replacing(sheet) as sheet_file, replacing(page) as page_file:  # both or none
+        sheet_file.write_bytes(_png(np.concatenate(rows)))
+        page_file.write_text(_PAGE.replace("BODY", "\n".join(body)), encoding="utf-8")
     return [sheet, page]
 
 
@@ -96,10 +117,19 @@ def _png(image: Pixels) -> bytes:
     return bytes(cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))[1].tobytes())
 
 
+def _jpeg(image: Pixels) -> bytes:
+    """At most `_PAGE_SIDE` pixels a side: a page of a dozen 4k images would be too large to open."""
+    scale = min(1.0, _PAGE_SIDE / max(image.shape[:2]))
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    small = image if scale == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    turned = np.ascontiguousarray(small[:, :, ::-1])
+    return bytes(cv2.imencode(".jpg", turned, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
+
+
 def _figure(image: Pixels, caption: str, over: Pixels | None = None) -> str:
     def tag(shown: Pixels, name: str) -> str:
-        data = base64.b64encode(_png(shown)).decode()
-        return f'<img class="{name}" alt="{html.escape(caption)}" src="data:image/png;base64,{data}">'
+        data = base64.b64encode(_jpeg(shown)).decode()
+        return f'<img class="{name}" alt="{html.escape(caption)}" src="data:image/jpeg;base64,{data}">'
 
     both = tag(image, "plain") + (tag(over, "over") if over is not None else "")
     return f"<figure tabindex=0>{both}<figcaption>{html.escape(caption)}</figcaption></figure>"
@@ -114,12 +144,19 @@ body { margin: 1.5rem; }
 .row { display: flex; flex-wrap: wrap; gap: .6rem; }
 figure { margin: 0; width: 240px; position: relative; }
 img { width: 100%; display: block; border-radius: 4px; }
+figure.large { width: min(720px, 100%); }
 .over { display: none; }
 figure:hover .over, figure:focus .over { display: block; position: absolute; top: 0; left: 0; }
 figcaption { font-size: .8rem; opacity: .8; }
 h3 { margin: .8rem 0 .3rem; font-weight: 500; }
 </style></head><body>
-<h1>Defects painted on your images</h1><p>Point at a picture to see its mask's outline.</p>
+<h1>Defects painted on your images</h1>
+<p>Point at a picture to see its mask's outline; click it for a larger one.</p>
 BODY
+<script>
+for (const figure of document.querySelectorAll("figure")) {
+  figure.addEventListener("click", () => figure.classList.toggle("large"));
+}
+</script>
 </body></html>
 """

@@ -8,14 +8,17 @@ from pathlib import Path
 from defect_synth.bank import INDEX as BANK_INDEX
 from defect_synth.bank import Bank, record
 from defect_synth.data.demo import DemoSource
-from defect_synth.errors import DataError
+from defect_synth.data.layouts import index
+from defect_synth.errors import CheckpointError, DataError
 from defect_synth.folder_source import FolderSource, find_generated_folder
 from defect_synth.gates import GateReport, Gates
 from defect_synth.runs import open_run
 from defect_synth.samples import DefectPainter, DefectSample, DefectSource
 
 DEMO = "demo"
+DEMO_PAINTER = "demo-painter"
 PER_DEFECT = 24  # drawn once from a source that is no bank
+_DEMO_PER_DEFECT = 10  # 25 ms each, in every program that asks for the demo
 _DEMO_SIDE = 128
 _DEMO_SEED = 9_000_000  # other nuts than any that `demo-data` writes with small seeds
 
@@ -24,8 +27,10 @@ def open_source(source: str | Path | DefectSource | DefectPainter) -> Bank | Def
     """Open what defects are painted from.
 
     Args:
-        source: "demo" (the embedded procedural product; "./demo" is a folder of that name), the path of a bank, a run
-            or checkpoint of any method, or a generated folder; or a painter, a bank or any other source as an object.
+        source: "demo" (recorded defects of the embedded product, pasted: they shade and stain whatever product they
+            are put on; "./demo" is a folder of that name), "demo-painter" (the painter that ships, which has learnt
+            hazelnuts and paints what is under their shell on any other product, too), the path of a bank, a run or
+            checkpoint of any method, or a generated folder; or a painter, a bank or any other source as an object.
             From what is neither bank nor painter a few samples are drawn into memory; `defect-synth bank` makes more,
             once.
 
@@ -37,7 +42,11 @@ def open_source(source: str | Path | DefectSource | DefectPainter) -> Bank | Def
     if isinstance(source, DefectPainter):
         return source
     if isinstance(source, str | Path):
-        return _demo() if source == DEMO else _open(Path(source))
+        if source == DEMO:
+            return _demo()
+        if source == DEMO_PAINTER:
+            return _demo_painter()
+        return _open(Path(source))
     if isinstance(source, DefectSource):
         return _recorded(source)
     raise DataError(
@@ -45,9 +54,30 @@ def open_source(source: str | Path | DefectSource | DefectPainter) -> Bank | Def
     )
 
 
+def require_no_data(path: Path) -> None:
+    """For whoever could not open `path` as a run: most often it is the data itself.
+
+    Raises:
+        DataError: `path` is a folder of images and masks.
+    """
+    if not path.is_dir():
+        return
+    try:
+        table = index(path)
+    except DataError:
+        return
+    if any(record.mask is not None for record in table.records):
+        raise DataError(
+            f"{path} is a data folder, not a run; make a bank of its defects with `defect-synth bank {path} --real "
+            "-o BANK`, or train on it"
+        )
+
+
 def _open(path: Path) -> Bank | DefectPainter:
     if not path.exists():
-        raise DataError(f"{path} does not exist; expected 'demo', a bank, a run, a checkpoint or a generated folder")
+        raise DataError(
+            f"{path} does not exist; expected 'demo', 'demo-painter', a bank, a run, a checkpoint or a generated folder"
+        )
     if (path / BANK_INDEX).is_file():
         return Bank.open(path)
     if path.is_dir():
@@ -56,7 +86,11 @@ def _open(path: Path) -> Bank | DefectPainter:
         except DataError as error:
             if "no provenance.jsonl" not in str(error):
                 raise
-    opened = open_run(path)
+    try:
+        opened = open_run(path)
+    except (CheckpointError, DataError):
+        require_no_data(path)
+        raise
     return opened if isinstance(opened, DefectPainter) else _recorded(opened)
 
 
@@ -74,8 +108,14 @@ def _recorded(source: DefectSource) -> Bank:
     return record(source.category, kept, str(getattr(source, "digest", "")))
 
 
+def _demo_painter() -> DefectPainter:
+    from defect_synth.painter import Painter
+
+    return Painter.load(DEMO)
+
+
 @lru_cache(maxsize=1)
 def _demo() -> Bank:
     source = DemoSource(_DEMO_SIDE)
-    seeds = range(_DEMO_SEED, _DEMO_SEED + PER_DEFECT)
+    seeds = range(_DEMO_SEED, _DEMO_SEED + _DEMO_PER_DEFECT)
     return record(source.category, [sample for defect in source.defects for sample in source.sample(defect, seeds)])

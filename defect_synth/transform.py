@@ -351,6 +351,9 @@ def _asked(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or not set(value) <= set(_ASKED):
         found = ", ".join(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
         raise DataError(f"the metadata item must be a dict with any of {', '.join(_ASKED)}; got {found}")
+    seed = value.get("seed", 0)
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise DataError(f"seed in the metadata item must be a whole number from 0, got {seed!r}")
     return value
 
 

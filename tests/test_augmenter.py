@@ -479,6 +479,19 @@ def test_the_mask_is_what_was_meant_on_the_demo_product(monkeypatch):
     assert agreement_over(DefectAugmenter("demo"), images, 40, Meant(monkeypatch)) >= 0.9
 
 
+def test_demo_pastes_recorded_defects_and_demo_painter_paints():
+    from defect_synth.bank import Bank
+    from defect_synth.painter import Painter
+    from defect_synth.sources import open_source
+
+    pasted, painted = open_source("demo"), open_source("demo-painter")
+    assert isinstance(pasted, Bank)
+    assert len(pasted) == 40
+    assert isinstance(painted, Painter)
+    assert pasted.defects == painted.defects == ("crack", "cut", "hole", "print")
+    assert open_source("demo") is pasted  # drawn once in a program
+
+
 def test_the_painters_mask_is_what_was_meant(monkeypatch):
     images = [render(50 + k, 96).image for k in range(4)]
     assert agreement_over(DefectAugmenter(str(SHIPPED)), images, 12, Meant(monkeypatch)) >= 0.9

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -51,6 +52,81 @@ def test_equal_banks_are_equal_bytes(tmp_path):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
+def test_a_bank_of_many_samples_is_on_disk_what_numpy_would_have_saved_at_once(tmp_path):
+    samples = [sample for defect in Painter.defects for sample in Painter().sample(defect, range(70))]
+    bank, _ = build_bank(Painter(), tmp_path / "bank", count=70, gates=OPEN)
+    at_once = record("part", samples)
+    for name, array in at_once._arrays.items():
+        np.save(tmp_path / "whole.npy", array)
+        assert (tmp_path / "bank" / f"{name}.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes(), name
+    assert bank.digest == at_once.digest
+    assert bank.entries == at_once.entries
+
+
+def test_clean_pairs_that_come_late_stand_at_their_own_places(tmp_path):
+    class Paired(Painter):
+        def sample(self, defect, seeds):
+            return [
+                s if s.provenance.seed % 3 == 2 else DefectSample(s.image, s.mask, defect, s.provenance)
+                for s in super().sample(defect, seeds)
+            ]
+
+    bank, _ = build_bank(Paired(), tmp_path / "bank", count=9, defects=["hole"], gates=OPEN)
+    assert [bank.triplet(k).clean is not None for k in range(9)] == [False, False, True] * 3
+    np.testing.assert_array_equal(bank.triplet(8).clean, Painter().sample("hole", [8])[0].clean)
+    assert bank.digest == record("part", list(bank.recorded())).digest
+
+
+def test_memory_does_not_grow_with_the_number_of_samples(tmp_path):
+    def peak(count):
+        tracemalloc.start()
+        try:
+            build_bank(Painter(), tmp_path / str(count), count=count, defects=["hole"], gates=OPEN)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(8)  # what is loaded once
+    few, many = peak(32), peak(256)
+    grown = (256 - 32) * 7 * 64 * 64  # bytes that these samples would take
+    assert many - few < 0.2 * grown
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path):
+    class Interrupted(Painter):
+        def sample(self, defect, seeds):
+            if seeds[0] >= 32:
+                raise KeyboardInterrupt
+            return super().sample(defect, seeds)
+
+    with pytest.raises(KeyboardInterrupt):
+        build_bank(Interrupted(), tmp_path / "bank", count=100, gates=OPEN)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bank_has_no_name_before_it_is_whole_and_others_open_meanwhile(tmp_path, built):
+    seen = []
+
+    def progress(kept, wanted):
+        seen.append((kept, wanted, (tmp_path / "next").exists(), len(Bank.open(built.path).sample("hole", [kept]))))
+
+    build_bank(Painter(), tmp_path / "next", count=3, gates=OPEN, progress=progress)
+    assert seen == [(k, 6, False, 1) for k in range(1, 7)]
+    assert len(Bank.open(tmp_path / "next")) == 6
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
+    from defect_synth.bank import writer
+
+    def full(self, value):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer._Column, "append", full)
+    with pytest.raises(OutputError, match="No space left on device; choose another --output"):
+        build_bank(Painter(), tmp_path / "bank", count=2, gates=OPEN)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_rejected_samples_are_replaced_by_the_next_seeds_and_counted(tmp_path):
     class Half(Painter):
         def sample(self, defect, seeds):
@@ -90,13 +166,29 @@ def test_what_is_no_bank_or_a_damaged_or_newer_one_is_refused(tmp_path, built):
     (built.path / "bank.json").write_text(json.dumps({**index, "format": 99}))
     with pytest.raises(DataError, match=r"format 99.*upgrade"):
         Bank.open(built.path)
-    (built.path / "bank.json").write_text(json.dumps({**index, "entries": index["entries"][:3]}))
+    (built.path / "bank.json").write_text(json.dumps({**index, "format": 1}))
+    with pytest.raises(DataError, match=r"format 1, this version reads 2; make the bank again"):
+        Bank.open(built.path)
+    (built.path / "bank.json").write_text(json.dumps({**index, "defects": ["hole"]}))
+    with pytest.raises(DataError, match=r"damaged .labels that the index does not name"):
+        Bank.open(built.path)
+    (built.path / "bank.json").write_text(json.dumps({**index, "count": 3}))
     with pytest.raises(DataError, match="damaged"):
         Bank.open(built.path)
     (built.path / "bank.json").write_text(json.dumps(index))
     (built.path / "masks.npy").write_bytes(b"nothing")
     with pytest.raises(DataError, match="damaged"):
         Bank.open(built.path)
+
+
+def test_opening_reads_no_provenance_and_whoever_needs_it_is_told_of_damage(built):
+    lines = (built.path / "provenance.jsonl").read_text().splitlines()
+    assert len(lines) == len(built) == 10
+    (built.path / "provenance.jsonl").write_text("\n".join(lines[:4]))
+    bank = Bank.open(built.path)
+    assert len(bank.sample("hole", [0, 1])) == 2
+    with pytest.raises(DataError, match=r"damaged .4 lines of provenance for 10 entries"):
+        next(bank.recorded())
 
 
 def test_a_pickle_in_the_place_of_an_array_is_not_opened(built):

@@ -170,6 +170,42 @@ def test_two_wrappers_paint_train_and_validation_and_leave_test_alone(data, tmp_
     assert [len(d.samples) for d in (ours.train_data, ours.val_data, ours.test_data)] == [6 + 3, 4 + 4, 8]
 
 
+@pytest.mark.parametrize("online", [False, True])
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("from_train", "the validation set of parts has no defects"),
+        ("none", "parts has no validation set"),
+        ("same_as_test", None),
+    ],
+)
+def test_training_on_defects_without_any_in_validation_is_said(data, tmp_path, caplog, mode, words, online):
+    module(data, tmp_path, base=folder(data, mode), split="train", ratio=0.5, online=online).setup()
+    said = [r.getMessage() for r in caplog.records if r.name == "defect_synth.datamodule" and r.levelname == "WARNING"]
+    assert len(said) == (words is not None)
+    if words is not None:
+        assert said[0].startswith(words)
+        assert "split='val'), split='train')" in said[0]
+
+
+@pytest.mark.parametrize(("category", "warned"), [("bottle", True), ("Part", False), ("", False)])
+def test_defects_of_another_category_are_said(data, tmp_path, caplog, category, warned):
+    base = folder(data)
+    base.category = category
+    module(data, tmp_path, base=base, ratio=0.2).setup()
+    said = [r.getMessage() for r in caplog.records if r.name == "defect_synth.datamodule" and r.levelname == "WARNING"]
+    assert len(said) == warned
+    if warned:
+        assert said[0].startswith(
+            "the source Painter makes defects of part, the images are of bottle: give one made for them"
+        )
+
+
+def test_a_second_wrapper_for_validation_needs_no_warning(data, tmp_path, caplog):
+    module(data, tmp_path, base=module(data, tmp_path, split="val", ratio=0.4), split="train", ratio=0.5).setup()
+    assert not [r for r in caplog.records if r.name == "defect_synth.datamodule" and r.levelname == "WARNING"]
+
+
 @pytest.mark.parametrize(
     ("inner", "outer", "message"),
     [

@@ -13,12 +13,12 @@ import torch
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
 from defect_synth.errors import CheckpointError, ConfigError, DataError, UnknownDefectError
+from defect_synth.foreground import foreground as foreground_of
 from defect_synth.model.painter_maps import fine_map
 from defect_synth.model.painter_window import focus
 from defect_synth.painter import Painter, is_painter
 from defect_synth.painter.fit import train_painter
 from defect_synth.painter.gate import Gate, statistics
-from defect_synth.painter.outline import outline_of
 from defect_synth.samples import DefectPainter, DefectSource
 from defect_synth.training.painter_config import PAINT_TINY, override
 from tests.fake_data import fake_nut, write_mvtec
@@ -115,7 +115,7 @@ def test_a_user_can_give_the_normals(run):
 
 def test_proposed_masks_lie_on_the_product(painter):
     image, _ = scene()
-    foreground = outline_of(image)
+    foreground = foreground_of(image)
 
     mask = painter.propose_mask("cut", foreground, 2)
 
@@ -238,7 +238,7 @@ def test_foreground_is_the_product_or_everything_where_there_is_no_background(un
     rng = np.random.default_rng(0)
     image = fake_nut(rng, 96)[0] if uniform else rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)
 
-    share = outline_of(image).mean()
+    share = foreground_of(image).mean()
 
     assert 0.3 < share < 0.6 if uniform else share == 1.0
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from defect_synth.augmenter.painting import Painting
 from defect_synth.augmenter.pasting import Pasting
 from defect_synth.augmenter.place import Place
-from defect_synth.augmenter.settings import Placement, Range, limits, marked
+from defect_synth.augmenter.settings import Placement, Range, limits, marked, point
 from defect_synth.bank import Bank, appearance
 from defect_synth.composite import pixels
 from defect_synth.composite.area import Area
@@ -58,8 +58,8 @@ class DefectAugmenter:
     is the input, bit for bit. Where no defect fits, the image stays as it is and the sample is "good".
 
     Args:
-        source: "demo", a path (bank, run folder, checkpoint, painter, generated folder) or an object: a
-            `DefectPainter` or any `DefectSource`.
+        source: "demo" (recorded defects, pasted), "demo-painter" (the painter that ships), a path (bank, run folder,
+            checkpoint, painter, generated folder) or an object: a `DefectPainter` or any `DefectSource`.
         defects: Which defects; None: all of the source.
         severity: 0 nothing, 1 as recorded or learnt, up to 1.5; a number, or a range to draw from.
         scale: Size against the recorded one, 0.2 to 4.
@@ -105,15 +105,8 @@ class DefectAugmenter:
         self.mode: Mode = mode
         self.mirror = bool(mirror)
         self.region = None if region is None else marked("region", region)
-        if isinstance(defects, str):
-            raise ConfigError(f"defects must be a list of names, got the text {defects!r}; write [{defects!r}]")
         self.source = open_source(source)
-        self.defects = tuple(self.source.defects if defects is None else dict.fromkeys(defects))
-        if not self.defects:
-            raise ConfigError("defects is empty; name at least one, or leave it out for all")
-        for defect in self.defects:
-            if defect not in self.source.defects:
-                raise UnknownDefectError(defect, self.source.category, tuple(self.source.defects))
+        self.defects = self._known(self.source.defects if defects is None else defects)
         how = (self.scale, self.placement, self.mirror, self.mode)
         self._put: Pasting | Painting = (
             Pasting(self.source, *how) if isinstance(self.source, Bank) else Painting(self.source, *how)
@@ -181,17 +174,15 @@ class DefectAugmenter:
             UnknownDefectError: One of `defects` is not in the source.
             ConfigError: `severity` out of its bounds.
         """
+        if not isinstance(rng, np.random.Generator):
+            raise ConfigError(f"rng must be a NumPy generator, np.random.default_rng(seed), got {type(rng).__name__}")
         image = pixels.require_image(image)
         shape = (image.shape[0], image.shape[1])
         for name, given in (("foreground", foreground), ("mask", mask), ("region", region)):
             if given is not None and marked(name, given).shape != shape:
                 raise DataError(f"{name} is {list(given.shape)}, the image is {list(shape)}; give it at the same size")
-        if at is not None and not (0 <= at[0] < shape[1] and 0 <= at[1] < shape[0]):
-            raise DataError(f"at {at[0]:g},{at[1]:g} is outside the image of {shape[1]}x{shape[0]} pixels")
-        kinds = self.defects if defects is None else tuple(defects)
-        for defect in kinds:
-            if defect not in self.source.defects:
-                raise UnknownDefectError(defect, self.source.category, tuple(self.source.defects))
+        at = None if at is None else point(at, shape)
+        kinds = self.defects if defects is None else self._known(defects)
         strength = self.severity if severity is None else limits("severity", severity, 0.0, 1.5)
         count = int(rng.integers(self.count[0], self.count[1] + 1))
         if mask is not None:
@@ -216,6 +207,17 @@ class DefectAugmenter:
             whole[part] &= (levels(image[part], out[part]) > 0).astype(np.uint8)
         found = {parameters["defect"] for parameters in drawn}
         return Painted(out, whole, found.pop() if len(found) == 1 else COMBINED, {**drawn[0], "count": len(drawn)})
+
+    def _known(self, defects: Sequence[str]) -> tuple[str, ...]:
+        if isinstance(defects, str):
+            raise ConfigError(f"defects must be a list of names, got the text {defects!r}; write [{defects!r}]")
+        known = tuple(dict.fromkeys(defects))
+        if not known:
+            raise ConfigError("defects is empty; name at least one, or leave it out for all")
+        for defect in known:
+            if defect not in self.source.defects:
+                raise UnknownDefectError(defect, self.source.category, tuple(self.source.defects))
+        return known
 
     def _area(self, image: NDArray[Any], given: NDArray[Any] | None, region: NDArray[Any] | None) -> Place:
         small = pixels.thumbnail(image, _SMALL)

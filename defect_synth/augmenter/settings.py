@@ -15,13 +15,29 @@ Range = float | tuple[float, float]
 
 
 def marked(name: str, mask: Any) -> NDArray[Any]:
-    """`mask`, if it is an array [H, W] that marks something; DataError otherwise."""
+    """`mask`, if it is an array [H, W] of two values, 0 and another, that marks something; DataError otherwise."""
     if not isinstance(mask, np.ndarray) or mask.ndim != 2:
         found = list(mask.shape) if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise DataError(f"{name} must be an array [H, W], got {found}")
+        raise DataError(f"{name} must be an array [H, W], got {found}; give one, such as image[..., 0] > 0")
     if not mask.any():
         raise DataError(f"the {name} is empty; mark where a defect may be")
+    if mask.dtype != np.bool_ and not ((mask == 0) | (mask == mask.max())).all():
+        found = ", ".join(f"{value:g}" for value in np.unique(mask)[:6])
+        raise DataError(
+            f"{name} must have two values, 0 and another, got {found}, ...; pass {name} > 0 or another limit "
+            "(JPEG blurs masks: keep them as PNG)"
+        )
     return mask
+
+
+def point(at: Any, shape: tuple[int, int]) -> tuple[float, float]:
+    """`at` as (x, y), if that is in an image of `shape` (H, W); DataError otherwise."""
+    numbers = isinstance(at, Sequence | np.ndarray) and not isinstance(at, str)
+    if not numbers or len(at) != 2 or not all(isinstance(end, int | float | np.number) for end in at):
+        raise DataError(f"at must be (x, y) in pixels, got {at!r}")
+    if not (0 <= at[0] < shape[1] and 0 <= at[1] < shape[0]):
+        raise DataError(f"at {at[0]:g},{at[1]:g} is outside the image of {shape[1]}x{shape[0]} pixels")
+    return float(at[0]), float(at[1])
 
 
 def limits(name: str, value: Any, low: float, high: float) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,21 +37,35 @@ def bank(
     device: Device = "auto",
 ) -> None:
     """Record defects that pass the quality gates, for painting them on your own images."""
-    from defect_synth.bank import build_bank
+    from defect_synth.bank import build_bank, require_buildable
     from defect_synth.cli.progress import bar
     from defect_synth.cli.settings import log_to_terminal
-    from defect_synth.errors import ConfigError
+    from defect_synth.errors import CheckpointError, ConfigError, DataError
     from defect_synth.real_source import RealSource
     from defect_synth.runs import open_run
+    from defect_synth.sources import require_no_data
 
     log_to_terminal()
     if real and data is not None:
         raise ConfigError("--real banks your data as it is, so --data has nothing to compare; leave one of them out")
-    source: DefectSource = RealSource.open(Path(run), category, resolution) if real else open_run(run, device=device)
+    require_buildable(output, count)
+    source: DefectSource
+    try:
+        source = RealSource.open(Path(run), category, resolution) if real else open_run(run, device=device)
+    except (CheckpointError, DataError):
+        if not real:
+            require_no_data(Path(run))
+        raise
     gates = None if data is None else _limits(source, Path(run), data, category)
     names = None if defects is None else [name.strip() for name in defects.split(",")]
-    with bar("bank") as update:
-        made, report = build_bank(source, output, count=count, defects=names, gates=gates, seed=seed, progress=update)
+    try:
+        with bar("bank") as update:
+            made, report = build_bank(
+                source, output, count=count, defects=names, gates=gates, seed=seed, progress=update
+            )
+    except KeyboardInterrupt:
+        print(f"interrupted; no bank was written to {output}", file=sys.stderr)
+        raise typer.Exit(130) from None
     report.warn()
     limits = "" if real else f"; limits: {'general' if data is None else f'from {data}'}"
     print(f"{len(made)} entries in {output}; {report.summary()}{limits}")

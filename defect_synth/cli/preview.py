@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 SourceOption = Annotated[
-    str, typer.Option("--source", help="demo, a bank, a run, a checkpoint, a painter or a generated folder.")
+    str,
+    typer.Option("--source", help="demo, demo-painter, a bank, a run, a checkpoint, a painter or a generated folder."),
 ]
 
 
@@ -46,27 +47,26 @@ def paint(
     from defect_synth.atomic import replacing
     from defect_synth.augmenter import DefectAugmenter
     from defect_synth.errors import ConfigError, DataError
-    from defect_synth.preview import read_rgb
+    from defect_synth.preview import read_image, read_mask
 
     if output.suffix.lower() != ".png":
         raise ConfigError(f"--output must end in .png, which keeps every value, got {output.name!r}")
     place = None if at is None else _point(at)
+    given = read_image(image)
+    drawn = None if mask is None else read_mask(mask, image, (given.shape[0], given.shape[1]))
     augmenter = DefectAugmenter(source, defects=None if defect is None else [defect], severity=severity, scale=scale)
-    given = None if mask is None else (read_rgb(mask).max(axis=2) > 0).astype(np.uint8)
-    sample = augmenter(read_rgb(image), np.random.default_rng(seed), mask=given, at=place)
-    if not sample.mask.any() and severity > 0:
+    painted = augmenter.apply(given, np.random.default_rng(seed), mask=drawn, at=place)
+    if not painted.mask.any() and severity > 0:
         raise DataError(
             f"no defect of this source fits on {image}"
             f"{'' if at is None else f' at {at}'}; try another --seed, --at, --scale or --severity"
         )
-    pair = (
-        (output, sample.image[:, :, ::-1]),
-        (output.with_name(f"{output.stem}_mask.png"), sample.mask * np.uint8(255)),
-    )
-    for path, values in pair:
-        with replacing(path) as temporary:
-            temporary.write_bytes(cv2.imencode(".png", np.ascontiguousarray(values))[1].tobytes())
-        print(path)
+    beside = output.with_name(f"{output.stem}_mask.png")
+    pixels = painted.image if painted.image.ndim == 2 else painted.image[:, :, ::-1]
+    with replacing(output) as image_file, replacing(beside) as mask_file:  # both or none
+        for path, values in ((image_file, pixels), (mask_file, painted.mask * np.uint8(255))):
+            path.write_bytes(cv2.imencode(".png", np.ascontiguousarray(values))[1].tobytes())
+    print(output, beside, sep="\n")
 
 
 def _point(text: str) -> tuple[float, float]:

@@ -34,10 +34,12 @@ class _Lines:
 
     def __init__(self, description: str) -> None:
         self._description = description
-        self._last = time.monotonic()
+        self._last = self._start = time.monotonic()
 
     def __call__(self, done: float, total: float, text: str | None = None) -> None:
         now = time.monotonic()
         if now - self._last >= 60 or done >= total:
             self._last = now
-            print(f"{text or self._description}: {done:g} of {total:g}", file=sys.stderr, flush=True)
+            left = (now - self._start) * (total - done) / done if 0 < done < total else 0.0
+            more = f", about {max(1, round(left / 60))} min left" if left else ""
+            print(f"{text or self._description}: {done:g} of {total:g}{more}", file=sys.stderr, flush=True)

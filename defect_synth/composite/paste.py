@@ -18,6 +18,7 @@ from defect_synth.samples import Pixels
 
 _CUT = 0.6  # share of a defect that must be in the image
 _AGREES = 0.7  # of change and recorded mask: each so far on the other, or beside it
+_AROUND = 8  # pixels around a defect that are looked at
 STRONG = 0.7  # severity from which a defect must be seen; weaker ones are meant to be faint
 SEEN = 6.0  # mean change in grey levels, below which a defect of full severity cannot be learnt from
 
@@ -71,12 +72,13 @@ def paste(
     if place is None:
         return None
     soft = warp(triplet.mask, affine, box, place, outside=0)
-    inside = area.weight(place)
-    intended = (soft > 0.5).astype(np.uint8)
-    there = int(intended.sum())
-    if there < max(1.0, _CUT * float(triplet.mask.sum()) * scale_of(affine) ** 2):
+    there = cv2.countNonZero((soft > 0.5).view(np.uint8))
+    recorded = cv2.countNonZero(np.ascontiguousarray(triplet.mask[box[0] : box[2], box[1] : box[3]]))
+    if there < max(1.0, _CUT * recorded * scale_of(affine) ** 2):
         return None
-    if int((intended & (inside > 0.5)).sum()) < held * there:
+    place, soft = _closely(place, soft)
+    inside = area.weight(place)
+    if int(((soft > 0.5) & (inside > 0.5)).sum()) < held * there:
         return None
     seen, clean = _looks(triplet, affine, box, place)
     patch, change = _painted(image, place, seen, clean, soft, inside, severity, mode)
@@ -142,6 +144,15 @@ def _window(affine: Map, box: Box, shape: tuple[int, int]) -> Box | None:
     return place if place[2] - place[0] >= 3 and place[3] - place[1] >= 3 else None
 
 
+def _closely(place: Box, soft: Real) -> tuple[Box, Real]:
+    """The part of a window that the warped mask and the ring around it fill: of a turned defect often half."""
+    x, y, width, height = cv2.boundingRect((soft > 0).view(np.uint8))
+    y0, x0 = max(0, y - _AROUND), max(0, x - _AROUND)
+    part = soft[y0 : y + height + _AROUND, x0 : x + width + _AROUND]
+    top, left = place[0] + y0, place[1] + x0
+    return (top, left, top + part.shape[0], left + part.shape[1]), np.ascontiguousarray(part)
+
+
 def _looks(triplet: Triplet, affine: Map, box: Box, place: Box) -> tuple[Real, Real | None]:
     clean = None if triplet.clean is None else warp(triplet.clean, affine, box, place)
     return warp(triplet.image, affine, box, place), clean
@@ -169,5 +180,5 @@ def settled(place: Box, before: NDArray[Any], after: NDArray[Any]) -> tuple[Patc
     """Keep of a painted window what can be seen, and nothing else: then mask and change are one."""
     change = levels(before, after)
     mask = realised_mask(change)
-    chosen = mask.astype(bool) if before.ndim == 2 else mask.astype(bool)[..., None]
-    return Patch(place[0], place[1], np.where(chosen, after, before), mask), change
+    kept = cv2.copyTo(np.ascontiguousarray(after), mask, before.copy())
+    return Patch(place[0], place[1], np.reshape(kept, before.shape), mask), change

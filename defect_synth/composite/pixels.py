@@ -75,7 +75,6 @@ def like(image: NDArray[Any], values: NDArray[np.float32]) -> NDArray[Any]:
         values = values.mean(axis=2)
     elif image.shape[2] == 1:
         values = values.mean(axis=2, keepdims=True)
-    clipped = np.clip(values, 0, 255)
-    if image.dtype == np.uint8:
-        return np.rint(clipped, out=clipped).astype(np.uint8)
-    return (clipped / 255).astype(image.dtype)
+    if image.dtype == np.uint8:  # rounded half to even and clipped, in one pass over the memory
+        return np.reshape(cv2.add(np.ascontiguousarray(values), (0, 0, 0, 0), dtype=cv2.CV_8U), values.shape)
+    return (np.clip(values, 0, 255) / 255).astype(image.dtype)

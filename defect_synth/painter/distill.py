@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from defect_synth.errors import ConfigError, DataError
+from defect_synth.foreground import foreground as foreground_of
 from defect_synth.gates import GateReport, Gates
-from defect_synth.painter.outline import outline_of
 from defect_synth.samples import DefectSample, DefectSource, Provenance
 from defect_synth.training.painter_data import DefectImage, NormalImage
 
@@ -63,7 +63,7 @@ def lessons_of(
         gates = Gates.of([_as_sample(item, category, name) for item in real[name]])
         found = _passing(source, name, gates, count, seed)
         triplets[name] = tuple(DefectImage(s.image, s.mask, s.clean) for s in found)
-        normals += [NormalImage(s.clean, outline_of(s.clean), drawn=True) for s in found if s.clean is not None]
+        normals += [NormalImage(s.clean, foreground_of(s.clean), drawn=True) for s in found if s.clean is not None]
     return Lessons(triplets, tuple(normals))
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
+from defect_synth.foreground import foreground as foreground_of
 from defect_synth.masks import Symmetry
 from defect_synth.painter.brush import Brush, Network, Sizes
 from defect_synth.painter.luggage import Luggage
-from defect_synth.painter.outline import outline_of
 from defect_synth.samples import DefectSample, Pixels, Provenance
 
 DONOR_PROB = 0.7
@@ -50,7 +50,7 @@ class Easel:
             for label, name in enumerate(defects)
         }  # fmt: skip
         self._normals: list[tuple[Pixels, NDArray[np.bool_]]] = (
-            list(luggage.normals) if normals is None else [(image, outline_of(image)) for image in normals]
+            list(luggage.normals) if normals is None else [(image, foreground_of(image)) for image in normals]
         )
 
     @property

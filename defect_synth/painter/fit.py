@@ -22,13 +22,13 @@ from defect_synth.data.layouts import Table
 from defect_synth.data.partitions import Partition
 from defect_synth.data.records import Record
 from defect_synth.errors import CheckpointError, DataError, UnknownDefectError
+from defect_synth.foreground import foreground as foreground_of
 from defect_synth.masks import MaskSource, Shape, Symmetry, find_symmetry
 from defect_synth.model.painter import PainterModel
 from defect_synth.model.painter_judges import FrozenFeatures, Lite0Features
 from defect_synth.painter.distill import lessons_of
 from defect_synth.painter.gate import statistics
 from defect_synth.painter.luggage import pack
-from defect_synth.painter.outline import outline_of
 from defect_synth.samples import DefectSource, Pixels
 from defect_synth.training.loop import STATE, Ended, Report, run
 from defect_synth.training.painter import backbone_stage, painter_stage
@@ -173,7 +173,9 @@ class Product:
         symmetry: Symmetry, config: PainterConfig,
     ) -> Product:  # fmt: skip
         """Of images in memory."""
-        shapes = {name: [Shape.of(item.mask, outline_of(item.image)) for item in items] for name, items in base.items()}
+        shapes = {
+            name: [Shape.of(item.mask, foreground_of(item.image)) for item in items] for name, items in base.items()
+        }
         masks = MaskSource(shapes, symmetry, category)
         data = PainterData(normals, base, config.model, movement_of(symmetry), masks.propose, config.seed)
         gate = {
@@ -263,4 +265,4 @@ def _defect_image(record: Record, longest: int) -> DefectImage:
 
 def _normal_image(record: Record, longest: int) -> NormalImage:
     image, _ = _shrunk(read_image(record.image), None, longest)
-    return NormalImage(image, outline_of(image))
+    return NormalImage(image, foreground_of(image))

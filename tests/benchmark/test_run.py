@@ -317,7 +317,8 @@ def test_a_shipped_generator_is_used_for_the_embedded_product_alone(tmp_path, mo
     assert embedded.shipped_dfmgan(64) is None
 
     one = tmp_path / "one" / "demo.safetensors"  # a packed file holds all of them
-    held = {"kind": "dfmgan-set", "model": {"backbone": {"resolution": 128}}, "defects": ["crack", "cut", "hole", "print"]}
+    defects = ["crack", "cut", "hole", "print"]
+    held = {"kind": "dfmgan-set", "model": {"backbone": {"resolution": 128}}, "defects": defects}
     one.parent.mkdir()
     save_file({"x": torch.zeros(1)}, one, {"defect_synth": json.dumps(held)})
     one.with_suffix(".json").write_text(json.dumps({"images": {"seed": 0}}))

@@ -1,0 +1,68 @@
+"""One sample as a bank holds it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from defect_synth.errors import DataError
+from defect_synth.samples import DefectSample, Pixels
+
+
+def row(sample: DefectSample, names: list[str]) -> dict[str, NDArray[Any]]:
+    """What is appended to each array; `cleans` only where the sample has a clean pair.
+
+    Args:
+        sample: The sample.
+        names: Defects by number; one that is new is added.
+    """
+    if sample.defect not in names:
+        names.append(sample.defect)
+    clean = {} if sample.clean is None else {"cleans": sample.clean}
+    return {
+        "images": sample.image,
+        "masks": sample.mask,
+        "appearance": appearance(sample.image if sample.clean is None else sample.clean),
+        "boxes": np.array(_box(sample.mask), np.int32),
+        "labels": np.array(names.index(sample.defect), np.int32),
+        "paired": np.array(sample.clean is not None, np.uint8),
+        **clean,
+    }
+
+
+def provenance_line(sample: DefectSample) -> str:
+    """Where a sample came from, as one line of JSON."""
+    return json.dumps(sample.provenance.to_json()) + "\n"
+
+
+def digest_start(names: Sequence[str]) -> hashlib._Hash:
+    """A bank's digest before its provenance, and then its arrays in the order of their names."""
+    return hashlib.sha256(json.dumps(list(names)).encode())
+
+
+def appearance(image: Pixels) -> NDArray[np.float32]:
+    """Mean colour of a 4x4 grid, float32 [48], 0..1: what the nearest recorded object is found by."""
+    grid: Pixels = cv2.resize(image, (4, 4), interpolation=cv2.INTER_AREA)
+    return grid.reshape(-1).astype(np.float32) / np.float32(255)
+
+
+def require_size(sample: DefectSample, first: tuple[int, ...]) -> None:
+    """All images of a bank are of one size.
+
+    Raises:
+        DataError: `sample` is of another than the first, [H, W, 3].
+    """
+    if sample.image.shape != first:
+        sizes = f"{first[1]}x{first[0]}, {sample.image.shape[1]}x{sample.image.shape[0]}"
+        raise DataError(f"a bank needs images of one size, found {sizes}; resize them to one")
+
+
+def _box(mask: Pixels) -> tuple[int, int, int, int]:
+    x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask))
+    return y, x, y + height, x + width
