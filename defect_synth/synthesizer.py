@@ -30,6 +30,9 @@ from defect_synth.samples import DefectSample, Pixels, Provenance, signal_to_pix
 DEMO = "demo"
 """Name of the DFMGANs of the embedded product, which ship with the package."""
 
+REDRAW = 8
+"""How often a sample without a defect is drawn again."""
+
 _CUDA_CHUNK = 16
 """On a GPU every forward pass has exactly this many samples, the last one padded: another batch shape could choose
 another kernel, and with it other last bits."""
@@ -49,6 +52,15 @@ def latent(object_seed: int, defect_seed: int, z_dim: int) -> Latent:
         for stream, seed in enumerate((object_seed, defect_seed))
     )
     return Latent(*(torch.from_numpy(code) for code in codes))
+
+
+def _latent_again(seed: int, attempt: int, other_object: bool, z_dim: int) -> Latent:
+    """Other codes of the same sample; attempts count from 1."""
+    again = (
+        np.random.default_rng((seed, 0, attempt) if other_object else (seed, 0)),
+        np.random.default_rng((seed, 1, attempt)),
+    )
+    return Latent(*(torch.from_numpy(rng.standard_normal(z_dim, dtype=np.float32)) for rng in again))
 
 
 def official_latent(seed: int, count: int, z_dim: int) -> Latent:
@@ -80,6 +92,7 @@ class DefectSynthesizer:
         precision: Precision = "auto",
         truncation_object: float = 1.0,
         truncation_defect: float = 1.0,
+        redraw: int = REDRAW,
     ) -> None:
         """Use `load` instead, which finds the files.
 
@@ -89,7 +102,12 @@ class DefectSynthesizer:
             precision: Of the convolutions.
             truncation_object: psi for w_object; below 1: more typical objects, less variety.
             truncation_defect: psi for w_defect.
+            redraw: How often a sample without any defect is drawn again, first with other defect codes, then with
+                other objects, too; 0: never, as in the paper. Who learns from samples must not be told that an object
+                without a defect has one.
         """
+        if not 0 <= redraw <= 100:
+            raise ConfigError(f"redraw must lie in [0, 100], got {redraw}")
         for name, psi in (("truncation_object", truncation_object), ("truncation_defect", truncation_defect)):
             if not 0 <= psi <= 2:
                 raise ConfigError(f"{name} must lie in [0, 2], got {psi}")
@@ -97,7 +115,7 @@ class DefectSynthesizer:
             raise CheckpointError("no checkpoint was given; expected at least one file for one defect")
         self._paths = dict(sorted(paths.items()))
         self._settings = {"device": device, "precision": precision}
-        self.truncation_object, self.truncation_defect = truncation_object, truncation_defect
+        self.truncation_object, self.truncation_defect, self.redraw = truncation_object, truncation_defect, redraw
         self._loaded: dict[str, tuple[Checkpoint, DFMGAN]] = {}
         self._device = choose_device(device)
         keep_memory()
@@ -160,8 +178,8 @@ class DefectSynthesizer:
     def digest(self) -> str:
         """Names weights and settings: equal digests give equal samples on one machine."""
         parts = {defect: self._checkpoint(defect).digest for defect in self.defects}
-        text = json.dumps([parts, self.truncation_object, self.truncation_defect, self._settings["precision"],
-                           native.describe()])  # fmt: skip
+        text = json.dumps([parts, self.truncation_object, self.truncation_defect, self.redraw,
+                           self._settings["precision"], native.describe()])  # fmt: skip
         return hashlib.sha256(text.encode()).hexdigest()
 
     def sample(
@@ -201,17 +219,34 @@ class DefectSynthesizer:
         z_dim = checkpoint.info.model.backbone.z_dim
         codes = [latent(o, d, z_dim) for o, d in zip(objects, defects, strict=True)]
         drawn = self.draw(defect, codes, clean=clean)
+        asked = object_seeds is not None or defect_seeds is not None  # for these codes and no others
+        attempts = {} if asked else self._redraw(defect, seeds, drawn, clean)
         samples = []
-        for seed, o, d, (image, mask, pair) in zip(seeds, objects, defects, drawn, strict=True):
+        for number, (seed, o, d, (image, mask, pair)) in enumerate(zip(seeds, objects, defects, drawn, strict=True)):
             parameters: dict[str, str | int | float | bool | None] = {
                 "truncation_object": self.truncation_object,
                 "truncation_defect": self.truncation_defect,
             }
             if (o, d) != (seed, seed):
                 parameters |= {"object_seed": o, "defect_seed": d}
+            if number in attempts:
+                parameters["redrawn"] = attempts[number]
             provenance = Provenance(self.method, self.category, defect, int(seed), checkpoint.digest, parameters)
             samples.append(DefectSample(image, mask, defect, provenance, pair))
         return samples
+
+    def _redraw(
+        self, defect: str, seeds: Sequence[int], drawn: list[tuple[Pixels, Pixels, Pixels | None]], clean: bool
+    ) -> dict[int, int]:
+        """Replace what has no defect, in place; its places and how often each was drawn again."""
+        z_dim = self._checkpoint(defect).info.model.backbone.z_dim
+        attempts: dict[int, int] = {}
+        for attempt in range(1, self.redraw + 1):
+            bare = [number for number, (_, mask, _) in enumerate(drawn) if not mask.any()]
+            codes = [_latent_again(int(seeds[number]), attempt, 2 * attempt > self.redraw, z_dim) for number in bare]
+            for number, sample in zip(bare, self.draw(defect, codes, clean=clean) if bare else [], strict=True):
+                drawn[number], attempts[number] = sample, attempt
+        return attempts
 
     def draw(
         self, defect: str, codes: Sequence[Latent], *, clean: bool = True

@@ -158,3 +158,46 @@ def test_folder_of_another_checkpoint_is_refused(source, run, tmp_path):
     generate(source, tmp_path, count=1)
     with pytest.raises(OutputError, match="another checkpoint or other settings"):
         generate(DefectSynthesizer.load(run, truncation_defect=0.5), tmp_path, count=2)
+
+
+@pytest.fixture(scope="module")
+def scarce(tmp_path_factory):
+    """A run whose masks are empty for about half of the seeds."""
+    root = write_run(tmp_path_factory.mktemp("scarce"), defects=("hole",))
+    path = root / "defects" / "hole" / "model.safetensors"
+    checkpoint = load_checkpoint(path)
+    network = build_generator(checkpoint)
+    most = []
+    for seed in range(24):
+        code = latent(seed, seed, TINY.model.backbone.z_dim)
+        w_object, w_defect = network.backbone.rows(code.z_object[None]), network.defect_rows(code.z_defect[None])
+        most.append(float(network.paint(network.trunk(w_object), w_object, w_defect).mask_logits.max()))
+    tensors = network.state_dict() | {"residual.to_mask.bias": network.residual.to_mask.bias - float(np.median(most))}
+    save_checkpoint(path, checkpoint.info, tensors)
+    return root
+
+
+def test_what_has_no_defect_is_drawn_again_by_its_own_seed(scarce):
+    once, again = DefectSynthesizer.load(scarce, redraw=0), DefectSynthesizer.load(scarce)
+    first, second = once.sample("hole", range(24)), again.sample("hole", range(24))
+    bare = [not sample.mask.any() for sample in first]
+    assert 3 < sum(bare) < 21
+    assert sum(not sample.mask.any() for sample in second) <= sum(bare) / 4
+    for a, b, empty in zip(first, second, bare, strict=True):
+        assert same(a, b) or empty
+        assert ("redrawn" in b.provenance.parameters) == empty
+        assert "redrawn" not in a.provenance.parameters
+    alone = [again.sample("hole", [seed])[0] for seed in range(24)]
+    assert all(same(a, b) for a, b in zip(alone, second, strict=True))
+    assert once.digest != again.digest
+
+
+def test_codes_that_were_asked_for_are_drawn_whatever_they_give(scarce):
+    once, again = DefectSynthesizer.load(scarce, redraw=0), DefectSynthesizer.load(scarce)
+    asked = again.sample("hole", range(12), defect_seeds=range(12))
+    assert all(same(a, b) for a, b in zip(once.sample("hole", range(12)), asked, strict=True))
+
+
+def test_redraw_has_bounds(scarce):
+    with pytest.raises(ConfigError, match="redraw must lie in"):
+        DefectSynthesizer.load(scarce, redraw=-1)
