@@ -50,12 +50,15 @@ def classification_table(results: BenchmarkResults, category: str) -> Grid:
     if cells:
         classifier, first = results.protocol["classifier"], cells[0]
         start = "from scratch" if not results.weights else f"starting from {classifier['weights']}"
-        chosen = (
-            "step and learning rate chosen by balanced accuracy on the validation part of the base set, in every "
-            "orientation"
-            if first.num_validation
-            else "last step scored, the base set being too small for a validation part"
-        )
+        if not first.num_validation:
+            chosen = "last step scored, the base set being too small for a validation part"
+        elif classifier["evaluations"] == 1 and len(classifier["learning_rates"]) == 1:
+            chosen = "last step scored, nothing chosen"
+        else:
+            chosen = (
+                "step and learning rate chosen by balanced accuracy on the validation part of the base set, in every "
+                "orientation"
+            )
         assert isinstance(first, ClassificationCell)
         note = (
             f"Accuracy in % on untouched real images, mean over {_plural(results.protocol['seeds'], 'training seed')}; "
