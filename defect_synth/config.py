@@ -82,6 +82,17 @@ class ResidualConfig(_Frozen):
     mask_dtype: Literal["float32", "float16"] = Field(
         "float32", description="float16 reproduces the rounding of the authors' program (facts, not in the paper)."
     )
+    mask_box: tuple[float, float, float, float] | None = Field(
+        None, description="Top, bottom, left and right in shares of the side, beyond which nothing is defect."
+    )
+
+    @model_validator(mode="after")
+    def _box_is_a_box(self) -> Self:
+        if self.mask_box is not None:
+            top, bottom, left, right = self.mask_box
+            if not (0 <= top < bottom <= 1 and 0 <= left < right <= 1):
+                raise ValueError(f"mask_box must be top < bottom and left < right within 0..1, got {self.mask_box}")
+        return self
 
 
 class DiscriminatorConfig(_Frozen):
@@ -161,6 +172,9 @@ class Protocol(_Frozen):
     joint_augmentation: bool = Field(True, description="Geometric augmentation of image and mask together for D_match.")
     frozen_weights: Literal["ema", "raw"] = Field("ema", description="Which stage-1 weights stage 2 freezes.")
     guard_masks: bool = Field(True, description="Report and recover from all-black or all-white masks.")
+    confine_masks: bool = Field(
+        True, description="No defect beyond the box of the base masks and an eighth of the side: none in corners."
+    )
     mask_leak: float = Field(
         0.05,
         ge=0,
@@ -178,6 +192,7 @@ OFFICIAL = Protocol(
     joint_augmentation=False,
     frozen_weights="raw",
     guard_masks=False,
+    confine_masks=False,
     mask_leak=0.0,
     cap_p=False,
 )

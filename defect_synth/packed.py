@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from defect_synth.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from defect_synth.config import ModelConfig
 from defect_synth.errors import CheckpointError
 
 KIND = "dfmgan-set"
@@ -37,7 +38,7 @@ def pack(files: Mapping[str, Path], output: Path, *, half: bool = False, note: s
     shared = {name: tensor for name, tensor in first.tensors.items() if name.startswith(_SHARED)}
     tensors, about = dict(shared), dict[str, Any]()
     for defect, part in parts.items():
-        if part.info.model != first.info.model or not _has(part, shared):
+        if part.info.model.backbone != first.info.model.backbone or not _has(part, shared):
             raise CheckpointError(
                 f"{part.path} has another backbone than {first.path}; only defects of one run can be packed"
             )
@@ -45,7 +46,7 @@ def pack(files: Mapping[str, Path], output: Path, *, half: bool = False, note: s
         about[defect] = {
             name: getattr(part.info, name)
             for name in ("trained_kimg", "data_digest", "num_images", "score", "training")
-        }
+        } | {"model": part.info.model.model_dump(mode="json")}
     info = first.info.model_copy(
         update={"kind": KIND, "defect": None, "defects": tuple(parts), "training": about, "score": None,
                 "data_digest": "", "num_images": 0, "licence_note": note or first.info.licence_note}
@@ -68,8 +69,9 @@ def part_of(checkpoint: Checkpoint, defect: str) -> Checkpoint:
     tensors = {
         name.removeprefix(own): tensor for name, tensor in checkpoint.tensors.items() if name.startswith((_SHARED, own))
     }
-    about: dict[str, Any] = info.training.get(defect, {})
-    single = info.model_copy(update={"kind": "dfmgan", "defect": defect, "defects": (), **about})
+    about: dict[str, Any] = dict(info.training.get(defect, {}))
+    model = ModelConfig.model_validate(about.pop("model"))
+    single = info.model_copy(update={"kind": "dfmgan", "defect": defect, "defects": (), "model": model, **about})
     return Checkpoint(single, tensors, checkpoint.digest, checkpoint.path)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defect_synth.config import ModelConfig
@@ -13,6 +15,8 @@ from defect_synth.model.backbone import Backbone, MappingNetwork, SynthesisBlock
 from defect_synth.model.regions import Box, boxes
 from defect_synth.model.residual import ResidualBlock, ResidualBranch, manipulate
 from defect_synth.ops.upfirdn import upsample2d
+
+_FAR = 1.0  # below the threshold: a logit that is no defect whatever is interpolated with it
 
 
 class Synthesis(NamedTuple):
@@ -155,7 +159,14 @@ class DFMGAN(nn.Module):
         return self.paint(self.trunk(w_object, noise_object), w_object, w_defect, noise_object, noise_defect)
 
     def _mask_logits(self, f_defect: Tensor, w_defect: Tensor) -> Tensor:
-        return self.residual.mask_logits(f_defect, w_defect).to(self.mask_dtype)
+        logits = self.residual.mask_logits(f_defect, w_defect).to(self.mask_dtype)
+        if self.config.residual.mask_box is None:
+            return logits
+        side = logits.shape[-1]
+        top, bottom, left, right = self.config.residual.mask_box
+        y0, x0 = math.floor(top * side), math.floor(left * side)
+        y1, x1 = math.ceil(bottom * side), math.ceil(right * side)
+        return F.pad(logits[..., y0:y1, x0:x1], (x0, side - x1, y0, side - y1), value=self.threshold - _FAR)
 
     def _upsampled(self, logits: Tensor) -> Tensor:
         # Summed in float32 and rounded once, which is what the float16 masks of official snapshots need.

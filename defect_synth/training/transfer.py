@@ -18,7 +18,7 @@ from defect_synth.metrics.features import FeatureExtractor
 from defect_synth.model.dfmgan import DFMGAN
 from defect_synth.model.discriminators import build_discriminator, build_match_discriminator
 from defect_synth.model.precision import choose_dtype, set_precision
-from defect_synth.samples import signal_to_pixels
+from defect_synth.samples import Pixels, signal_to_pixels
 from defect_synth.training import objectives
 from defect_synth.training.draws import Draws, Latents, draw_latents
 from defect_synth.training.judging import Judge
@@ -31,8 +31,20 @@ log = logging.getLogger(__name__)
 
 NUM_OBJECTS = 16  # judged: this many objects ...
 NUM_DEFECTS = 4  # ... with this many defects each
+_AROUND = 0.125
 _LEAST_FOUND = 0.2  # share of samples with a mask, below which a snapshot is no choice
 _NO_DEFECTS = 1e9  # the score of such a snapshot: any other is better
+
+
+def box_of(masks: Pixels) -> tuple[float, float, float, float]:
+    """Box of all base masks, uint8 [N, R, R], with `_AROUND` of the side around: top, bottom, left, right, 0..1."""
+    side = masks.shape[1]
+    found = [np.flatnonzero(masks.max(axis=axes)) for axes in ((0, 2), (0, 1))]
+    if not len(found[0]):  # too thin to be seen at this size
+        return 0.0, 1.0, 0.0, 1.0
+    low = [max(0.0, float(places[0]) / side - _AROUND) for places in found]
+    high = [min(1.0, float(places[-1] + 1) / side + _AROUND) for places in found]
+    return low[0], high[0], low[1], high[1]
 
 
 def transfer_stage(
@@ -65,7 +77,11 @@ def transfer_stage(
     protocol = stage_config.protocol
     seed = config.seed
     torch.manual_seed(seed)  # initial weights only; nothing after this draws from the global state
-    generator = DFMGAN(config.model)
+    model = config.model
+    if protocol.confine_masks:
+        residual = model.residual.model_copy(update={"mask_box": box_of(images.masks)})
+        model = model.model_copy(update={"residual": residual})
+    generator = DFMGAN(model)
     frozen = pretrained.average if protocol.frozen_weights == "ema" else pretrained.backbone
     restore(generator.backbone, frozen, pretrained.path)
     generator.to(device)
@@ -225,7 +241,7 @@ def transfer_stage(
     training = {"seed": seed, "precision": str(dtype), "stage": 2,
                 **config.transfer.model_dump(mode="json", exclude={"total_kimg"})}  # fmt: skip
     info = CheckpointInfo(
-        kind="training", model=config.model, category=category, defect=defect, data_digest=images.digest,
+        kind="training", model=model, category=category, defect=defect, data_digest=images.digest,
         num_images=len(images), training=training, versions=library_versions(),
     )  # fmt: skip
 

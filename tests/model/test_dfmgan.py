@@ -183,3 +183,30 @@ def test_float16_is_refused_for_networks_that_clamp_nothing():
         set_precision(DFMGAN(config), torch.float16)
     set_precision(DFMGAN(config), torch.bfloat16)
     set_precision(DFMGAN(TINY.model), torch.float16)
+
+
+def test_a_mask_box_leaves_no_defect_beyond_it_and_nothing_else_changed():
+    free = TINY.model
+    boxed = override(free, {"residual.mask_box": (0.25, 0.75, 0.0, 0.5)})
+    torch.manual_seed(0)
+    one, two = DFMGAN(free).eval(), DFMGAN(boxed).eval()
+    one.residual.to_mask.bias.data.fill_(1.0)  # defect almost everywhere
+    two.load_state_dict(one.state_dict())
+    z = torch.randn(2, 2, free.backbone.z_dim, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        w_object, w_defect = one.backbone.rows(z[0]), one.defect_rows(z[1])
+        wide, narrow, clean = one(w_object, w_defect), two(w_object, w_defect), two(w_object, None)
+    assert (wide.mask_logits >= 0).float().mean() > 0.9
+    where = narrow.mask_logits >= 0
+    around = torch.zeros_like(where)
+    around[:, :, 6:26, 0:18] = True  # 8..24 and 0..16 of 32, and what interpolation reaches
+    assert where[:, :, 10:22, 0:14].float().mean() > 0.9
+    assert not where[~around].any()
+    far = torch.zeros_like(where)
+    far[:, :, :, 26:] = True
+    torch.testing.assert_close(narrow.image[far.expand(-1, 3, -1, -1)], clean.image[far.expand(-1, 3, -1, -1)])
+
+
+def test_a_box_that_is_none_is_refused():
+    with pytest.raises(ConfigError, match="mask_box must be"):
+        override(TINY.model, {"residual.mask_box": (0.5, 0.5, 0.0, 1.0)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from defect_synth.training import objectives
 from defect_synth.training.draws import Draws, draw_latents
 from defect_synth.training.losses import generator_loss, mode_seeking_loss, path_lengths, soft_mask
 from defect_synth.training.objectives import saturation_guard
+from defect_synth.training.transfer import box_of
 
 BATCH = 4
 
@@ -197,3 +199,10 @@ class TestOtherPhases:
         objectives.path_length(dfmgan, latents_of(dfmgan), noise, torch.tensor(0.0), 0.01, 2.0, 2).loss.backward()
         assert all(p.grad is None for p in dfmgan.backbone.mapping.parameters())
         assert any(p.grad is not None and p.grad.abs().max() > 0 for p in dfmgan.residual.parameters())
+
+
+def test_the_box_of_masks_has_all_of_them_and_an_eighth_around():
+    masks = np.zeros((2, 32, 32), np.uint8)
+    masks[0, 10, 12], masks[1, 20, 29] = 1, 1
+    assert box_of(masks) == pytest.approx((10 / 32 - 1 / 8, 21 / 32 + 1 / 8, 12 / 32 - 1 / 8, 1.0))
+    assert box_of(masks * 0) == (0, 1, 0, 1)
