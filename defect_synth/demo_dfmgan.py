@@ -1,4 +1,4 @@
-"""Makes the DFMGANs that ship with the package: `python -m defect_synth.demo_dfmgan OUTPUT`, hours on a CPU.
+"""Makes DFMGANs of the embedded product fit to ship: `python -m defect_synth.demo_dfmgan OUTPUT`, hours on a CPU.
 
 They learn from the procedural hazelnut only, so nothing in them has an owner. Bytes depend on the processor and on the
 version of torch, and are no part of any promise; that they draw such defects is.

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,9 +25,6 @@ from defect_synth.ops.memory import keep_memory
 from defect_synth.packed import KIND as PACKED
 from defect_synth.packed import part_of
 from defect_synth.samples import DefectSample, Pixels, Provenance, signal_to_pixels
-
-DEMO = "demo"
-"""Name of the DFMGANs of the embedded product, which ship with the package."""
 
 REDRAW = 8
 """How often a sample without a defect is drawn again."""
@@ -128,17 +124,12 @@ class DefectSynthesizer:
         """Open a run folder, one defect's folder, or one checkpoint file.
 
         Args:
-            path: What `defect-synth train`, `import` or `pack` wrote, or `demo`: the models that ship.
+            path: What `defect-synth train`, `import` or `pack` wrote.
             settings: Keyword arguments of the class: device, precision, truncation_object, truncation_defect.
 
         Raises:
             CheckpointError: Nothing there that can generate defects.
         """
-        if path == DEMO:  # a `Path` of that name is a folder
-            with as_file(files("defect_synth") / "models" / "demo_dfmgan.safetensors") as file:
-                if not file.is_file():
-                    raise CheckpointError("this installation lacks the demo DFMGAN; install defect-synth again")
-                return cls.load(file, **settings)
         path = Path(path)
         if path.is_dir():
             found = sorted(path.glob("defects/*/model.safetensors")) or sorted(path.glob("model.safetensors"))
