@@ -53,9 +53,7 @@ def _without_truncation(source: str | Path, device: str) -> DefectSource | None:
         return Painter.load(DEMO)
     path = Path(source)
     if not path.exists():
-        raise DataError(
-            f"no such source: {path}; expected 'demo', a run folder, a checkpoint or a generated folder"
-        )
+        raise DataError(f"no such source: {path}; expected 'demo', a run folder, a checkpoint or a generated folder")
     if path.is_dir() and ((path / INDEX_NAME).is_file() or any(path.glob(f"*/{INDEX_NAME}"))):
         return FolderSource(path)
     painter = painter_file(path)

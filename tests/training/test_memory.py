@@ -9,6 +9,19 @@ from defect_synth.errors import ConfigError
 from defect_synth.training.memory import fitting, needed
 
 
+def wide(config):
+    """With the channels that the measured networks had: twice those of the presets."""
+    networks = ("backbone", "discriminator", "match_discriminator")
+    return override(
+        config,
+        {
+            f"model.{network}.{field}": 2 * getattr(getattr(config.model, network), field)
+            for network in networks
+            for field in ("channel_base", "channel_max")
+        },
+    )
+
+
 # Peak resident memory in GiB of two whole iterations, measured 2026-11-23 (float32, one thread).
 @pytest.mark.parametrize(
     ("config", "stage", "size", "measured"),
@@ -18,7 +31,7 @@ from defect_synth.training.memory import fitting, needed
     ],
 )  # fmt: skip
 def test_the_estimate_is_near_what_was_measured_and_rarely_below(config, stage, size, measured):
-    assert 0.97 * measured <= needed(config, stage, size) <= 1.25 * measured
+    assert 0.97 * measured <= needed(wide(config), stage, size) <= 1.25 * measured
 
 
 def test_the_largest_parts_that_fit_are_chosen_in_whole_groups():
