@@ -175,6 +175,9 @@ class Protocol(_Frozen):
     confine_masks: bool = Field(
         True, description="No defect beyond the box of the base masks and an eighth of the side: none in corners."
     )
+    coarse_masks: bool = Field(
+        True, description="D_match sees real masks at the grain of the generator's, not to know them by it."
+    )
     mask_leak: float = Field(
         0.05,
         ge=0,
@@ -193,6 +196,7 @@ OFFICIAL = Protocol(
     frozen_weights="raw",
     guard_masks=False,
     confine_masks=False,
+    coarse_masks=False,
     mask_leak=0.0,
     cap_p=False,
 )

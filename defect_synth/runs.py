@@ -13,6 +13,7 @@ from defect_synth.samples import DefectSource
 
 DEMO = "demo"
 DEMO_PAINTER = "demo-painter"
+DEMO_DFMGAN = "demo-dfmgan"
 
 
 def open_run(
@@ -21,8 +22,8 @@ def open_run(
     """Open a generated folder, or a run folder or checkpoint of any method.
 
     Args:
-        source: A path, or `demo` or `demo-painter` for the painter that ships with the package (`./demo` is a folder
-            of that name).
+        source: A path, or what ships with the package: `demo` or `demo-painter` for the painter, `demo-dfmgan` for the
+            DFMGANs (`./demo` is a folder of that name).
         device: auto, cpu, cuda, ...; what paints on the CPU or reads files ignores it.
         truncation_object: psi of w_object, of a DFMGAN only; 1: none.
         truncation_defect: psi of w_defect, of a DFMGAN only; 1: none.
@@ -38,7 +39,10 @@ def open_run(
         from defect_synth.synthesizer import DefectSynthesizer
 
         return DefectSynthesizer.load(
-            source, device=device, truncation_object=truncation_object, truncation_defect=truncation_defect
+            DEMO if source == DEMO_DFMGAN else source,
+            device=device,
+            truncation_object=truncation_object,
+            truncation_defect=truncation_defect,
         )
     if truncated:
         raise ConfigError(f"truncation is of a DFMGAN's w_object and w_defect, and {source} holds none; leave it out")
@@ -51,9 +55,13 @@ def _without_truncation(source: str | Path, device: str) -> DefectSource | None:
 
     if source in (DEMO, DEMO_PAINTER):
         return Painter.load(DEMO)
+    if source == DEMO_DFMGAN:
+        return None
     path = Path(source)
     if not path.exists():
-        raise DataError(f"no such source: {path}; expected 'demo', a run folder, a checkpoint or a generated folder")
+        raise DataError(
+            f"no such source: {path}; expected 'demo', 'demo-dfmgan', a run folder, a checkpoint or a generated folder"
+        )
     if path.is_dir() and ((path / INDEX_NAME).is_file() or any(path.glob(f"*/{INDEX_NAME}"))):
         return FolderSource(path)
     painter = painter_file(path)

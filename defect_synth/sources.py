@@ -17,6 +17,7 @@ from defect_synth.samples import DefectPainter, DefectSample, DefectSource
 
 DEMO = "demo"
 DEMO_PAINTER = "demo-painter"
+DEMO_DFMGAN = "demo-dfmgan"
 PER_DEFECT = 24  # drawn once from a source that is no bank
 _DEMO_PER_DEFECT = 10  # 25 ms each, in every program that asks for the demo
 _DEMO_SIDE = 128
@@ -29,7 +30,8 @@ def open_source(source: str | Path | DefectSource | DefectPainter) -> Bank | Def
     Args:
         source: "demo" (recorded defects of the embedded product, pasted: they shade and stain whatever product they
             are put on; "./demo" is a folder of that name), "demo-painter" (the painter that ships, which has learnt
-            hazelnuts and paints what is under their shell on any other product, too), the path of a bank, a run or
+            hazelnuts and paints what is under their shell on any other product, too), "demo-dfmgan" (defects that the
+            DFMGANs that ship have drawn on hazelnuts of their own), the path of a bank, a run or
             checkpoint of any method, or a generated folder; or a painter, a bank or any other source as an object.
             From what is neither bank nor painter a few samples are drawn into memory; `defect-synth bank` makes more,
             once.
@@ -46,6 +48,8 @@ def open_source(source: str | Path | DefectSource | DefectPainter) -> Bank | Def
             return _demo()
         if source == DEMO_PAINTER:
             return _demo_painter()
+        if source == DEMO_DFMGAN:
+            return _recorded(open_run(source))
         return _open(Path(source))
     if isinstance(source, DefectSource):
         return _recorded(source)
@@ -76,7 +80,8 @@ def require_no_data(path: Path) -> None:
 def _open(path: Path) -> Bank | DefectPainter:
     if not path.exists():
         raise DataError(
-            f"{path} does not exist; expected 'demo', 'demo-painter', a bank, a run, a checkpoint or a generated folder"
+            f"{path} does not exist; expected 'demo', 'demo-painter', 'demo-dfmgan', a bank, a run, a checkpoint or a "
+            "generated folder"
         )
     if (path / BANK_INDEX).is_file():
         return Bank.open(path)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,12 +27,18 @@ from defect_synth.packed import KIND as PACKED
 from defect_synth.packed import part_of
 from defect_synth.samples import DefectSample, Pixels, Provenance, signal_to_pixels
 
+DEMO = "demo"
+
 REDRAW = 8
 """How often a sample without a defect is drawn again."""
 
 _CUDA_CHUNK = 16
 """On a GPU every forward pass has exactly this many samples, the last one padded: another batch shape could choose
 another kernel, and with it other last bits."""
+
+
+def _shipped() -> Path:
+    return Path(str(files("defect_synth"))) / "models" / "demo_dfmgan.safetensors"
 
 
 class Latent(NamedTuple):
@@ -124,13 +131,14 @@ class DefectSynthesizer:
         """Open a run folder, one defect's folder, or one checkpoint file.
 
         Args:
-            path: What `defect-synth train`, `import` or `pack` wrote.
+            path: What `defect-synth train`, `import` or `pack` wrote; `demo`: the DFMGANs that ship with the package,
+                which have learnt the embedded procedural hazelnut (`./demo` is a folder of that name).
             settings: Keyword arguments of the class: device, precision, truncation_object, truncation_defect.
 
         Raises:
             CheckpointError: Nothing there that can generate defects.
         """
-        path = Path(path)
+        path = _shipped() if path == DEMO else Path(path)
         if path.is_dir():
             found = sorted(path.glob("defects/*/model.safetensors")) or sorted(path.glob("model.safetensors"))
             if not found:

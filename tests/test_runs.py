@@ -49,7 +49,7 @@ def test_the_dataset_takes_demo_and_labels_what_is_painted():
 
 def test_what_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="no such source: nowhere; expected 'demo', a run folder"):
+    with pytest.raises(DataError, match="no such source: nowhere; expected 'demo', 'demo-dfmgan', a run folder"):
         open_run("nowhere")
 
 

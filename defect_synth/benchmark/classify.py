@@ -175,7 +175,7 @@ def _fit(
     generator = torch.Generator().manual_seed(seed)
     optimizer: torch.optim.Optimizer
     if config.optimizer == "adamw":
-        optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=config.weight_decay, fused=True)
     else:
         optimizer = torch.optim.SGD(
             model.parameters(), learning_rate, momentum=0.9, nesterov=True, weight_decay=config.weight_decay

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from defect_synth.benchmark.arms import REAL, STANDARD
-from defect_synth.benchmark.results import ClassificationCell, Comparison, SegmentationCell
+from defect_synth.benchmark.results import ClassificationCell, Comparison, ProbeCell, SegmentationCell
 from defect_synth.benchmark.statistics import PairedDifference, holm, paired_difference, partitions_needed
 from defect_synth.errors import DataError
 
 _BOOTSTRAP_SEED = 0
 _LEVEL = 0.05
-Cell = ClassificationCell | SegmentationCell
+Cell = ClassificationCell | SegmentationCell | ProbeCell
 
 
 def compare_arms(cells: Sequence[Cell], task: str) -> list[Comparison]:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from defect_synth.baselines.classless import DEFECT
 from defect_synth.benchmark.arms import Arm
@@ -15,7 +17,8 @@ from defect_synth.benchmark.classify import ClassifyConfig, train_classifier
 from defect_synth.benchmark.composed import DoesNotFitError
 from defect_synth.benchmark.context import ArmNotPossible, PartitionContext, seeds_of
 from defect_synth.benchmark.labelled import LabelledArrays, class_less
-from defect_synth.benchmark.results import ClassificationCell, SegmentationCell, ThresholdCell, ThresholdRule
+from defect_synth.benchmark.probe import ProbeConfig, features_of, real_views, train_probe
+from defect_synth.benchmark.results import ClassificationCell, ProbeCell, SegmentationCell, ThresholdCell, ThresholdRule
 from defect_synth.benchmark.scores import score
 from defect_synth.benchmark.segment import SegmentConfig, train_segmenter
 from defect_synth.benchmark.segmentation_scores import segmentation_scores
@@ -24,6 +27,7 @@ from defect_synth.benchmark.threshold import ABOUT, Detector, auroc, best_thresh
 from defect_synth.data.store import ImageArrays
 from defect_synth.dataset import GOOD
 from defect_synth.errors import DataError
+from defect_synth.metrics.features import FeatureExtractor
 
 _CHUNK = 32  # samples asked for at a time
 Tick = Callable[[float, float], None]
@@ -143,6 +147,46 @@ def classify_cell(task: Task, config: ClassifyConfig, seed: int, tick: Tick) -> 
         classes=test.classes, choice=trained.choice, curve=trained.curve,
         labels=tuple(test.labels.tolist()), predictions=tuple(scores.predictions.tolist()),
         probabilities=tuple(tuple(round(p, 4) for p in row) for row in probabilities.tolist()),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Probed:
+    """What the probes of one partition share: the frozen network and the features of the real images.
+
+    Attributes:
+        network: The network.
+        real: Features and labels of the base images in every orientation.
+        test: Features of the test images.
+    """
+
+    network: FeatureExtractor
+    real: tuple[Tensor, NDArray[np.int64]]
+    test: Tensor
+
+    @classmethod
+    def of(
+        cls, context: PartitionContext, test: LabelledArrays, network: FeatureExtractor, like: ClassifyConfig
+    ) -> Probed:
+        """Look at the real images once; orientations as the classifier's training has them."""
+        images, labels = real_views(context.base, flip=like.flip, rotate90=like.rotate90)
+        return cls(network, (features_of(network, images), labels), features_of(network, test.images))
+
+
+def probe_cell(task: Task, config: ProbeConfig, probed: Probed, tick: Tick) -> ProbeCell:
+    """Train a linear probe and let it answer for the test images."""
+    started = time.perf_counter()
+    made = task.pool.arrays
+    synthetic = None if made is None else features_of(probed.network, made.images, tick)
+    probe = train_probe(task.diet, probed.real, synthetic, config)
+    test = task.test
+    scores = score(test.labels, probe.probabilities(probed.test), test.classes)
+    return ProbeCell(
+        **task.described(0, 0, time.perf_counter() - started),
+        num_test=len(test), test_names=test.names, network=probed.network.name,
+        accuracy=scores.accuracy, interval=wilson_interval(int(np.trace(scores.confusion)), len(test)),
+        macro_f1=scores.macro_f1, recall=scores.recall, classes=test.classes,
+        labels=tuple(test.labels.tolist()), predictions=tuple(scores.predictions.tolist()),
     )  # fmt: skip
 
 

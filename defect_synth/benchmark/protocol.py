@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from defect_synth.benchmark.classify import ClassifyConfig
+from defect_synth.benchmark.probe import ProbeConfig
 from defect_synth.benchmark.quality import QualityConfig
 from defect_synth.benchmark.segment import SegmentConfig
 from defect_synth.config import PRESETS, TrainConfig, override, validated
@@ -86,6 +87,7 @@ class Protocol(_Frozen):
         description="What each painter's training is as long as, on two CPU cores; None: `minutes`, or the preset's.",
     )
     classifier: ClassifyConfig = ClassifyConfig()
+    probe: ProbeConfig | None = None
     segmentation: SegmentConfig | None = None
     threshold: ThresholdConfig | None = None
     quality: QualityConfig | None = None

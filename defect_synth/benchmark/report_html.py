@@ -9,7 +9,7 @@ from pathlib import Path
 from defect_synth.benchmark.arms import REAL
 from defect_synth.benchmark.charts import Bar, Series, confusion_matrix, forest_plot, line_chart
 from defect_synth.benchmark.grid import Grid
-from defect_synth.benchmark.report_tables import headline, interval, missing_arms, tables
+from defect_synth.benchmark.report_tables import COMPARED, headline, interval, missing_arms, tables
 from defect_synth.benchmark.results import BenchmarkResults, ClassificationCell, GalleryRecord
 from defect_synth.benchmark.summary import accuracy_lines, categories, summed_confusion
 
@@ -96,8 +96,7 @@ def _category(results: BenchmarkResults, category: str, folder: Path) -> list[st
 
 def _forests(results: BenchmarkResults, category: str) -> list[str]:
     blocks = []
-    names = {"classification": "accuracy", "segmentation": "IoU per image"}
-    for task, figure in names.items():
+    for task, figure in COMPARED.items():
         mine = [c for c in results.comparisons if c.category == category and c.task == task and c.against == REAL]
         if mine:
             bars = [

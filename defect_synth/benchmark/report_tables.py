@@ -8,8 +8,15 @@ from defect_synth.benchmark.arms import REAL
 from defect_synth.benchmark.grid import Grid, percent
 from defect_synth.benchmark.paper_tables import paper_tables
 from defect_synth.benchmark.published import published
-from defect_synth.benchmark.results import BenchmarkResults, ClassificationCell, Comparison
-from defect_synth.benchmark.summary import accuracy_lines, mean_of, mean_recall, segmentation_lines
+from defect_synth.benchmark.results import BenchmarkResults, ClassificationCell, Comparison, ProbeCell
+from defect_synth.benchmark.summary import accuracy_lines, mean_of, mean_recall, probe_lines, segmentation_lines
+
+COMPARED = {
+    "classification": "accuracy",
+    "probe": "accuracy of the linear probe",
+    "segmentation": "IoU per image",
+}
+"""Task -> the figure by which arms are compared."""
 
 ONE_TRAINING = (
     " Each network was trained once: the intervals cover other test images, not another training, which may move any "
@@ -23,6 +30,7 @@ def tables(results: BenchmarkResults, category: str) -> list[Grid]:
         classification_table(results, category),
         *comparison_tables(results, category),
         recall_table(results, category),
+        probe_table(results, category),
         *paper_tables(results, category),
         segmentation_table(results, category),
         threshold_table(results, category),
@@ -74,8 +82,7 @@ def classification_table(results: BenchmarkResults, category: str) -> Grid:
 def comparison_tables(results: BenchmarkResults, category: str) -> list[Grid]:
     """Paired differences with their verdicts, by task and reference."""
     found = []
-    names = {"classification": "accuracy", "segmentation": "IoU per image"}
-    for task, figure in names.items():
+    for task, figure in COMPARED.items():
         mine = [c for c in results.comparisons if c.category == category and c.task == task]
         for against in dict.fromkeys(c.against for c in mine):
             rows = tuple(
@@ -92,7 +99,7 @@ def comparison_tables(results: BenchmarkResults, category: str) -> list[Grid]:
                     "images, so that answers about one image from several partitions or seeds count as one. p: signs "
                     "of whole images flipped at random. 'gain' and 'loss' need an interval without 0 and p (Holm) "
                     "< 0.05. Partitions needed: to show such a difference four times out of five, if it is real."
-                    + (ONE_TRAINING if first.answers == first.images else ""),
+                    + (ONE_TRAINING if first.answers == first.images and task != "probe" else ""),
                 )
             )
     return found
@@ -109,6 +116,31 @@ def recall_table(results: BenchmarkResults, category: str) -> Grid:
         classes = tuple(recall)
         rows.append((line.arm, *("-" if value is None else percent(value) for value in recall.values())))
     return Grid("Recall of each class, %", ("arm", *classes), tuple(rows))
+
+
+def probe_table(results: BenchmarkResults, category: str) -> Grid:
+    """Accuracy of the linear probe."""
+    lines = probe_lines(results, category)
+    names = list(dict.fromkeys(name for line in lines for name in line.partitions))
+    rows: list[tuple[str, ...]] = []
+    classes: tuple[str, ...] = ()
+    note = ""
+    for line in lines:
+        cells = [cell for cell in line.cells if isinstance(cell, ProbeCell)]
+        recall = mean_recall(cells)
+        classes = tuple(recall)
+        mean = percent(line.mean.mean) + ("" if line.mean.std is None else f" ± {100 * line.mean.std:.1f}")
+        by_partition = (percent(line.partitions[n]) if n in line.partitions else "-" for n in names)
+        rows.append(
+            (line.arm, *by_partition, mean, percent(mean_of(cells, "macro_f1")),
+             *("-" if value is None else percent(value) for value in recall.values()))
+        )  # fmt: skip
+        note = (
+            f"Accuracy in %; one linear layer on {cells[0].network}, frozen; weight decay "
+            f"{results.protocol['probe']['weight_decay']:g}, all orientations of the real images. Its loss is convex: "
+            "no step, rate or training seed to choose. Columns on the right: recall of each class."
+        )
+    return Grid("Linear probe", ("arm", *names, "mean", "macro-F1", *classes), tuple(rows), note)
 
 
 def segmentation_table(results: BenchmarkResults, category: str) -> Grid:
@@ -199,10 +231,20 @@ def headline(results: BenchmarkResults, category: str) -> list[str]:
     said = []
     if REAL in lines:
         said.append(f"Real images alone: {percent(lines[REAL].mean.mean)} % accuracy.")
-    for c in results.comparisons:
-        if c.category == category and c.against == REAL and c.task == "classification":
-            said.append(f"{c.arm}: {interval(c)} points, {c.verdict}.")
+    said += _said(results, category, "classification")
+    probed = {line.arm: line for line in probe_lines(results, category)}
+    if REAL in probed:
+        said.append(f"Linear probe, real images alone: {percent(probed[REAL].mean.mean)} % accuracy.")
+    said += [f"Linear probe, {line}" for line in _said(results, category, "probe")]
     return said
+
+
+def _said(results: BenchmarkResults, category: str, task: str) -> list[str]:
+    return [
+        f"{c.arm}: {interval(c)} points, {c.verdict}."
+        for c in results.comparisons
+        if c.category == category and c.against == REAL and c.task == task
+    ]
 
 
 def missing_arms(results: BenchmarkResults) -> list[str]:

@@ -183,6 +183,31 @@ class SegmentationCell(_Cell):
         return list(self.per_image)
 
 
+class ProbeCell(_Cell):
+    """A linear probe's answers; `steps` is 0 and `seed` too: its loss is convex.
+
+    Attributes:
+        network: What made the features.
+        interval: 95 % Wilson interval of `accuracy`.
+        labels: Truth of `test_names`.
+        predictions: The answers.
+    """
+
+    network: str
+    accuracy: float
+    interval: Interval
+    macro_f1: float
+    recall: dict[str, float | None]
+    classes: tuple[str, ...]
+    labels: tuple[int, ...]
+    predictions: tuple[int, ...]
+
+    @property
+    def values(self) -> list[float]:
+        """Whether each answer is right."""
+        return [float(answer == label) for answer, label in zip(self.predictions, self.labels, strict=True)]
+
+
 class ThresholdRule(_Frozen):
     """One way to set the threshold of a detector, and the image F1 it gives on the test images."""
 
@@ -268,7 +293,7 @@ class Comparison(_Frozen):
     """An arm against another on the same test images.
 
     Attributes:
-        task: `classification` (accuracy) or `segmentation` (IoU of an image).
+        task: `classification` or `probe` (accuracy), or `segmentation` (IoU of an image).
         against: The other arm.
         difference: Mean difference, 0..1.
         low: Lower end of its 95 % interval, bootstrapped over test images.
@@ -318,6 +343,7 @@ class BenchmarkResults(_Frozen):
     notes: tuple[str, ...]
     seconds: float
     quality: tuple[QualityCell, ...] = ()
+    probe: tuple[ProbeCell, ...] = ()
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -17,9 +17,19 @@ from defect_synth.benchmark.environment import describe_environment
 from defect_synth.benchmark.gallery import write_gallery
 from defect_synth.benchmark.generators import GENERATORS, OUT_OF_TIME, Generators, refuse_leak
 from defect_synth.benchmark.labelled import LabelledArrays, class_less, load_partition, refuse_copies
-from defect_synth.benchmark.measure import Pool, Task, classify_cell, draw_pool, segment_cell, threshold_cell
+from defect_synth.benchmark.measure import (
+    Pool,
+    Probed,
+    Task,
+    classify_cell,
+    draw_pool,
+    probe_cell,
+    segment_cell,
+    threshold_cell,
+)
 from defect_synth.benchmark.meter import Meter, Report
 from defect_synth.benchmark.partitioning import learnable, make_partition
+from defect_synth.benchmark.probe import load_probe_network
 from defect_synth.benchmark.product import embedded_product, shipped_dfmgan, shipped_painter
 from defect_synth.benchmark.protocol import Protocol
 from defect_synth.benchmark.quality import Judges, load_judges, quality_cell
@@ -30,6 +40,7 @@ from defect_synth.benchmark.results import (
     ClassificationCell,
     GalleryRecord,
     GeneratorRecord,
+    ProbeCell,
     ProductRecord,
     QualityCell,
     SegmentationCell,
@@ -40,6 +51,8 @@ from defect_synth.data.layouts import Table, index
 from defect_synth.data.partitions import Partition
 from defect_synth.data.store import ImageArrays, load
 from defect_synth.errors import ConfigError, OutputError
+from defect_synth.metrics.features import FeatureExtractor
+from defect_synth.metrics.measure import digest_of
 from defect_synth.ops.memory import keep_memory
 from defect_synth.synthesizer import choose_device
 
@@ -48,6 +61,7 @@ _LENGTHS = {
     "generator": 5.0,
     "source": 0.3,
     "classification": 1.0,
+    "probe": 0.3,
     "segmentation": 0.6,
     "threshold": 0.3,
     "quality": 0.6,
@@ -109,12 +123,15 @@ class _Benchmark:
         self.shipped = shipped_dfmgan(self.config.model.backbone.resolution) if ours else None
         self.shipped_painter = shipped_painter() if ours else None
         self.judges: Judges | None = None
+        self.probe_network: FeatureExtractor | None = None
+        self.probed: tuple[PartitionContext, Probed] | None = None
         runs = len(request.categories) * len(protocol.partitions)
         tabled = sum(bool(arm.system) for arm in self.arms)
         per_arm = _LENGTHS["source"] + protocol.seeds * (
             len(protocol.ratios) * _LENGTHS["classification"]
             + (_LENGTHS["segmentation"] if protocol.segmentation else 0)
         )
+        per_arm += _LENGTHS["probe"] if protocol.probe else 0
         per_system = _LENGTHS["generator"] + (_LENGTHS["quality"] if protocol.quality else 0)
         total = runs * (_LENGTHS["generator"] + tabled * per_system + len(self.arms) * per_arm)
         self.meter = Meter(report, _LENGTHS["product"] + total)
@@ -127,6 +144,7 @@ class _Benchmark:
         self.segmentation: list[SegmentationCell] = []
         self.thresholds: list[ThresholdCell] = []
         self.quality: list[QualityCell] = []
+        self.probes: list[ProbeCell] = []
         self.gallery: list[GalleryRecord] = []
         self.missing: dict[str, dict[str, str]] = {arm.name: {} for arm in self.arms}
         self.notes: dict[str, None] = {}
@@ -286,6 +304,9 @@ class _Benchmark:
                 self.classification.append(
                     cell(ClassificationCell, "classification", ratio, seed, protocol.classifier, classify_cell)
                 )
+        if protocol.probe is not None and "classification" not in arm.absent:
+            for ratio in protocol.ratios if arm.mixes else protocol.ratios[:1]:
+                self.probes.append(self._probe(arm, context, partition, test, ratio, place, get_pool))
         segmented = protocol.segmentation is not None and arm.name in protocol.segmentation.arms
         if segmented and "segmentation" not in arm.absent:
             for seed in range(protocol.seeds):
@@ -297,6 +318,37 @@ class _Benchmark:
         if protocol.quality is not None and arm.system:
             self.quality.append(self._quality(arm, context, partition, test, place))
         self._show(arm, context, partition, place, get_pool)
+
+    def _probe(
+        self,
+        arm: Arm,
+        context: PartitionContext,
+        partition: Partition,
+        test: LabelledArrays,
+        ratio: float,
+        place: tuple[str, ...],
+        get_pool: Any,
+    ) -> ProbeCell:
+        config, like = self.protocol.probe, self.protocol.classifier
+        assert config is not None
+        if self.probe_network is None:
+            self.probe_network = load_probe_network(config, self.device)
+        key = (*place, "probe", arm.name, f"ratio-{ratio:g}")
+        described = ["probe", digest_of(self.probe_network), config.weight_decay, like.flip, like.rotate90]
+        settings = self._settings(partition, described)
+        record = self.cells.read(key, settings, ProbeCell)
+        if record is None:
+            if self.probed is None or self.probed[0] is not context:
+                self.probed = context, Probed.of(context, test, self.probe_network, like)
+            text = f"{context.partition}: probe, {arm.name}"
+            made = Task(context, test, None, arm, get_pool(), ratio, self.device)
+            tick = lambda done, total: self.meter.within(text, _LENGTHS["probe"], done, total)  # noqa: E731
+            record = probe_cell(made, config, self.probed[1], tick)
+            self.cells.write(key, settings, record)
+        else:
+            self.earlier += record.seconds
+        self.meter.finish(_LENGTHS["probe"])
+        return record
 
     def _quality(
         self, arm: Arm, context: PartitionContext, partition: Partition, test: LabelledArrays, place: tuple[str, ...]
@@ -341,7 +393,7 @@ class _Benchmark:
     def _settings(self, partition: Partition, task: Any) -> str:
         """Everything that decides a cell's result besides its key; more arms, partitions or seeds do not."""
         left_out = {"name", "about", "published", "arms", "partitions", "seeds", "ratios",
-                    "classifier", "segmentation", "threshold", "quality"}  # fmt: skip
+                    "classifier", "probe", "segmentation", "threshold", "quality"}  # fmt: skip
         # Fields that came later count where they are used, so that older cells stay valid.
         left_out |= {name for name in ("systems", "textures") if not getattr(self.protocol, name)}
         protocol = self.protocol.model_dump(mode="json", exclude=left_out)
@@ -359,6 +411,8 @@ class _Benchmark:
         if self.protocol.quality is not None:
             paths = {k: v for k, v in self.protocol.quality if isinstance(v, Path)}
             described["quality"] |= {field: path.name for field, path in paths.items()}
+        if self.protocol.probe is not None and self.protocol.probe.features is not None:
+            described["probe"]["features"] = self.protocol.probe.features.name
         if self.protocol.textures is not None:
             described["textures"] = self.protocol.textures.name
         generators = sorted(self.generators, key=self._place)
@@ -367,9 +421,10 @@ class _Benchmark:
                 whose = f"{record.generator} of {record.category} {record.partition}"
                 note = f"{whose} ran out of training time: its arms say little about the method; see --minutes."
                 self.notes[note] = None
-        comparisons = compare_arms(self.classification, "classification") + compare_arms(
-            self.segmentation, "segmentation"
-        )
+        comparisons = [
+            *compare_arms(self.classification, "classification"), *compare_arms(self.probes, "probe"),
+            *compare_arms(self.segmentation, "segmentation"),
+        ]  # fmt: skip
         return BenchmarkResults(
             protocol=described, weights=self.weights, environment=describe_environment(self.device),
             products=tuple(self.products), generators=tuple(generators),
@@ -381,7 +436,7 @@ class _Benchmark:
             classification=tuple(self.classification), segmentation=tuple(self.segmentation),
             thresholds=tuple(self.thresholds), comparisons=tuple(comparisons), gallery=tuple(self.gallery),
             notes=tuple(self.notes), seconds=self.earlier + time.perf_counter() - self.started,
-            quality=tuple(self.quality),
+            quality=tuple(self.quality), probe=tuple(self.probes),
         )  # fmt: skip
 
     def _place(self, record: GeneratorRecord) -> tuple[int, int, int]:

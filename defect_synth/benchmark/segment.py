@@ -107,7 +107,9 @@ def train_segmenter(
     num_good = round(config.batch * config.good_share) if len(good) else 0
     batches = BatchSampler(diet, config.batch - num_good, with_masks=True)
     empty = torch.from_numpy(np.ascontiguousarray(good))
-    optimizer = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps + 1)
     model.train()
     for step in range(1, config.steps + 1):

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
-from defect_synth.benchmark.results import BenchmarkResults, ClassificationCell, QualityCell, SegmentationCell
+from defect_synth.benchmark.results import (
+    BenchmarkResults,
+    ClassificationCell,
+    ProbeCell,
+    QualityCell,
+    SegmentationCell,
+)
 from defect_synth.benchmark.statistics import Mean, mean_over_partitions
 
-_Cell = TypeVar("_Cell", ClassificationCell, SegmentationCell)
+_Cell = TypeVar("_Cell", ClassificationCell, SegmentationCell, ProbeCell)
 
 
 class ArmLine(NamedTuple):
@@ -22,7 +28,7 @@ class ArmLine(NamedTuple):
     """
 
     arm: str
-    cells: tuple[ClassificationCell, ...] | tuple[SegmentationCell, ...]
+    cells: tuple[ClassificationCell, ...] | tuple[SegmentationCell, ...] | tuple[ProbeCell, ...]
     partitions: dict[str, float]
     mean: Mean
 
@@ -42,18 +48,25 @@ def segmentation_lines(results: BenchmarkResults, category: str) -> list[ArmLine
     return _lines([c for c in results.segmentation if c.category == category], "average_precision")
 
 
+def probe_lines(results: BenchmarkResults, category: str) -> list[ArmLine]:
+    """Arms by accuracy of the linear probe."""
+    return _lines([c for c in results.probe if c.category == category], "accuracy")
+
+
 def quality_of(results: BenchmarkResults, category: str, arm: str) -> list[QualityCell]:
     """What is known of the images of an arm, one cell for each partition."""
     return [cell for cell in results.quality if (cell.category, cell.arm) == (category, arm)]
 
 
-def mean_of(cells: Sequence[ClassificationCell] | Sequence[SegmentationCell], figure: str) -> float:
+def mean_of(
+    cells: Sequence[ClassificationCell] | Sequence[SegmentationCell] | Sequence[ProbeCell], figure: str
+) -> float:
     """Mean of a field."""
     values = [float(getattr(cell, figure)) for cell in cells]
     return sum(values) / len(values)
 
 
-def mean_recall(cells: Sequence[ClassificationCell]) -> dict[str, float | None]:
+def mean_recall(cells: Sequence[ClassificationCell] | Sequence[ProbeCell]) -> dict[str, float | None]:
     """Class -> mean recall over cells."""
     found: dict[str, float | None] = {}
     for name in cells[0].classes:

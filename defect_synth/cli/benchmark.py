@@ -56,7 +56,8 @@ def benchmark(
     lpips_alexnet: Annotated[Path | None, typer.Option(help="AlexNet weights, for LPIPS in Table 1.")] = None,
     lpips_lin: Annotated[Path | None, typer.Option(help="LPIPS v0.1 linear weights, alex.pth.")] = None,
     features: Annotated[
-        Path | None, typer.Option(help="EfficientNet-Lite0 weights, the stand-in without Inception's.")
+        Path | None,
+        typer.Option(help="EfficientNet-Lite0 weights: for a linear probe, and the stand-in without Inception's."),
     ] = None,
     textures: Annotated[
         Path | None, typer.Option(help="Images for Perlin defects, such as DTD; default: procedural ones.")
@@ -89,7 +90,7 @@ def benchmark(
         "classifier.steps": steps, "per_defect": count, "classifier.architecture": architecture,
         "classifier.weights": weights, "with_good": with_good or None, "textures": textures,
         "quality.inception": inception, "quality.lpips_alexnet": lpips_alexnet, "quality.lpips_linear": lpips_lin,
-        "quality.features": features,
+        "quality.features": features, "probe.features": features,
     }  # fmt: skip
     changes = {name: value for name, value in changes.items() if value is not None}
     if only_classify:

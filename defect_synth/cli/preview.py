@@ -9,7 +9,10 @@ import typer
 
 SourceOption = Annotated[
     str,
-    typer.Option("--source", help="demo, demo-painter, a bank, a run, a checkpoint, a painter or a generated folder."),
+    typer.Option(
+        "--source",
+        help="demo, demo-painter, demo-dfmgan, a bank, a run, a checkpoint, a painter or a generated folder.",
+    ),
 ]
 
 

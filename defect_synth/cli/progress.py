@@ -35,11 +35,15 @@ class _Lines:
     def __init__(self, description: str) -> None:
         self._description = description
         self._last = self._start = time.monotonic()
+        self._first = self._done = self._total = -1.0
 
     def __call__(self, done: float, total: float, text: str | None = None) -> None:
         now = time.monotonic()
+        if total != self._total or done < self._done:  # something new, which may have been continued in its middle
+            self._start, self._first, self._total = now, done, total
+        self._done = done
         if now - self._last >= 60 or done >= total:
             self._last = now
-            left = (now - self._start) * (total - done) / done if 0 < done < total else 0.0
+            left = (now - self._start) * (total - done) / (done - self._first) if self._first < done < total else 0.0
             more = f", about {max(1, round(left / 60))} min left" if left else ""
             print(f"{text or self._description}: {done:g} of {total:g}{more}", file=sys.stderr, flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ from defect_synth.metrics.features import FeatureExtractor
 from defect_synth.model.dfmgan import DFMGAN
 from defect_synth.model.discriminators import build_discriminator, build_match_discriminator
 from defect_synth.model.precision import choose_dtype, set_precision
-from defect_synth.samples import Pixels, signal_to_pixels
+from defect_synth.samples import signal_to_pixels
 from defect_synth.training import objectives
 from defect_synth.training.draws import Draws, Latents, draw_latents
 from defect_synth.training.judging import Judge
+from defect_synth.training.mask_limits import as_drawn, box_of
 from defect_synth.training.pretrain import Pretrained
 from defect_synth.training.reals import AugmentedReals
 from defect_synth.training.sheets import grid, save_sheet
@@ -31,20 +33,8 @@ log = logging.getLogger(__name__)
 
 NUM_OBJECTS = 16  # judged: this many objects ...
 NUM_DEFECTS = 4  # ... with this many defects each
-_AROUND = 0.125
 _LEAST_FOUND = 0.2  # share of samples with a mask, below which a snapshot is no choice
 _NO_DEFECTS = 1e9  # the score of such a snapshot: any other is better
-
-
-def box_of(masks: Pixels) -> tuple[float, float, float, float]:
-    """Box of all base masks, uint8 [N, R, R], with `_AROUND` of the side around: top, bottom, left, right, 0..1."""
-    side = masks.shape[1]
-    found = [np.flatnonzero(masks.max(axis=axes)) for axes in ((0, 2), (0, 1))]
-    if not len(found[0]):  # too thin to be seen at this size
-        return 0.0, 1.0, 0.0, 1.0
-    low = [max(0.0, float(places[0]) / side - _AROUND) for places in found]
-    high = [min(1.0, float(places[-1] + 1) / side + _AROUND) for places in found]
-    return low[0], high[0], low[1], high[1]
 
 
 def transfer_stage(
@@ -96,7 +86,10 @@ def transfer_stage(
     dtype = choose_dtype(config.precision, device)
     for module in (generator, average, discriminator, match):
         set_precision(module, dtype)
-    reals = AugmentedReals(images, stage_config, seed, device, cap_p=protocol.cap_p)
+    shown = images
+    if protocol.coarse_masks:
+        shown = replace(images, masks=as_drawn(images.masks, model.residual.first_resolution))
+    reals = AugmentedReals(shown, stage_config, seed, device, cap_p=protocol.cap_p)
     mean = torch.zeros([], device=device)
     noise, defect_noise = generator.backbone.noise_numel, generator.defect_noise_numel
     joint = protocol.joint_augmentation

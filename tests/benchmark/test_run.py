@@ -29,7 +29,7 @@ TINY = {
     "minutes": None, "arms": CHEAP,
     "classifier": {"architecture": "test_resnet", "steps": 4, "batch": 8, "evaluations": 2},
     "segmentation": {"steps": 3, "batch": 8, "channels": 4, "levels": 2, "arms": ["real", "real + Crop&Paste"]},
-    "threshold": {"per_defect": 3},
+    "threshold": {"per_defect": 3}, "probe": {},
 }  # fmt: skip
 
 
@@ -58,6 +58,8 @@ def finished(product, tmp_path_factory):
 def test_every_cell_is_there_and_the_file_reads_back(finished):
     results, output = finished
     assert [(c.arm, c.seed) for c in results.classification] == [(arm, seed) for arm in CHEAP for seed in (0, 1)]
+    assert [(c.arm, c.seed, c.network) for c in results.probe] == [(arm, 0, "random convolutions") for arm in CHEAP]
+    assert "### Linear probe" in (output / "report.md").read_text(encoding="utf-8")
     assert [(c.arm, c.seed) for c in results.segmentation] == [
         (arm, seed) for arm in ("real", "real + Crop&Paste") for seed in (0, 1)
     ]
@@ -197,7 +199,9 @@ def test_random_labels_give_chance_in_every_arm(tmp_path):
 def test_identical_arms_show_no_difference(product, tmp_path, monkeypatch):
     monkeypatch.setitem(ARMS, "real again", Arm("real again", "The same.", lambda context: None, share=0))
     results = bench(product, tmp_path / "out", arms=["real", "real again"], segmentation=None, threshold=None)
-    [comparison] = results.comparisons
+    comparison, probed = results.comparisons
+    assert probed.task == "probe"
+    assert probed.difference == 0
     assert (comparison.low, comparison.difference, comparison.high) == (0, 0, 0)
     assert comparison.verdict == "no difference seen, n = 22"
 
@@ -244,7 +248,8 @@ def test_several_categories_are_measured_and_compared_apart(product, tmp_path):
     assert [(c.category, c.classes) for c in results.classification if c.arm == "real"] == [
         ("nut", ("cut", "hole")), ("bolt", ("dent", "hole")),
     ]  # fmt: skip
-    assert [(c.category, c.images) for c in results.comparisons] == [("nut", 22), ("bolt", 12)]
+    compared = [(c.category, c.images) for c in results.comparisons if c.task == "classification"]
+    assert compared == [("nut", 22), ("bolt", 12)]
     report = (tmp_path / "out" / "report.md").read_text()
     assert report.index("## nut") < report.index("## bolt")
 

@@ -11,8 +11,8 @@ from defect_synth.model.discriminators import build_discriminator, build_match_d
 from defect_synth.training import objectives
 from defect_synth.training.draws import Draws, draw_latents
 from defect_synth.training.losses import generator_loss, mode_seeking_loss, path_lengths, soft_mask
+from defect_synth.training.mask_limits import as_drawn, box_of
 from defect_synth.training.objectives import saturation_guard
-from defect_synth.training.transfer import box_of
 
 BATCH = 4
 
@@ -206,3 +206,16 @@ def test_the_box_of_masks_has_all_of_them_and_an_eighth_around():
     masks[0, 10, 12], masks[1, 20, 29] = 1, 1
     assert box_of(masks) == pytest.approx((10 / 32 - 1 / 8, 21 / 32 + 1 / 8, 12 / 32 - 1 / 8, 1.0))
     assert box_of(masks * 0) == (0, 1, 0, 1)
+
+
+def test_coarse_masks_have_the_generators_grain_and_miss_no_pixel():
+    masks = np.zeros((2, 32, 32), np.uint8)
+    masks[0, np.arange(4, 25), np.arange(6, 27)] = 1  # a crack of one pixel
+    drawn = as_drawn(masks, 16)
+    assert (drawn >= masks).all()
+    cells = masks.reshape(2, 16, 2, 16, 2).max((2, 4))
+    np.testing.assert_array_equal(drawn, cells.repeat(2, 1).repeat(2, 2))  # one doubling keeps square cells
+    assert not drawn[1].any()
+    np.testing.assert_array_equal(as_drawn(masks, 32), masks)
+    again = as_drawn(as_drawn(masks, 16), 16)
+    np.testing.assert_array_equal(again, drawn)
