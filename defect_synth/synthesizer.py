@@ -32,6 +32,9 @@ DEMO = "demo"
 REDRAW = 8
 """How often a sample without a defect is drawn again."""
 
+SPECKS = 0.2
+"""Parts of a mask that are smaller than this share of its largest part are left out."""
+
 _CUDA_CHUNK = 16
 """On a GPU every forward pass has exactly this many samples, the last one padded: another batch shape could choose
 another kernel, and with it other last bits."""
@@ -96,6 +99,7 @@ class DefectSynthesizer:
         truncation_object: float = 1.0,
         truncation_defect: float = 1.0,
         redraw: int = REDRAW,
+        specks: float = SPECKS,
     ) -> None:
         """Use `load` instead, which finds the files.
 
@@ -108,7 +112,11 @@ class DefectSynthesizer:
             redraw: How often a sample without any defect is drawn again, first with other defect codes, then with
                 other objects, too; 0: never, as in the paper. Who learns from samples must not be told that an object
                 without a defect has one.
+            specks: Parts of a mask that are smaller than this share of its largest part are neither painted nor
+                labelled; 0: all are, as in the paper.
         """
+        if not 0 <= specks <= 1:
+            raise ConfigError(f"specks must lie in [0, 1], got {specks}")
         if not 0 <= redraw <= 100:
             raise ConfigError(f"redraw must lie in [0, 100], got {redraw}")
         for name, psi in (("truncation_object", truncation_object), ("truncation_defect", truncation_defect)):
@@ -118,7 +126,8 @@ class DefectSynthesizer:
             raise CheckpointError("no checkpoint was given; expected at least one file for one defect")
         self._paths = dict(sorted(paths.items()))
         self._settings = {"device": device, "precision": precision}
-        self.truncation_object, self.truncation_defect, self.redraw = truncation_object, truncation_defect, redraw
+        self.truncation_object, self.truncation_defect = truncation_object, truncation_defect
+        self.redraw, self.specks = redraw, specks
         self._loaded: dict[str, tuple[Checkpoint, DFMGAN]] = {}
         self._device = choose_device(device)
         keep_memory()
@@ -177,7 +186,7 @@ class DefectSynthesizer:
     def digest(self) -> str:
         """Names weights and settings: equal digests give equal samples on one machine."""
         parts = {defect: self._checkpoint(defect).digest for defect in self.defects}
-        text = json.dumps([parts, self.truncation_object, self.truncation_defect, self.redraw,
+        text = json.dumps([parts, self.truncation_object, self.truncation_defect, self.redraw, self.specks,
                            self._settings["precision"], native.describe()])  # fmt: skip
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -289,6 +298,7 @@ class DefectSynthesizer:
             assert isinstance(network, DFMGAN)
             dtype = choose_dtype(self._settings["precision"], self._device)  # type: ignore[arg-type]
             set_precision(network, dtype)
+            network.specks = self.specks
             keep(network.to(self._device).requires_grad_(False))
             self._loaded[defect] = (checkpoint, network)
             checkpoint.tensors.clear()  # the network holds them now

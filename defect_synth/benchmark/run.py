@@ -215,9 +215,11 @@ class _Benchmark:
             make_dfmgan=generators.dfmgan, make_painter=generators.painter, make_system=generators.system,
             textures=protocol.textures,
         )  # fmt: skip
+        before = len(self.generators)
         self._arms(context, partition, arrays.test, test_good, place)
+        counted = len(self.generators) - before
         generators.require_recorded(context)
-        self.meter.finish(_LENGTHS["generator"] * (1 + sum(bool(arm.system) for arm in self.arms)))
+        self.meter.finish(_LENGTHS["generator"] * (1 + sum(bool(arm.system) for arm in self.arms) - counted))
 
     def _arms(
         self,
@@ -237,6 +239,7 @@ class _Benchmark:
         threshold = self.cells.read((*place, "threshold"), settings, ThresholdCell) if protocol.threshold else None
         for arm in self.arms:
             pool: Pool | None = None
+            made = len(self.generators)
 
             def get_pool(arm: Arm = arm) -> Pool:
                 nonlocal pool, drawn
@@ -261,6 +264,7 @@ class _Benchmark:
                         kept[arm.name] = _first_of_each(pooled, count)
             except ArmNotPossible as reason:
                 self.missing[arm.name][f"{context.category} {context.partition}"] = str(reason)
+            self.meter.finish(_LENGTHS["generator"] * (len(self.generators) - made))
         if protocol.threshold is None:
             return
         if test_good is None or context.good_validation is None:

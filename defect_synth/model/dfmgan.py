@@ -14,6 +14,7 @@ from defect_synth.config import ModelConfig
 from defect_synth.model.backbone import Backbone, MappingNetwork, SynthesisBlock, Trunk, split_noise
 from defect_synth.model.regions import Box, boxes
 from defect_synth.model.residual import ResidualBlock, ResidualBranch, manipulate
+from defect_synth.model.specks import without_specks
 from defect_synth.ops.upfirdn import upsample2d
 
 _FAR = 1.0  # below the threshold: a logit that is no defect whatever is interpolated with it
@@ -42,6 +43,8 @@ class DFMGAN(nn.Module):
         self.residual = ResidualBranch(config)
         self.threshold = config.residual.mask_threshold
         self.mask_dtype = torch.float16 if config.residual.mask_dtype == "float16" else torch.float32
+        self.specks = 0.0
+        """Share of the largest part of a mask, below which others are left out where no gradient is taken; 0: none."""
 
     @property
     def defect_noise_numel(self) -> int:
@@ -159,7 +162,12 @@ class DFMGAN(nn.Module):
         return self.paint(self.trunk(w_object, noise_object), w_object, w_defect, noise_object, noise_defect)
 
     def _mask_logits(self, f_defect: Tensor, w_defect: Tensor) -> Tensor:
-        logits = self.residual.mask_logits(f_defect, w_defect).to(self.mask_dtype)
+        logits = self._confined(self.residual.mask_logits(f_defect, w_defect).to(self.mask_dtype))
+        if self.specks > 0 and not torch.is_grad_enabled():
+            return without_specks(logits, self.threshold, self.specks)
+        return logits
+
+    def _confined(self, logits: Tensor) -> Tensor:
         if self.config.residual.mask_box is None:
             return logits
         side = logits.shape[-1]
