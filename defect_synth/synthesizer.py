@@ -112,8 +112,8 @@ class DefectSynthesizer:
             redraw: How often a sample without any defect is drawn again, first with other defect codes, then with
                 other objects, too; 0: never, as in the paper. Who learns from samples must not be told that an object
                 without a defect has one.
-            specks: Parts of a mask that are smaller than this share of its largest part are neither painted nor
-                labelled; 0: all are, as in the paper.
+            specks: Parts of a mask that are smaller than this share of its largest part, or reach the edge of the box
+                around the base masks, are neither painted nor labelled; 0: all are, as in the paper.
         """
         if not 0 <= specks <= 1:
             raise ConfigError(f"specks must lie in [0, 1], got {specks}")

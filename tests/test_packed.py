@@ -108,7 +108,8 @@ def test_the_shipped_file_is_made_by_its_own_command(tmp_path, monkeypatch):
         demo_dfmgan, "IMAGES", {"resolution": 32, "good": 8, "test_good": 0, "per_defect": 5, "seed": 1}
     )
     monkeypatch.setattr(demo_dfmgan, "FAST_64", TINY)
-    monkeypatch.setattr(demo_dfmgan, "SETTINGS", {"pretrain.total_kimg": 0.008, "transfer.total_kimg": 0.008})
+    monkeypatch.setattr(demo_dfmgan, "SETTINGS", {"pretrain.total_kimg": 0.008})
+    monkeypatch.setattr(demo_dfmgan, "KIMG", dict.fromkeys(demo_dfmgan.KIMG, 0.008))
     output = tmp_path / "demo_dfmgan.safetensors"
     demo_dfmgan.make(output)
     card = json.loads(output.with_suffix(".json").read_text())

@@ -162,19 +162,21 @@ class DFMGAN(nn.Module):
         return self.paint(self.trunk(w_object, noise_object), w_object, w_defect, noise_object, noise_defect)
 
     def _mask_logits(self, f_defect: Tensor, w_defect: Tensor) -> Tensor:
-        logits = self._confined(self.residual.mask_logits(f_defect, w_defect).to(self.mask_dtype))
-        if self.specks > 0 and not torch.is_grad_enabled():
-            return without_specks(logits, self.threshold, self.specks)
-        return logits
-
-    def _confined(self, logits: Tensor) -> Tensor:
+        logits = self.residual.mask_logits(f_defect, w_defect).to(self.mask_dtype)
+        cleaned = self.specks > 0 and not torch.is_grad_enabled()
         if self.config.residual.mask_box is None:
-            return logits
+            return without_specks(logits, self.threshold, self.specks) if cleaned else logits
         side = logits.shape[-1]
         top, bottom, left, right = self.config.residual.mask_box
         y0, x0 = math.floor(top * side), math.floor(left * side)
         y1, x1 = math.ceil(bottom * side), math.ceil(right * side)
-        return F.pad(logits[..., y0:y1, x0:x1], (x0, side - x1, y0, side - y1), value=self.threshold - _FAR)
+        logits = F.pad(logits[..., y0:y1, x0:x1], (x0, side - x1, y0, side - y1), value=self.threshold - _FAR)
+        if not cleaned:
+            return logits
+        # The box is wider than where base masks are: what reaches its edge, unless that is the image's, is none.
+        inner = torch.zeros(side, side, dtype=torch.bool, device=logits.device)
+        inner[y0 + (y0 > 0) : y1 - (y1 < side), x0 + (x0 > 0) : x1 - (x1 < side)] = True
+        return without_specks(logits, self.threshold, self.specks, ~inner)
 
     def _upsampled(self, logits: Tensor) -> Tensor:
         # Summed in float32 and rounded once, which is what the float16 masks of official snapshots need.

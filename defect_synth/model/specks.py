@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def without_specks(logits: Tensor, threshold: float, share: float) -> Tensor:
-    """Turn small connected parts of masks off.
+def without_specks(logits: Tensor, threshold: float, share: float, never: Tensor | None = None) -> Tensor:
+    """Turn small connected parts of masks off, and those that reach where no defect can be.
 
     Training with a handful of images leaves stray cells in masks long before the defect itself looks right, and each is
     painted. Neighbours are all eight around.
@@ -16,7 +16,8 @@ def without_specks(logits: Tensor, threshold: float, share: float) -> Tensor:
     Args:
         logits: Mask logits [N, 1, H, W]; on the defect from `threshold` on.
         threshold: As said.
-        share: Parts smaller than this share of the sample's largest part go; 0: none.
+        share: Parts smaller than this share of the sample's largest part go; 0: all stay.
+        never: bool [H, W]; parts with one of these cells go first.
 
     Returns:
         [N, 1, H, W]; cells of such parts are mirrored to the other side of the threshold, all others are as they were.
@@ -36,6 +37,10 @@ def without_specks(logits: Tensor, threshold: float, share: float) -> Tensor:
     sizes = torch.zeros(count, cells + 1, dtype=torch.long, device=logits.device)
     sizes.scatter_add_(1, flat, torch.ones_like(flat))
     sizes[:, 0] = 0  # no defect
-    small = sizes.gather(1, flat).view_as(mask) < share * sizes.amax(1)[:, None, None, None]
+    if never is not None:
+        forbidden = torch.where(never.flatten(), flat, 0)
+        sizes.scatter_(1, forbidden, 0)
+    least = (share * sizes.amax(1)).clamp_min(1)[:, None, None, None]
+    small = sizes.gather(1, flat).view_as(mask) < least
     below = torch.nextafter(logits.new_tensor(threshold), logits.new_tensor(-torch.inf))
     return torch.where(mask & small, torch.minimum(2 * threshold - logits, below), logits)

@@ -57,6 +57,20 @@ def test_a_logit_on_the_threshold_is_moved_below_it():
     assert without_specks(logits, 0.5, 0.5)[0, 0, 5, 5] < 0.5
 
 
+def test_a_part_with_a_forbidden_cell_goes_however_large_and_the_others_are_measured_without_it():
+    logits = torch.full((1, 1, 10, 10), -1.0)
+    logits[0, 0, 6:, :] = 1.0  # 40 cells, at the lower edge
+    logits[0, 0, 1:3, 1:3] = 1.0  # 4 cells, inside
+    never = torch.zeros(10, 10, dtype=torch.bool)
+    never[9] = True
+    found = without_specks(logits, 0.0, 0.2, never)[0, 0] >= 0
+    assert found.sum() == 4
+    assert found[1:3, 1:3].all()
+    only = logits.clone()
+    only[0, 0, 1:3, 1:3] = -1.0
+    assert not (without_specks(only, 0.0, 0.2, never) >= 0).any()  # nothing is left: it will be drawn again
+
+
 def test_nothing_happens_to_an_empty_mask_or_without_a_share():
     empty = torch.full((2, 1, 4, 4), -1.0)
     assert without_specks(empty, 0.0, 0.5) is empty
