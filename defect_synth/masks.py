@@ -24,7 +24,8 @@ Turns = Literal["any", "quarter", "half", "none"]
 DIRECTIONS: dict[Turns, int] = {"any": 24, "quarter": 4, "half": 2, "none": 1}
 
 _WOBBLE = 8.0  # degrees that even a product without symmetry may be off
-_TRIES = 8
+_TRIES = 12
+_PATIENCE = 9  # tries for one real mask: large ones are harder to place, and would give way to small ones
 _TOO_NEAR = 0.8  # intersection over union with a real mask, in the best pose, above which a mask is no new one
 _FOLLOW = 0.04  # radii of an aligned product by which a mask is bent at most (standard deviation)
 _LARGEST = 1.2  # of the largest real mask
@@ -132,8 +133,11 @@ class MaskSource:
         areas = [float(shape.mask.sum()) / shape.radius**2 * radius**2 for shape in shapes]
         typical, largest = float(np.median(areas)), max(areas)
         best, best_score = None, -np.inf
+        shape = shapes[int(rng.integers(len(shapes)))]
         for attempt in range(_TRIES):
-            drawn = self._draw(rng, shapes, (y, x, radius), foreground, 0.05 + 0.01 * attempt)
+            if attempt >= _PATIENCE:
+                shape = shapes[int(rng.integers(len(shapes)))]
+            drawn = self._draw(rng, shape, shapes, (y, x, radius), foreground, 0.05 + 0.01 * attempt)
             if drawn is None:
                 continue
             mask, wanted = drawn
@@ -157,12 +161,11 @@ class MaskSource:
         return best.astype(np.uint8)
 
     def _draw(
-        self, rng: np.random.Generator, shapes: Sequence[Shape], place: tuple[float, float, float],
+        self, rng: np.random.Generator, shape: Shape, shapes: Sequence[Shape], place: tuple[float, float, float],
         foreground: NDArray[np.bool_], elastic: float,
     ) -> tuple[Pixels, float] | None:  # fmt: skip
-        """One try: a mask on the canvas and the share of it that should be on the product."""
+        """One try: a mask on the canvas, made of `shape`, and the share of it that should be on the product."""
         y, x, radius = place
-        shape = shapes[int(rng.integers(len(shapes)))]
         angle, flip = self._pose(rng)
         scale = radius / shape.radius * float(np.exp(rng.normal(0, 0.12)))
         form = rng.random()

@@ -88,8 +88,8 @@ class Pasting:
         """An entry of the defect; those recorded on objects that look like this one are likelier."""
         numbers = self.bank.indices(defect)
         distance = np.sqrt(((self.bank.appearance[numbers] - here) ** 2).mean(axis=1))
-        # Half the median distance: near entries are preferred, and no entry is shut out.
-        temperature = max(1e-3, 0.5 * float(np.median(distance)))
+        # The median distance: near entries are preferred, but of few recorded defects all are used.
+        temperature = max(1e-3, float(np.median(distance)))
         weight = np.exp(-(distance - distance.min()) / temperature).astype(np.float64)
         return int(numbers[int(rng.choice(len(numbers), p=weight / weight.sum()))])
 

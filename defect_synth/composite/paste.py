@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from defect_synth.composite import pixels
 from defect_synth.composite.area import Area, Box
-from defect_synth.composite.placement import Map, scale_of, target_box, warp
+from defect_synth.composite.placement import Map, sampling, scale_of, target_box, warp
 from defect_synth.composite.realised import levels, near_agreement, realised_mask
 from defect_synth.composite.transfer import Mode, Real, soft_edge, transfer
 from defect_synth.composite.triplet import Triplet
@@ -71,7 +71,9 @@ def paste(
     place = _window(affine, box, area.shape)
     if place is None:
         return None
-    soft = warp(triplet.mask, affine, box, place, outside=0)
+    how = sampling(triplet.mask, affine, box)
+    line = how == cv2.INTER_NEAREST
+    soft = warp(triplet.mask, affine, box, place, outside=0, how=how if line else cv2.INTER_LINEAR)
     there = cv2.countNonZero((soft > 0.5).view(np.uint8))
     recorded = cv2.countNonZero(np.ascontiguousarray(triplet.mask[box[0] : box[2], box[1] : box[3]]))
     if there < max(1.0, _CUT * recorded * scale_of(affine) ** 2):
@@ -80,7 +82,7 @@ def paste(
     inside = area.weight(place)
     if int(((soft > 0.5) & (inside > 0.5)).sum()) < held * there:
         return None
-    seen, clean = _looks(triplet, affine, box, place)
+    seen, clean = _looks(triplet, affine, box, place, how)
     patch, change = _painted(image, place, seen, clean, soft, inside, severity, mode)
     if severity >= STRONG:
         if not patch.mask.any() or float(change[patch.mask > 0].mean()) < SEEN:
@@ -123,7 +125,7 @@ def paste_into(
     )  # fmt: skip
     wanted = (drawn[place[0] : place[2], place[1] : place[3]] > 0).astype(np.float32)
     known = (warp(triplet.mask, affine, box, place, outside=0) > 0.9).astype(np.uint8)
-    seen, clean = _looks(triplet, affine, box, place)
+    seen, clean = _looks(triplet, affine, box, place, cv2.INTER_CUBIC)
     missing = (wanted > 0) & (known == 0)
     if known.any() and missing.any():
         _, labels = cv2.distanceTransformWithLabels(1 - known, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
@@ -153,9 +155,9 @@ def _closely(place: Box, soft: Real) -> tuple[Box, Real]:
     return (top, left, top + part.shape[0], left + part.shape[1]), np.ascontiguousarray(part)
 
 
-def _looks(triplet: Triplet, affine: Map, box: Box, place: Box) -> tuple[Real, Real | None]:
-    clean = None if triplet.clean is None else warp(triplet.clean, affine, box, place)
-    return warp(triplet.image, affine, box, place), clean
+def _looks(triplet: Triplet, affine: Map, box: Box, place: Box, how: int) -> tuple[Real, Real | None]:
+    clean = None if triplet.clean is None else warp(triplet.clean, affine, box, place, how=how)
+    return warp(triplet.image, affine, box, place, how=how), clean
 
 
 def _painted(

@@ -19,6 +19,8 @@ Frame = tuple[float, float, float]
 
 _WOBBLE = 2.0  # degrees, standard deviation: no two parts lie exactly alike
 _JITTER = 0.02  # radii of the object
+_ABOUT_ONE = (0.7, 1.5)  # scales at which single pixels may be taken as they are
+_LINE = 1.6  # pixels from edge to middle, up to which a defect is a line
 _STRETCH = 3.0  # how much a recorded defect may be drawn out to fill a mask that the user drew
 
 
@@ -99,10 +101,26 @@ def target_box(affine: Map, box: Box, margin: float, shape: tuple[int, int]) -> 
     return int(top), int(left), int(bottom), int(right)
 
 
-def warp(source: Pixels, affine: Map, box: Box, window: Box, *, outside: int | None = None) -> NDArray[np.float32]:
-    """`source` around `box` seen in the `window` of the target; float32, bilinear, averaged where it shrinks.
+def sampling(mask: Pixels, affine: Map, box: Box) -> int:
+    """How a defect's look is read between the source's pixels (a flag of OpenCV's): so that it keeps its contrast.
+
+    Between the pixels of a line of one or two, any average takes in the surface beside it: turned bilinearly, cracks
+    lose a third of their contrast. So lines take the nearest pixel, and all else is cubic.
+    """
+    if _ABOUT_ONE[0] <= scale_of(affine) <= _ABOUT_ONE[1]:
+        tight = np.pad((mask[box[0] : box[2], box[1] : box[3]] > 0).astype(np.uint8), 1)
+        if float(cv2.distanceTransform(tight, cv2.DIST_L2, 3).max()) * scale_of(affine) <= _LINE:
+            return int(cv2.INTER_NEAREST)
+    return int(cv2.INTER_CUBIC)
+
+
+def warp(
+    source: Pixels, affine: Map, box: Box, window: Box, *, outside: int | None = None, how: int = cv2.INTER_LINEAR
+) -> NDArray[np.float32]:
+    """`source` around `box` seen in the `window` of the target; float32, averaged where it shrinks.
 
     Only what can be seen of `source` is read. Beyond its border it is mirrored, or `outside` where that is given.
+    Read cubically, values may go a little beyond those of `source`.
     """
     scale = scale_of(affine)
     margin = math.ceil((8 + 6 / min(scale, 1.0)) + 0.15 * max(box[2] - box[0], box[3] - box[1]))
@@ -114,7 +132,7 @@ def warp(source: Pixels, affine: Map, box: Box, window: Box, *, outside: int | N
     moved[:, 2] += affine[:, :2] @ (x0, y0) - (window[1], window[0])
     size = (window[3] - window[1], window[2] - window[0])
     border = cv2.BORDER_REFLECT_101 if outside is None else cv2.BORDER_CONSTANT
-    seen = cv2.warpAffine(part, moved, size, flags=cv2.INTER_LINEAR, borderMode=border, borderValue=outside or 0)
+    seen = cv2.warpAffine(part, moved, size, flags=how, borderMode=border, borderValue=outside or 0)
     return np.asarray(seen, np.float32)
 
 
