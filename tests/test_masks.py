@@ -163,3 +163,13 @@ def test_symmetry_is_found_in_normal_images():
     assert not lopsided.mirror_y
     assert grained.turns == "half"  # a quarter turn would lay the grain across
     assert not grained.aligned
+
+
+def test_a_large_mask_does_not_give_way_to_small_ones_that_are_easier_to_place():
+    product = disc(30, (48, 48))
+    large, small = ellipse((48, 48), (24, 12)), ellipse((48, 40), (4, 3))
+    shapes = {"blot": [Shape.of(large, product), Shape.of(small, product)]}
+    source = MaskSource(shapes, Symmetry(turns="any", mirror_x=True, mirror_y=True, aligned=False), "nut")
+    half = (int(large.sum()) + int(small.sum())) / 4
+    share = np.mean([source.propose("blot", product, seed).sum() > half for seed in range(60)])
+    assert 0.35 <= share <= 0.65

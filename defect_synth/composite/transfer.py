@@ -138,5 +138,7 @@ def soft_edge(mask: Real, *, seam: bool) -> Real:
 
 
 def _ring(alpha: Real) -> NDArray[np.bool_]:
+    """Pixels 2 to 5 away from the defect: those at it hold some of its own colour, and would make its contrast less."""
     touched = (alpha > 0.02).astype(np.uint8)
-    return np.asarray(cv2.dilate(touched, np.ones((9, 9), np.uint8)) > touched)
+    near = cv2.dilate(touched, np.ones((3, 3), np.uint8))
+    return np.asarray(cv2.dilate(near, np.ones((9, 9), np.uint8)) > near)
