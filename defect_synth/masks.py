@@ -111,7 +111,7 @@ class MaskSource:
         assert all(self._shapes.values()), "every defect needs a mask"
         self.symmetry = symmetry
         self.category = category
-        self._pictures = {name: _pictures(found) for name, found in self._shapes.items()}
+        self._pictures = {name: pictures(found) for name, found in self._shapes.items()}
 
     @property
     def defects(self) -> tuple[str, ...]:
@@ -311,7 +311,7 @@ def _stamp(canvas: Pixels, patch: Pixels, y: float, x: float) -> None:
         canvas[y0:y1, x0:x1] |= patch[y0 - top : y1 - top, x0 - left : x1 - left]
 
 
-def _pictures(shapes: Sequence[Shape]) -> NDArray[np.float32]:
+def pictures(shapes: Sequence[Shape]) -> NDArray[np.float32]:
     """Descriptors of real masks in 24 directions, mirrored and not: [n, _COMPARED^2]."""
     rows = []
     nothing = np.random.default_rng(0)
