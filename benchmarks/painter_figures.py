@@ -14,9 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from defect_synth.augmenter import DefectAugmenter
 from defect_synth.bank import record
 from defect_synth.benchmark.composed import OnGoodImages
-from defect_synth.augmenter import DefectAugmenter
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import Partition
 from defect_synth.data.store import ImageArrays, load

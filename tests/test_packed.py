@@ -124,13 +124,15 @@ def test_the_dfmgan_that_ships_draws_every_defect_where_its_mask_says():
     synthesizer = DefectSynthesizer.load("demo")
     assert synthesizer.defects == ("crack", "cut", "hole", "print")
     card = json.loads((Path(demo_dfmgan.__file__).parent / "models" / "demo_dfmgan.json").read_text("utf-8"))
-    assert card["kind"] == "dfmgan-set" and card["licence_note"] == demo_dfmgan.LICENCE
+    assert card["kind"] == "dfmgan-set"
+    assert card["licence_note"] == demo_dfmgan.LICENCE
     for defect in synthesizer.defects:
         samples = synthesizer.sample(defect, range(6))
         share = [sample.mask.mean() for sample in samples]
         assert 0 < np.median(share) < 0.1
         for sample in samples:
-            assert sample.clean is not None and sample.image.std() > 10
+            assert sample.clean is not None
+            assert sample.image.std() > 10
             outside = sample.mask == 0
             there = np.abs(sample.image.astype(int) - sample.clean).max(axis=2)
             assert there[outside].mean() < 2

@@ -124,11 +124,26 @@ def test_a_used_output_is_not_overwritten(product, finished):
         bench(product, finished[1])
 
 
-def test_noise_for_test_images_changes_nothing_but_scores(product, tmp_path, monkeypatch):
+SHORTEST = {
+    f"{stage}.{field}": 0.008 for stage in ("pretrain", "transfer") for field in ("total_kimg", "snapshot_kimg")
+}
+
+
+def arms_of_finetune_alone():
+    """All arms but those of the other systems that are trained, which are used as it is."""
+    return [arm.name for arm in ARMS.values() if arm.system not in set(SYSTEMS) - {"Finetune"}]
+
+
+def few_judged(monkeypatch):
+    """Snapshots are judged by fewer images: the same code in less time."""
     from defect_synth.training import pretrain, transfer
 
     for room, name, few in ((transfer, "NUM_OBJECTS", 4), (pretrain, "NUM_JUDGED", 8), (pretrain, "NUM_SHOWN", 4)):
-        monkeypatch.setattr(room, name, few)  # snapshots judged by fewer images: the same code in less time
+        monkeypatch.setattr(room, name, few)
+
+
+def test_noise_for_test_images_changes_nothing_but_scores(product, tmp_path, monkeypatch):
+    few_judged(monkeypatch)
     poisoned = tmp_path / "poisoned"
     shutil.copytree(product, poisoned)
     partition = split(index(poisoned / "nut"), "P1", 0.2)
@@ -137,16 +152,13 @@ def test_noise_for_test_images_changes_nothing_but_scores(product, tmp_path, mon
         for name in parts.test:
             noise = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
             Image.fromarray(noise).save(poisoned / "nut" / name)
-    generator = {
-        f"{stage}.{field}": 0.008 for stage in ("pretrain", "transfer") for field in ("total_kimg", "snapshot_kimg")
-    }
     clean, changed = (
         bench(
             data,
             tmp_path / name,
-            arms=[arm.name for arm in ARMS.values() if arm.system not in set(SYSTEMS) - {"Finetune"}],
-            generator=generator,
-            systems={"finetune": {"config": override(TINY_GENERATOR, generator).model_dump()}},
+            arms=arms_of_finetune_alone(),
+            generator=SHORTEST,
+            systems={"finetune": {"config": override(TINY_GENERATOR, SHORTEST).model_dump()}},
             per_defect=4,
         )
         for data, name in ((product, "a"), (poisoned, "b"))
@@ -178,8 +190,9 @@ def test_noise_for_test_images_changes_nothing_but_scores(product, tmp_path, mon
     assert not any(name in known for parts in partition.defects.values() for name in parts.test)
 
 
-def test_random_labels_give_chance_in_every_arm(tmp_path):
+def test_random_labels_give_chance_in_every_arm(tmp_path, monkeypatch):
     # All images are holes; which folder one lies in says nothing about it. Above chance would be a leak.
+    few_judged(monkeypatch)
     write_mvtec(tmp_path, defects={"hole": 120}, good=8, good_test=4, size=32)
     home = tmp_path / "nut"
     drawn = np.random.default_rng(0).permutation(120)
@@ -189,7 +202,9 @@ def test_random_labels_give_chance_in_every_arm(tmp_path):
             name = f"{i:03d}.png" if kind == "test" else f"{i:03d}_mask.png"
             (home / kind / "hole" / name).rename(home / kind / "cut" / name)
     results = bench(tmp_path, tmp_path / "out", classifier=TINY["classifier"] | {"steps": 15}, seeds=2,
-                    segmentation=None, threshold=None)  # fmt: skip
+                    segmentation=None, threshold=None, generator=SHORTEST, arms=arms_of_finetune_alone(),
+                    systems={"finetune": {"config": override(TINY_GENERATOR, SHORTEST).model_dump()}})  # fmt: skip
+    assert len({c.arm for c in results.classification}) >= 11
     for arm in dict.fromkeys(c.arm for c in results.classification):
         mean = np.mean([c.accuracy for c in results.classification if c.arm == arm])
         assert mean == pytest.approx(0.5, abs=0.15), arm
