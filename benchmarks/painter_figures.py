@@ -1,7 +1,7 @@
 """Copies, or new defects? `python benchmarks/painter_figures.py RUN DATA --features efficientnet-lite0.pth`.
 
 Measures a painter that was trained with --partition against the defects that it has never seen, free and from donors
-apart, beside careful paste of the same base images: distance of defect crops to the held-out ones, memorisation, and how
+apart, beside careful paste of the same base images: distance of defect crops to held-out ones, memorisation, and how
 much proposed masks are like the base masks (intersection over union in the best direction; held-out masks beside them).
 Prints a Markdown table; --sheet draws 100 samples of each defect to be looked at.
 """
