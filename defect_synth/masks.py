@@ -173,10 +173,12 @@ class MaskSource:
         whole = _part(shape.mask, rng) if form < 0.12 else _cut(shape.mask, rng) if form < 0.24 else shape.mask
         # Size may be what tells one kind of defect from another: what is cut off or added must not change it much.
         scale *= min(_GROW, float(shape.mask.sum() / max(whole.sum(), 1)) ** 0.5)
-        if form > 0.88:
+        # Large defects of aligned products follow their parts; two of them across each other would not.
+        joined = form > 0.88 and not (self.symmetry.aligned and np.hypot(*shape.mask.shape) > shape.radius)
+        if joined:
             scale *= _JOINED
         patch = warp(whole, angle, flip, scale, self._bend(whole, scale, elastic, radius), rng)
-        if form > 0.88:
+        if joined:
             other = shapes[int(rng.integers(len(shapes)))]
             smaller = radius / other.radius * _JOINED
             bend = self._bend(other.mask, smaller, elastic, radius)
@@ -276,15 +278,18 @@ def _part(patch: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _cut(patch: Pixels, rng: np.random.Generator) -> Pixels:
-    """A bite out of the border."""
-    ys, xs = np.nonzero(patch)
-    if len(ys) < 30:
+    """A ragged bite out of the border: of three discs of unlike size that overlap."""
+    if int(patch.sum()) < 30:
         return patch
+    border = cv2.copyMakeBorder(patch, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+    ys, xs = np.nonzero((patch > 0) & (cv2.erode(border, np.ones((3, 3), np.uint8))[1:-1, 1:-1] == 0))
     i = int(rng.integers(len(ys)))
-    radius = max(1, round(np.sqrt(len(ys) / np.pi) * rng.uniform(0.3, 0.7)))
+    radius = np.sqrt(float(patch.sum()) / np.pi) * rng.uniform(0.3, 0.7)
     out = patch.copy()
-    cv2.circle(out, (int(xs[i]), int(ys[i])), radius, 0, -1)
-    return out if 3 * out.sum() > patch.sum() else patch
+    for share in rng.uniform(0.35, 0.7, 3):
+        y, x = ys[i] + rng.normal(0, 0.5 * radius), xs[i] + rng.normal(0, 0.5 * radius)
+        cv2.circle(out, (round(x), round(y)), max(1, round(radius * share)), 0, -1)
+    return out if 3 * int(out.sum()) > int(patch.sum()) else patch
 
 
 def _unite(patch: Pixels, other: Pixels, rng: np.random.Generator) -> Pixels:
