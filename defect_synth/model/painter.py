@@ -119,8 +119,8 @@ class ImageBackbone(nn.Module):
         f4 = self.down[0](x)
         f8 = self.down[1](f4)
         f16 = self.down[2](f8)
-        x = self.merge(double(self.top(f16)) + self.links[0](f8))
-        fine = self.fuse(double(x) + self.links[1](f4))
+        x = self.merge(double(self.top(f16)).add_(self.links[0](f8)))
+        fine = self.fuse(double(x).add_(self.links[1](f4)))
         return Features(fine, f8, f16)
 
     def draw(self, fine: Tensor, residuals: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -131,7 +131,7 @@ class ImageBackbone(nn.Module):
         f1 = double(self.up[1](f2))
         if residuals is not None:
             f1 = f1 + residuals[1]
-        out: Tensor = double(self.to_rgb[0](f2)) + self.to_rgb[1](f1)
+        out: Tensor = double(self.to_rgb[0](f2)).add_(self.to_rgb[1](f1))
         return out
 
     def forward(self, view: Tensor) -> Tensor:
@@ -210,7 +210,7 @@ class DefectBranch(nn.Module):
         kept = []
         for lower, upper, join, extra in zip(self.lower, self.upper, self.join, joined, strict=True):
             # The first convolution before upsampling: a quarter of the work of the usual order.
-            x = upper(double(lower(x, w)) + join(extra), w)
+            x = upper(double(lower(x, w)).add_(join(extra)), w)
             kept.append(x)
         colour, opacity = self.to_colour(kept[-1]).split([3, 1], dim=1)
         return (kept[-2], kept[-1]), colour, opacity
@@ -238,6 +238,13 @@ class PainterModel(nn.Module):
             codes: What is free.
             label: Index of the defect, int64 [N], or one-hot, float [N, num_defects].
         """
+        colour, opacity, residual = self.layers(view, mask, donor, has_donor, codes, label)
+        return Painted(view + opacity * (colour - view), colour, opacity, residual)
+
+    def layers(
+        self, view: Tensor, mask: Tensor, donor: Tensor, has_donor: Tensor, codes: Codes, label: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What `forward` lays on the view, for callers that lay it themselves: colour, opacity, residual."""
         features = self.backbone.encode(view)
         residuals, residual, opacity = self.branch(view, features, mask, donor, has_donor, codes, label)
         if not torch.is_grad_enabled() and bool(has_donor.all()):
@@ -247,8 +254,7 @@ class PainterModel(nn.Module):
             drawn = self.backbone.draw(features.fine, (residuals[0] * half, residuals[1] * mask))
             free = tinted(drawn + residual, mask, codes.appearance)
             colour = torch.where(has_donor[:, None, None, None], donor + residual, free)
-        opacity = torch.sigmoid(opacity) * mask
-        return Painted(view + opacity * (colour - view), colour, opacity, residual)
+        return colour, torch.sigmoid(opacity) * mask, residual
 
 
 def appearance(image: Tensor, mask: Tensor) -> Tensor:

@@ -234,7 +234,7 @@ def _filled(view: Pixels, picture: Pixels, mask: NDArray[np.bool_], there: NDArr
     if not both.any():
         out[mask] = picture[mask]
         return Laid(out, 0.0)
-    out[both] = picture[both]
+    np.copyto(out, picture, where=both[:, :, None])
     rest = mask & ~there
     if rest.any():
         _, labels = cv2.distanceTransformWithLabels(

@@ -49,8 +49,9 @@ class Mix(nn.Module):
         self.gain = a**-0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = once(self.weight, "scaled", lambda: self.weight * self.gain)
-        return F.linear(x.permute(0, 2, 3, 1), weight, self.bias).permute(0, 3, 1, 2)
+        weight = once(self.weight, "scaled", lambda: (self.weight * self.gain).t())
+        # Not `linear`: with so few channels, a product that starts from the bias takes three times as long on a CPU.
+        return (x.permute(0, 2, 3, 1) @ weight).add_(self.bias).permute(0, 3, 1, 2)
 
 
 class StyledConv(nn.Module):

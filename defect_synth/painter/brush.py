@@ -225,16 +225,20 @@ def appearance_of(picture: Floats, mask: Pixels) -> Floats:
 def recoloured(donor: Floats, mask: Pixels, noise: Floats) -> Floats:
     """`training.painter_data.recolour` of one donor [H, W, 3]; noise [5] is standard normal."""
     inside = mask > 0
-    mean = donor[inside].mean(axis=0)
-    moved = (donor - mean) * np.exp(noise[0] * 0.1) + mean + noise[1] * 0.05 + noise[2:5] * 0.012
-    return np.where(inside[:, :, None], moved.clip(-1, 1), donor).astype(np.float32)
+    colours = donor[inside]
+    mean = colours.mean(axis=0)
+    out = donor.copy()
+    out[inside] = ((colours - mean) * np.exp(noise[0] * 0.1) + mean + noise[1] * 0.05 + noise[2:5] * 0.012).clip(-1, 1)
+    return out
 
 
 def _mixed(below: Pixels, mask: Pixels, colour: Floats, opacity: Floats) -> Pixels:
     """A picture [H, W, 3] with a colour (signal) laid on it inside the mask; other pixels are its own."""
-    ground = below.astype(np.float32)
-    mixed = ground + opacity * ((colour + 1) * 127.5 - ground)
-    out: Pixels = np.where(mask[:, :, None] > 0, np.rint(mixed.clip(0, 255)).astype(np.uint8), below)
+    inside = mask > 0
+    ground = below[inside].astype(np.float32)
+    mixed = ground + opacity[inside] * ((colour[inside] + 1) * 127.5 - ground)
+    out = below.copy()
+    out[inside] = np.rint(mixed.clip(0, 255)).astype(np.uint8)
     return out
 
 

@@ -130,11 +130,11 @@ class _TorchNetwork:
         codes = Codes(
             *map(tensor, (request.z, request.coarse_map, request.fine_map, request.appearance, request.grain))
         )
-        painted = self._model(
+        colour, opacity, _ = self._model.layers(
             tensor(request.view), tensor(request.mask), tensor(request.donor), tensor(request.has_donor) > 0.5,
             codes, tensor(request.defect),
         )  # fmt: skip
-        return painted.colour.numpy(), painted.opacity.numpy()
+        return colour.numpy(), opacity.numpy()
 
 
 @contextmanager
