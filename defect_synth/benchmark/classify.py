@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +29,8 @@ from torch.nn import functional as F
 from defect_synth._compat import ensure_torchvision
 from defect_synth.benchmark.batches import BatchSampler, Diet, brighten, orient, orientations, require_alike
 from defect_synth.benchmark.labelled import LabelledArrays
-from defect_synth.errors import CheckpointError, ConfigError
+from defect_synth.benchmark.pretrained import start_from
+from defect_synth.errors import ConfigError
 from defect_synth.samples import Pixels
 
 Progress = Callable[[int, int, float], None]
@@ -44,7 +45,8 @@ class ClassifyConfig(BaseModel):
     architecture: str = Field(default="resnet34", description="Name of a timm model; the paper's is ResNet-34.")
     weights: Path | None = Field(
         default=None,
-        description="ImageNet weights (.safetensors or .pth); None: from scratch. The paper does not say which.",
+        description="ImageNet weights (.safetensors or .pth), all but the last layer; None: from scratch. "
+        "The paper does not say which.",
     )
     steps: int = Field(default=200, ge=1, description="Optimiser steps, the same for every arm.")
     batch: int = Field(default=32, ge=2, description="Images per step.")
@@ -242,18 +244,9 @@ def _build(config: ClassifyConfig, classes: int, device: torch.device) -> tuple[
         raise ConfigError(
             f"unknown architecture {config.architecture!r}; did you mean {', '.join(close) or 'resnet34'}?"
         )
-    loading: dict[str, Any] = {}
+    model: nn.Module = timm.create_model(config.architecture, num_classes=classes)
     if config.weights is not None:
-        if not config.weights.is_file():
-            raise CheckpointError(f"no weights file {config.weights}; expected .safetensors or .pth of timm")
-        loading = dict(pretrained=True, pretrained_cfg_overlay=dict(file=str(config.weights)))
-    try:
-        model: nn.Module = timm.create_model(config.architecture, num_classes=classes, **loading)
-    except Exception as error:  # whatever a damaged or foreign file makes torch, safetensors or timm raise
-        if config.weights is None:
-            raise
-        reason = str(error).splitlines()[0] if str(error) else repr(error)
-        raise CheckpointError(f"{config.weights} does not fit {config.architecture}: {reason}") from error
+        start_from(model, config.weights, config.architecture)
     expected = timm.data.resolve_model_data_config(model)
     model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model, Normalise(expected["mean"], expected["std"], device)
