@@ -304,3 +304,14 @@ def test_the_demo_painter_ships_and_paints_its_product():
     (sample,) = painter.sample("hole", [0])
     assert np.array_equal(sample.image[sample.mask == 0], sample.clean[sample.mask == 0])
     assert (sample.image != sample.clean).any()
+
+
+def test_painters_that_give_other_samples_have_other_digests(run):
+    """Features of samples are kept on disk under the digest: a painter must not get another one's."""
+    image, _ = scene(9, 80)
+    digests = {
+        Painter.load(run, **settings).digest
+        for settings in ({}, {"donor_prob": 0.0}, {"donor_prob": 1.0}, {"normals": [image]}, {"normals": [image] * 2})
+    }
+    assert len(digests) == 5
+    assert Painter.load(run, donor_prob=0.0).digest in digests

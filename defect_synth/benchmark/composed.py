@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -39,7 +40,8 @@ class OnGoodImages:
     def __init__(
         self, method: str, category: str, defects: Sequence[str], good: Pixels, put: Put, digest: str = ""
     ) -> None:
-        self.method, self.digest = method, digest
+        self.method = method
+        self.digest = hashlib.sha256(digest.encode() + repr(good.shape).encode() + good.tobytes()).hexdigest()
         self._category, self._defects = category, tuple(sorted(defects))
         self._good, self._put = good, put
 

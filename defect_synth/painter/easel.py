@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -21,6 +22,16 @@ DONOR_PROB = 0.7
 
 Job = TypeVar("Job")
 Made = TypeVar("Made")
+
+
+def digest_of(weights: str, donor_prob: float | None, normals: Sequence[Pixels] | None) -> str:
+    """Names what a painter gives for a seed: features of samples are kept on disk under it."""
+    digest = hashlib.sha256(weights.encode())
+    if donor_prob is not None:
+        digest.update(f" donor_prob {donor_prob}".encode())
+    for image in normals or ():
+        digest.update(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes())
+    return digest.hexdigest()
 
 
 class Easel:

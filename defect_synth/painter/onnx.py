@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from defect_synth.atomic import replacing
 from defect_synth.errors import CheckpointError, ConfigError, MissingExtraError
 from defect_synth.painter.brush import Floats, Request
-from defect_synth.painter.easel import DONOR_PROB, Easel
+from defect_synth.painter.easel import DONOR_PROB, Easel, digest_of
 from defect_synth.painter.luggage import read_luggage
 from defect_synth.samples import Pixels
 
@@ -154,7 +154,8 @@ class OnnxPainter(Easel):
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise CheckpointError(f"{self._folder / PRODUCT_FILE} is damaged ({error}); export it again") from None
         defects, model = tuple(card["defects"]), card["model"]
-        self.digest = hashlib.sha256((self._folder / PAINTER_FILE).read_bytes()).hexdigest()
+        weights = hashlib.sha256((self._folder / PAINTER_FILE).read_bytes()).hexdigest()
+        self.digest = digest_of(weights, self._donor_prob, self._given)
         self._set_up(
             card["category"], defects, int(card["reference"]), model,
             read_luggage(card["category"], defects, card["product"], pictures),

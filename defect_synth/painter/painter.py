@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from defect_synth.ops import native
 from defect_synth.ops.kept import keep
 from defect_synth.ops.memory import keep_memory
 from defect_synth.painter.brush import Floats, Request
-from defect_synth.painter.easel import DONOR_PROB, Easel, Job, Made
+from defect_synth.painter.easel import DONOR_PROB, Easel, Job, Made, digest_of
 from defect_synth.painter.fit import MODEL_FILE
 from defect_synth.painter.luggage import read_luggage
 from defect_synth.samples import Pixels
@@ -59,7 +58,7 @@ class Painter(Easel):
         checkpoint = load_painter(self._path)
         info = self.info = checkpoint.info
         # The same file paints other last bits with other kernels.
-        self.digest = hashlib.sha256(f"{checkpoint.digest} {native.describe()}".encode()).hexdigest()
+        self.digest = digest_of(f"{checkpoint.digest} {native.describe()}", self._donor_prob, self._given)
         keep(checkpoint.network)
         pictures = {name: tensor.numpy() for name, tensor in checkpoint.luggage.items()}
         share = DONOR_PROB if self._donor_prob is None else self._donor_prob

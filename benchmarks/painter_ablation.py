@@ -1,0 +1,204 @@
+"""Which judges of the painter pay? `python benchmarks/painter_ablation.py OUT --features efficientnet-lite0.pth`.
+
+Trains the painter on the embedded product with one part of its training left out at a time, the same backbone (stage
+1') and seed for all, and measures each on defects it has never seen: distance of defect crops, painted freely and from
+donors, and a linear probe that learns from the real base images and the painted ones. The product has a seed of its
+own for every split, none of them the benchmark's, so nothing here has seen a test image of the benchmark. Finished
+painters are skipped, so a stopped run goes on. Prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from defect_synth.atomic import replacing
+from defect_synth.benchmark.batches import Diet
+from defect_synth.benchmark.labelled import LabelledArrays
+from defect_synth.benchmark.probe import ProbeConfig, features_of, real_views, train_probe
+from defect_synth.data.demo import DEFECTS, write_demo
+from defect_synth.data.layouts import index
+from defect_synth.data.partitions import split
+from defect_synth.data.store import ImageArrays, load
+from defect_synth.metrics.features import EfficientNetLite0
+from defect_synth.metrics.quality import RealDefects, assess
+from defect_synth.model.painter_judges import Judges, judge_loss, weighted_mean
+from defect_synth.painter import Painter
+from defect_synth.painter.fit import train_painter
+from defect_synth.training.painter_config import PAINT_128, PainterConfig, override
+
+SIDE, COUNT = 128, 60
+
+
+class _OnlyMatch(Judges):
+    def forward(self, maps: Sequence[Tensor], view: Tensor, mask: Tensor, label: Tensor) -> list[Tensor]:
+        return [self.match(view, mask, label)]
+
+
+class _OnlyHeads(Judges):
+    def forward(self, maps: Sequence[Tensor], view: Tensor, mask: Tensor, label: Tensor) -> list[Tensor]:
+        return super().forward(maps, view, mask, label)[:-1]
+
+
+def _no_pairs(
+    real: Sequence[Tensor], fake: Sequence[Tensor], bare: Sequence[Tensor],
+    real_mask: Tensor, fake_mask: Tensor, bare_mask: Tensor,
+) -> Tensor:  # fmt: skip
+    """`judge_loss` without its last term."""
+    whole = judge_loss(real, fake, bare, real_mask, fake_mask, bare_mask)
+    pairs = [0.3 * weighted_mean(F.relu(1 + b), bare_mask).mean() for b in bare]
+    return whole - torch.stack(pairs).sum() / len(pairs)
+
+
+def _evenly(values: Tensor, mask: Tensor) -> Tensor:
+    return values.mean(dim=(1, 2, 3))
+
+
+def _nobody(fake: Sequence[Tensor], mask: Tensor) -> Tensor:
+    return fake[0].sum() * 0
+
+
+STAGE = "defect_synth.training.painter."
+VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # what to replace in the code, what in the settings
+    "as it is": ({}, {}),
+    "no judge at all": ({STAGE + "painter_loss": _nobody}, {}),
+    "no heads on features": ({STAGE + "Judges": _OnlyMatch}, {}),
+    "no D_match on pixels": ({STAGE + "Judges": _OnlyHeads}, {}),
+    "no mismatched pairs": ({STAGE + "judge_loss": _no_pairs}, {}),
+    "no weights by the mask": ({"defect_synth.model.painter_judges.weighted_mean": _evenly}, {}),
+    "no mode seeking": ({}, {"painter.mode_seeking_weight": 0.0}),
+    "no texture distance": ({}, {"painter.texture_weight": 0.0}),
+    "no appearance distance": ({}, {"painter.appearance_weight": 0.0}),
+    "heads on the backbone's features": ({}, {}),
+}
+
+
+def trained(name: str, root: Path, data: Path, config: PainterConfig, features: Path) -> Path:
+    """The run folder of a variant; the first variant's backbone serves all."""
+    table = index(data, "hazelnut")
+    output = root / name.replace(" ", "_").replace("'", "")
+    patches, settings = VARIANTS[name]
+    first = root / next(iter(VARIANTS)).replace(" ", "_")
+    if not output.exists() and output != first:
+        shutil.copytree(first, output, ignore=shutil.ignore_patterns("model.safetensors.tmp"))
+        for file in (output / "painter").iterdir():
+            if file.is_file():
+                file.unlink()
+    own = None if name == "heads on the backbone's features" else features
+    stack = [mock.patch(target, new) for target, new in patches.items()]
+    for patch in stack:
+        patch.start()
+    try:
+        train_painter(
+            table, split(table, "P1", 0.2), override(config, settings), output, features=own, resume=output.exists()
+        )
+    finally:
+        for patch in stack:
+            patch.stop()
+    return output
+
+
+def measured(path: Path, data: Path, network: EfficientNetLite0, cache: Path) -> dict[str, float]:
+    """Figures of one painter, means over the defects."""
+    table = index(data, "hazelnut")
+    partition = split(table, "P1", 0.2)
+    good = load(partition.records(table, "base", None)[:40], SIDE, "letterbox")
+
+    def of(part: str) -> dict[str, ImageArrays]:
+        return {d: load(partition.records(table, part, d), SIDE, "letterbox") for d in DEFECTS}
+
+    base, held_out = of("base"), of("test")
+    real = {d: RealDefects(base[d], held_out[d]) for d in DEFECTS}
+    row = {}
+    for mode, share in (("free", 0.0), ("donors", 1.0)):
+        source = Painter.load(path, donor_prob=share, normals=list(good.images))
+        found = assess(source, real, [network], count=COUNT, lpips_count=COUNT, cache=cache)
+        for metric, key in (("MMD x1000", "distance"), ("recall", "recall")):
+            values = [
+                f.value for d in found.defects for f in d.figures
+                if f.metric == metric and f.view == "crop" and f.against == "held-out defects"
+            ]  # fmt: skip
+            row[f"{key}, {mode}"] = float(np.mean(values))
+    source = Painter.load(path, normals=list(good.images))
+    drawn = [s for d in DEFECTS for s in source.sample(d, range(COUNT))]
+    train = _labelled(base, "base")
+    made = LabelledArrays(
+        np.stack([s.image for s in drawn]), np.repeat(np.arange(len(DEFECTS)), COUNT), DEFECTS,
+        tuple(str(i) for i in range(len(drawn))),
+    )  # fmt: skip
+    test = _labelled(held_out, "test")
+    views, labels = real_views(train, flip=True, rotate90=True)
+    real_features, made_features = features_of(network, views), features_of(network, made.images)
+    test_features = features_of(network, test.images)
+    for key, diet, extra in (("probe, real", Diet(train), None), ("probe", Diet(train, made), made_features)):
+        probe = train_probe(diet, (real_features, labels), extra, ProbeConfig())
+        row[key] = float(100 * (probe.probabilities(test_features).argmax(1) == test.labels).mean())
+    return row
+
+
+def _labelled(arrays: dict[str, ImageArrays], name: str) -> LabelledArrays:
+    counts = [len(arrays[d]) for d in DEFECTS]
+    names = tuple(f"{name} {d} {i}" for d in DEFECTS for i in range(len(arrays[d])))
+    images = np.concatenate([arrays[d].images for d in DEFECTS])
+    return LabelledArrays(images, np.repeat(np.arange(len(DEFECTS)), counts), DEFECTS, names)
+
+
+def table(rows: dict[str, dict[str, float]], seeds: Sequence[int]) -> str:
+    """Each variant's mean over the splits and its mean difference to the first one, with the standard error of that."""
+    first = next(iter(VARIANTS))
+    keys = list(next(iter(rows.values())))
+    lines = ["| left out | splits | " + " | ".join(keys) + " |", "|---" * (len(keys) + 2) + "|"]
+    for name in VARIANTS:
+        both = [s for s in seeds if f"{s} {name}" in rows and f"{s} {first}" in rows]
+        if not both:
+            continue
+        cells = []
+        for key in keys:
+            values = np.array([rows[f"{s} {name}"][key] for s in both])
+            gap = values - np.array([rows[f"{s} {first}"][key] for s in both])
+            error = f" ± {gap.std(ddof=1) / len(gap) ** 0.5:.2f}" if len(gap) > 1 else ""
+            cells.append(f"{values.mean():.2f}" + ("" if name == first else f" ({gap.mean():+.2f}{error})"))
+        lines.append(f"| {name} | {len(both)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(say: Callable[[str], None] = print) -> None:
+    """Train, measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--features", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=2.0, help="of training, as for `defect-synth train`")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[71, 72, 73], help="of the product, one for each split")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS))
+    options = parser.parse_args()
+    network = EfficientNetLite0(options.features, size=SIDE)
+    record = options.output / "rows.json"
+    rows: dict[str, dict[str, float]] = json.loads(record.read_text("utf-8")) if record.is_file() else {}
+    for seed in options.seeds:
+        data = options.output / f"product-{seed}"
+        if not (data / "hazelnut").is_dir():
+            write_demo(data, resolution=SIDE, good=80, test_good=4, per_defect=45, seed=seed)
+        for name in options.variants:
+            if f"{seed} {name}" in rows:
+                continue
+            config = PAINT_128.for_minutes(options.minutes).model_copy(update={"seed": seed})
+            run = trained(name, options.output / f"runs-{seed}", data / "hazelnut", config, options.features)
+            rows[f"{seed} {name}"] = measured(run, data / "hazelnut", network, options.output / "kept")
+            with replacing(record) as path:
+                path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+            say(f"{seed} {name}: {rows[f'{seed} {name}']}")
+    say(table(rows, options.seeds))
+
+
+if __name__ == "__main__":
+    main()
