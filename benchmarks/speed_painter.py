@@ -1,8 +1,8 @@
-"""Speed of painting: `python benchmarks/speed_painter.py [PAINTER]`; default: the demo painter.
+"""Speed of painting: `python benchmarks/speed_painter.py [PAINTER] [--side 128]`; default: the demo painter.
 
-Prints milliseconds of one `paint` on one thread, medians of wall-clock and of processor time, and images per second of
-`paint_many` (two threads, or as many as --threads) and of as many workers of a DataLoader, one thread each. Threads
-wait for Python's lock, processes do not. Run it on idle cores.
+Prints for every defect the milliseconds of one `paint` on one thread, medians of wall-clock and of processor time, and
+images per second of as many workers of a DataLoader as --threads, one thread each; for the first defect `paint_many`
+with as many threads as well: threads wait for Python's lock, processes do not. Run it on idle cores.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -40,44 +41,48 @@ def main() -> None:
     parser.add_argument("painter", nargs="?", default="demo")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--count", type=int, default=48)
+    parser.add_argument("--side", type=int, help="of the images, in pixels; default: as they are")
     options = parser.parse_args()
     painter = Painter.load(options.painter)
-    defect = painter.defects[0]
-    normals = [sample.clean for sample in painter.sample(defect, range(8))]
-    masks = [sample.mask for sample in painter.sample(defect, range(8))]
-    images = [normals[i % 8] for i in range(options.count)]
-    masks = [masks[i % 8] for i in range(options.count)]
-    print(f"{painter.category}, {defect}, views of {painter.info.model.side} px, images {images[0].shape[:2]}")
+    if options.side is not None:
+        size = (options.side, options.side)
+        normals = [
+            cv2.resize(s.clean, size, interpolation=cv2.INTER_AREA)
+            for s in painter.sample(painter.defects[0], range(8))
+        ]
+        painter = Painter.load(options.painter, normals=normals)
+    samples = {name: painter.sample(name, range(8)) for name in painter.defects}
+    shape = samples[painter.defects[0]][0].clean.shape[:2]
+    print(f"{painter.category}, views of {painter.info.model.side} px, images {shape}, {options.count} of each defect")
 
-    torch.set_num_threads(1)
-    wall, cpu = [], []
-    for i in range(16):
-        started, spent = time.perf_counter(), time.process_time()
-        painter.paint(images[i], masks[i], defect, seed=i)
-        wall.append(time.perf_counter() - started)
-        cpu.append(time.process_time() - spent)
-    print(f"one image, one thread: {np.median(wall) * 1e3:.1f} ms wall, {np.median(cpu) * 1e3:.1f} ms processor")
+    for name, eight in samples.items():
+        images = [eight[i % 8].clean for i in range(options.count)]
+        masks = [eight[i % 8].mask for i in range(options.count)]
+        torch.set_num_threads(1)
+        wall, cpu = [], []
+        for i in range(options.count):
+            started, spent = time.perf_counter(), time.process_time()
+            painter.paint(images[i], masks[i], name, seed=i)
+            wall.append(time.perf_counter() - started)
+            cpu.append(time.process_time() - spent)
+        print(
+            f"{name}: one image, one thread: median {np.median(wall) * 1e3:.1f} ms, mean {np.mean(wall) * 1e3:.1f} ms, "
+            f"processor {np.median(cpu) * 1e3:.1f} ms"
+        )
 
-    torch.set_num_threads(options.threads)
-    started, spent = time.perf_counter(), time.process_time()
-    painter.paint_many(images, masks, defect, list(range(len(images))))
-    taken, used = time.perf_counter() - started, time.process_time() - spent
-    print(
-        f"{len(images)} images, {options.threads} threads: {len(images) / taken:.1f} images/s, "
-        f"{used / len(images) * 1e3:.1f} ms of processor each"
-    )
-
-    for name in painter.defects:
-        theirs = [sample.mask for sample in painter.sample(name, range(8))]
-        repeated = [theirs[i % 8] for i in range(options.count)]
+        torch.set_num_threads(options.threads)
+        if name == painter.defects[0]:
+            started = time.perf_counter()
+            painter.paint_many(images, masks, name, list(range(len(images))))
+            print(f"{name}: {options.threads} threads: {len(images) / (time.perf_counter() - started):.1f} images/s")
         loader = DataLoader(
-            Painted(painter, name, images, repeated), batch_size=8, num_workers=options.threads, persistent_workers=True
+            Painted(painter, name, images, masks), batch_size=8, num_workers=options.threads, persistent_workers=True
         )
         list(loader)  # starts the workers, compiles and allocates
         started = time.perf_counter()
         list(loader)
         taken = time.perf_counter() - started
-        print(f"{name}: {len(images)} images, {options.threads} workers: {len(images) / taken:.1f} images/s")
+        print(f"{name}: {options.threads} workers: {len(images) / taken:.1f} images/s")
 
 
 if __name__ == "__main__":
