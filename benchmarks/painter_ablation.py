@@ -1,10 +1,10 @@
 """Which judges of the painter pay? `python benchmarks/painter_ablation.py OUT --features efficientnet-lite0.pth`.
 
-Trains the painter on the embedded product with one part of its training left out at a time, the same backbone (stage
-1') and seed for all, and measures each on defects it has never seen: distance of defect crops, painted freely and from
-donors, and a linear probe that learns from the real base images and the painted ones. The product has a seed of its
-own for every split, none of them the benchmark's, so nothing here has seen a test image of the benchmark. Finished
-painters are skipped, so a stopped run goes on. Prints a Markdown table.
+Trains the painter on the embedded product with one part of its training left out at a time, the same backbone
+(stage 1') and seed for all, and measures each on defects it has never seen: distance of defect crops, painted freely
+and from donors, and a linear probe that learns from the real base images and the painted ones. The product has a seed
+of its own for every split, none of them the benchmark's, so nothing here has seen a test image of the benchmark.
+Finished painters are skipped, so a stopped run goes on. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from defect_synth.metrics.quality import RealDefects, assess
 from defect_synth.model.painter_judges import Judges, judge_loss, weighted_mean
 from defect_synth.painter import Painter
 from defect_synth.painter.fit import train_painter
+from defect_synth.synthesizer import DefectSynthesizer
 from defect_synth.training.painter_config import PAINT_128, PainterConfig, override
 
 SIDE, COUNT = 128, 60
@@ -69,6 +70,8 @@ def _nobody(fake: Sequence[Tensor], mask: Tensor) -> Tensor:
 
 
 STAGE = "defect_synth.training.painter."
+OWN_FEATURES = "heads on the backbone's features"
+TAUGHT = "taught by the shipped DFMGAN as well"
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # what to replace in the code, what in the settings
     "as it is": ({}, {}),
     "no judge at all": ({STAGE + "painter_loss": _nobody}, {}),
@@ -79,7 +82,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # what to replac
     "no mode seeking": ({}, {"painter.mode_seeking_weight": 0.0}),
     "no texture distance": ({}, {"painter.texture_weight": 0.0}),
     "no appearance distance": ({}, {"painter.appearance_weight": 0.0}),
-    "heads on the backbone's features": ({}, {}),
+    OWN_FEATURES: ({}, {}),
+    TAUGHT: ({}, {}),
 }
 
 
@@ -89,18 +93,25 @@ def trained(name: str, root: Path, data: Path, config: PainterConfig, features: 
     output = root / name.replace(" ", "_").replace("'", "")
     patches, settings = VARIANTS[name]
     first = root / next(iter(VARIANTS)).replace(" ", "_")
-    if not output.exists() and output != first:
+    if not output.exists() and name not in (next(iter(VARIANTS)), TAUGHT):
         shutil.copytree(first, output, ignore=shutil.ignore_patterns("model.safetensors.tmp"))
         for file in (output / "painter").iterdir():
             if file.is_file():
                 file.unlink()
-    own = None if name == "heads on the backbone's features" else features
+    own = None if name == OWN_FEATURES else features
+    teacher = DefectSynthesizer.load("demo-dfmgan") if name == TAUGHT else None
     stack = [mock.patch(target, new) for target, new in patches.items()]
     for patch in stack:
         patch.start()
     try:
         train_painter(
-            table, split(table, "P1", 0.2), override(config, settings), output, features=own, resume=output.exists()
+            table,
+            split(table, "P1", 0.2),
+            override(config, settings),
+            output,
+            features=own,
+            dfmgan=teacher,
+            resume=output.exists(),
         )
     finally:
         for patch in stack:

@@ -39,7 +39,7 @@ def open_run(
         from defect_synth.synthesizer import DefectSynthesizer
 
         return DefectSynthesizer.load(
-            DEMO if source == DEMO_DFMGAN else source,
+            source,
             device=device,
             truncation_object=truncation_object,
             truncation_defect=truncation_defect,

@@ -27,7 +27,7 @@ from defect_synth.packed import KIND as PACKED
 from defect_synth.packed import part_of
 from defect_synth.samples import DefectSample, Pixels, Provenance, signal_to_pixels
 
-DEMO = "demo"
+DEMO, DEMO_DFMGAN = "demo", "demo-dfmgan"
 
 REDRAW = 8
 """How often a sample without a defect is drawn again."""
@@ -140,14 +140,14 @@ class DefectSynthesizer:
         """Open a run folder, one defect's folder, or one checkpoint file.
 
         Args:
-            path: What `defect-synth train`, `import` or `pack` wrote; `demo`: the DFMGANs that ship with the package,
-                which have learnt the embedded procedural hazelnut (`./demo` is a folder of that name).
+            path: What `defect-synth train`, `import` or `pack` wrote; `demo-dfmgan`, or `demo`: what ships
+                with the package and has learnt the embedded procedural hazelnut (`./demo` is a folder of that name).
             settings: Keyword arguments of the class: device, precision, truncation_object, truncation_defect.
 
         Raises:
             CheckpointError: Nothing there that can generate defects.
         """
-        path = _shipped() if path == DEMO else Path(path)
+        path = _shipped() if path in (DEMO, DEMO_DFMGAN) else Path(path)
         if path.is_dir():
             found = sorted(path.glob("defects/*/model.safetensors")) or sorted(path.glob("model.safetensors"))
             if not found:

@@ -121,7 +121,7 @@ def test_the_shipped_file_is_made_by_its_own_command(tmp_path, monkeypatch):
 
 
 def test_the_dfmgan_that_ships_draws_every_defect_where_its_mask_says():
-    synthesizer = DefectSynthesizer.load("demo")
+    synthesizer = DefectSynthesizer.load("demo-dfmgan")
     assert synthesizer.defects == ("crack", "cut", "hole", "print")
     card = json.loads((Path(demo_dfmgan.__file__).parent / "models" / "demo_dfmgan.json").read_text("utf-8"))
     assert card["kind"] == "dfmgan-set"

@@ -57,9 +57,10 @@ def train_painter(
         chosen = split(table, partition, 0.0)
     dfmgan = None
     if from_dfmgan is not None:
-        from defect_synth.synthesizer import DefectSynthesizer
+        from defect_synth.synthesizer import DEMO_DFMGAN, DefectSynthesizer
 
-        dfmgan = DefectSynthesizer.load(from_dfmgan, device="cpu")
+        shipped = str(from_dfmgan) == DEMO_DFMGAN
+        dfmgan = DefectSynthesizer.load(DEMO_DFMGAN if shipped else from_dfmgan, device="cpu")
     names = None if defects is None else [name.strip() for name in defects.split(",")]
     judges = "no pretrained weights" if features is None else features.name
     taught = "" if from_dfmgan is None else f", taught by {from_dfmgan}"
