@@ -90,7 +90,7 @@ def test_a_defect_on_a_good_image_depends_on_its_seed_alone(real):
     assert source.defects == ("cut", "hole")
     a, b = source.sample("hole", [1, 9]), source.sample("hole", [9])
     assert np.array_equal(a[1].image, b[0].image)
-    assert a[1].provenance == Provenance("dots", "nut", "hole", 9, "d", a[1].provenance.parameters)
+    assert a[1].provenance == Provenance("dots", "nut", "hole", 9, source.digest, a[1].provenance.parameters)
     assert np.array_equal(a[0].clean, good[int(a[0].provenance.parameters["good_image"])])
     assert not np.array_equal(a[0].mask, source.sample("cut", [1])[0].mask)
 
