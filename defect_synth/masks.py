@@ -31,6 +31,7 @@ _FOLLOW = 0.04  # radii of an aligned product by which a mask is bent at most (s
 _LARGEST = 1.2  # of the largest real mask
 _GROW = 1.25  # by which a part of a mask is enlarged at most
 _JOINED = 0.72  # scale of masks that are united: about the area of one
+_RIM = 0.05  # radii of the product: masks keep off its border by so much where the real one does
 _COMPARED = 24  # masks are compared as pictures of so many pixels squared
 
 
@@ -66,12 +67,14 @@ class Shape:
         offset: From the middle of the product to that of the box, (y, x), in radii of the product.
         radius: Of the product, in pixels of this mask: that of a disc of equal area.
         inside: Share of the mask that is on the product.
+        margin: From the mask to the border of the product, in radii of it; 0 if it reaches the border.
     """
 
     mask: Pixels
     offset: tuple[float, float]
     radius: float
     inside: float
+    margin: float = 0.0
 
     @classmethod
     def of(cls, mask: Pixels, foreground: NDArray[np.bool_]) -> Shape:
@@ -81,7 +84,15 @@ class Shape:
         top, bottom, left, right = int(ys[0]), int(ys[-1]) + 1, int(xs[0]), int(xs[-1]) + 1
         offset = (((top + bottom - 1) / 2 - y) / radius, ((left + right - 1) / 2 - x) / radius)
         inside = float(foreground[mask > 0].mean())
-        return cls(np.ascontiguousarray(mask[top:bottom, left:right]), offset, radius, inside)
+        margin = min(1.0, float(_depth(foreground)[mask > 0].min()) / radius)
+        return cls(np.ascontiguousarray(mask[top:bottom, left:right]), offset, radius, inside, margin)
+
+
+def _depth(foreground: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Of each pixel in the product, in pixels: 0 off it, 1 at its border; the border of the image is none of it."""
+    if foreground.all():
+        return np.full(foreground.shape, np.inf, np.float32)
+    return np.asarray(cv2.distanceTransform(foreground.astype(np.uint8), cv2.DIST_L2, 5), np.float32)
 
 
 def place_of(foreground: NDArray[np.bool_]) -> tuple[float, float, float]:
@@ -130,6 +141,7 @@ class MaskSource:
         y, x, radius = place_of(foreground)
         rng = np.random.default_rng((seed, zlib.crc32(defect.encode()), 0x3A5C))
         shapes = self._shapes[defect]
+        depth = _depth(foreground) if any(shape.margin for shape in shapes) else None
         areas = [float(shape.mask.sum()) / shape.radius**2 * radius**2 for shape in shapes]
         typical, largest = float(np.median(areas)), max(areas)
         best, best_score = None, -np.inf
@@ -142,7 +154,8 @@ class MaskSource:
                 continue
             mask, wanted = drawn
             area = int(mask.sum())
-            clipped = mask & foreground
+            # A product's border is often soft or lit from behind: what ends exactly there looks glued on.
+            clipped = mask & (foreground if depth is None else depth > max(0.0, min(_RIM, shape.margin) * radius - 1))
             kept = float(clipped.sum() / max(area, 1))
             near = likeness(clipped, self._pictures[defect]) if clipped.any() else 1.0
             small = min(1.0, float(clipped.sum()) / max(4.0, 0.1 * typical))

@@ -79,6 +79,23 @@ def test_defects_keep_their_distance_from_the_middle_of_aligned_products():
     assert min(distances) > 15  # the real ones: 30 and 28
 
 
+def test_masks_keep_off_the_border_where_real_ones_do_and_reach_it_where_they_do():
+    product = disc(400, (500, 500), 1000)
+    y, x = np.mgrid[:1000, :1000]
+    depth = 400 - np.hypot(y - 500, x - 500)
+    off, on = ((np.hypot(y - 500 - at, x - 500) < 60).astype(np.uint8) & product.astype(np.uint8) for at in (310, 350))
+    assert Shape.of(off, product).margin == pytest.approx(30 / 400, abs=0.01)
+    assert Shape.of(on, product).margin < 0.005
+    assert Shape.of(on, np.ones_like(product)).margin == 1  # a texture has no border
+
+    def nearest(mask):
+        source = MaskSource({"chip": [Shape.of(mask, product)]}, Symmetry(turns="any"))
+        return min(depth[source.propose("chip", product, seed) > 0].min() for seed in range(20))
+
+    assert nearest(off) > 15
+    assert nearest(on) < 3
+
+
 def test_thin_lines_stay_thin_and_whole(source):
     areas = [int(source.propose("line", disc(), seed).sum()) for seed in range(20)]
 

@@ -6,6 +6,7 @@ import dataclasses
 import pickle
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,7 +19,7 @@ from defect_synth.model.painter_maps import fine_map
 from defect_synth.model.painter_window import focus
 from defect_synth.painter import Painter, is_painter
 from defect_synth.painter.fit import train_painter
-from defect_synth.painter.gate import Gate, statistics
+from defect_synth.painter.gate import Gate, detail, statistics
 from defect_synth.samples import DefectPainter, DefectSource
 from defect_synth.training.painter_config import PAINT_TINY, override
 from tests.fake_data import fake_nut, write_mvtec
@@ -215,13 +216,33 @@ def test_painters_are_told_from_other_checkpoints(run, tmp_path):
 def test_the_gate_passes_real_defects_and_stops_flat_or_bright_ones():
     rng = np.random.default_rng(0)
     reals = [fake_nut(rng, 64, "hole") for _ in range(4)]
-    gate = Gate([statistics(*real) for real in reals])
+    gate = Gate([statistics(*real) for real in reals], [detail(*real) for real in reals])
     image, mask = fake_nut(rng, 64, "hole")
     bright = image.copy()
     bright[mask > 0] = 240
 
     assert gate.excess(statistics(image, mask)) == 0
     assert gate.excess(statistics(bright, mask)) > 50
+
+
+def test_the_gate_tells_a_smear_from_a_defect_whatever_its_contrast():
+    rng = np.random.default_rng(0)
+    mask = np.zeros((64, 64), np.uint8)
+    cv2.ellipse(mask, (32, 32), (20, 12), 30, 0, 360, 1, -1)
+    grain = rng.normal(0, 1, (64, 64, 1)).astype(np.float32)
+    real, smear = (
+        (128 + 20 * values / values[mask > 0].std()).clip(0, 255).astype(np.uint8).repeat(3, axis=2)
+        for values in (grain, cv2.GaussianBlur(grain, (0, 0), 4)[:, :, None])
+    )
+    gate = Gate([statistics(real, mask)], [detail(real, mask)])
+
+    assert statistics(smear, mask)[3] == pytest.approx(statistics(real, mask)[3], rel=0.1)  # as much contrast
+    assert gate.blur(detail(real, mask)) == 0
+    assert gate.blur(detail(smear, mask)) > 25
+    assert detail(real // 2, mask) == pytest.approx(detail(real, mask), rel=0.05)
+    dot = np.zeros_like(mask)
+    dot[5, 5] = 1
+    assert np.isfinite(detail(real, dot))
 
 
 def test_free_and_donor_paintings_can_be_asked_for(run):

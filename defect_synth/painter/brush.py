@@ -17,7 +17,7 @@ from defect_synth.errors import CheckpointError
 from defect_synth.model.painter_donors import LEAST_COVERED, Costs, DonorBank
 from defect_synth.model.painter_maps import fine_map
 from defect_synth.model.painter_window import clusters, density_of, focus, resize, window_of
-from defect_synth.painter.gate import Gate, statistics
+from defect_synth.painter.gate import Gate, detail, statistics
 from defect_synth.samples import Pixels
 
 Floats = NDArray[np.float32]
@@ -130,10 +130,11 @@ class Brush:
             scene = _Scene(ground, inside, view, seen, self.bank.costs(view, seen), side / window.size * density)
             best, least = None, np.inf
             for attempt in range(_TRIES):
-                made = self._attempt(scene, np.random.default_rng((*key, number, attempt)))
-                if made is None:
+                tried = self._attempt(scene, np.random.default_rng((*key, number, attempt)))
+                if tried is None:
                     continue
-                excess = self.gate.excess(statistics(made, inside))
+                made, blur = tried
+                excess = self.gate.excess(statistics(made, inside)) + blur
                 if excess < least:
                     best, least = made, excess
                 if excess == 0:
@@ -146,8 +147,8 @@ class Brush:
             window.lay(out, best)
         return out
 
-    def _attempt(self, scene: _Scene, rng: np.random.Generator) -> Pixels | None:
-        """Paint a window: uint8 [w, w, 3], its ground changed inside the mask only.
+    def _attempt(self, scene: _Scene, rng: np.random.Generator) -> tuple[Pixels, float] | None:
+        """Paint a window: uint8 [w, w, 3], its ground changed inside the mask only, and how blurred it is to the gate.
 
         None: the network drew something that is no number, as one that is hardly trained may.
         """
@@ -164,10 +165,14 @@ class Brush:
         colour, opacity = self._ask(view, seen, donor, from_donor, rng)
         if not (np.isfinite(colour).all() and np.isfinite(opacity).all()):
             return None
+        drawn, blur = None, 0.0
+        if not from_donor:  # a donor brings its own detail
+            drawn = _mixed(view, seen, colour, opacity)
+            blur = self.gate.blur(detail(drawn, seen))
         if size == side:
             out = ground.copy()
-            out[focused] = _mixed(view, seen, colour, opacity)
-            return out
+            out[focused] = _mixed(view, seen, colour, opacity) if drawn is None else drawn
+            return out, blur
 
         def enlarged(values: Floats) -> Floats:
             whole = np.zeros((side, side, values.shape[2]), np.float32)
@@ -180,7 +185,7 @@ class Brush:
             colour = recoloured(_signal(fine), inside, noise) + enlarged(colour - donor)
         else:
             colour = enlarged(colour)
-        return _mixed(ground, inside, colour, enlarged(opacity))
+        return _mixed(ground, inside, colour, enlarged(opacity)), blur
 
     def _ask(
         self, view: Pixels, mask: Pixels, donor: Floats, from_donor: bool, rng: np.random.Generator

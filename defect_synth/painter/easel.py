@@ -20,13 +20,15 @@ from defect_synth.samples import DefectSample, Pixels, Provenance
 DONOR_PROB = 0.7
 """Share of paintings that start from a real defect: these look more real, free ones are more various."""
 
+_WAY = 2  # of painting: raised whenever the same checkpoint paints other bytes than before
+
 Job = TypeVar("Job")
 Made = TypeVar("Made")
 
 
 def digest_of(weights: str, donor_prob: float | None, normals: Sequence[Pixels] | None) -> str:
     """Names what a painter gives for a seed: features of samples are kept on disk under it."""
-    digest = hashlib.sha256(weights.encode())
+    digest = hashlib.sha256(f"{weights} way {_WAY}".encode())
     if donor_prob is not None:
         digest.update(f" donor_prob {donor_prob}".encode())
     for image in normals or ():

@@ -211,7 +211,8 @@ class Product:
                 luggage[f"donor.{name}.{k:03d}"] = torch.from_numpy(pack(exemplar.image))
                 luggage[f"donor_mask.{name}.{k:03d}"] = torch.from_numpy(pack(exemplar.mask * np.uint8(255)))
             places[name] = [
-                {"offset": list(s.offset), "radius": s.radius, "inside": s.inside} for s in self.shapes[name]
+                {"offset": list(s.offset), "radius": s.radius, "inside": s.inside, "margin": s.margin}
+                for s in self.shapes[name]
             ]
             for k, shape in enumerate(self.shapes[name]):
                 luggage[f"shape.{name}.{k:03d}"] = torch.from_numpy(pack(shape.mask * np.uint8(255)))

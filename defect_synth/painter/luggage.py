@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from defect_synth.errors import CheckpointError
 from defect_synth.masks import DIRECTIONS, MaskSource, Shape, Symmetry
 from defect_synth.model.painter_donors import DonorBank, Exemplar
-from defect_synth.painter.gate import Gate
+from defect_synth.painter.gate import Gate, detail
 from defect_synth.samples import Pixels
 
 
@@ -47,7 +47,7 @@ def read_luggage(
             name: [
                 Shape(
                     _mask(pictures, f"shape.{name}.{k:03d}"), (float(p["offset"][0]), float(p["offset"][1])),
-                    float(p["radius"]), float(p["inside"]),
+                    float(p["radius"]), float(p["inside"]), float(p.get("margin", 0.0)),
                 )
                 for k, p in enumerate(product["shapes"][name])
             ]
@@ -66,7 +66,10 @@ def read_luggage(
             )
             for name in defects
         }  # fmt: skip
-        gates = {name: Gate(product["statistics"][name]) for name in defects}
+        gates = {
+            name: Gate(product["statistics"][name], [detail(e.image, e.mask) for e in banks[name].exemplars])
+            for name in defects
+        }
         names = sorted(n.split(".", 1)[1] for n in pictures if n.startswith("normal."))
         normals = tuple(
             (unpack(pictures[f"normal.{n}"]), _mask(pictures, f"foreground.{n}").astype(bool)) for n in names
