@@ -1,7 +1,8 @@
 """Where a defect could be, and how it could be shaped: new masks from a handful of real ones.
 
 A real mask is turned and mirrored as the product allows, scaled, shifted and bent; some are cut, some united. Where it
-goes is where such defects were seen, or anywhere on products that lie anyhow. Everything is a function of a seed.
+goes is where such defects were seen; on products that lie anyhow, where the caller's weights say, or anywhere.
+Everything is a function of a seed.
 """
 
 from __future__ import annotations
@@ -108,6 +109,37 @@ def place_of(foreground: NDArray[np.bool_]) -> tuple[float, float, float]:
     return found["m01"] / area, found["m10"] / area, max(1.0, float(np.sqrt(area / np.pi)))
 
 
+@dataclass(frozen=True, eq=False)
+class _Places:
+    """Cells of an image to draw from: sums of their weights up to each, their grid, and a cell's size, (y, x)."""
+
+    sums: NDArray[np.float64]
+    columns: int
+    size: tuple[float, float]
+
+    @classmethod
+    def of(cls, weights: NDArray[np.float32], foreground: NDArray[np.bool_]) -> _Places | None:
+        """None: no cell of the product has a weight."""
+        rows, columns = weights.shape
+        share = cv2.resize(foreground.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
+        sums = np.cumsum((weights * share).ravel().astype(np.float64))
+        size = foreground.shape[0] / rows, foreground.shape[1] / columns
+        return cls(sums, columns, size) if sums[-1] > 0 else None
+
+    def draw(self, rng: np.random.Generator) -> tuple[float, float]:
+        """A place (y, x)."""
+        found = int(np.searchsorted(self.sums, rng.random() * self.sums[-1], side="right"))
+        row, column = divmod(min(found, len(self.sums) - 1), self.columns)
+        return (row + rng.random()) * self.size[0] - 0.5, (column + rng.random()) * self.size[1] - 0.5
+
+
+def _anywhere(foreground: NDArray[np.bool_], rng: np.random.Generator) -> tuple[int, int]:
+    """A pixel (y, x) of the product."""
+    found = np.flatnonzero(foreground)
+    y, x = divmod(int(found[rng.integers(len(found))]), int(foreground.shape[1]))
+    return y, x
+
+
 class MaskSource:
     """New masks for each defect of a category.
 
@@ -129,8 +161,17 @@ class MaskSource:
         """Defect categories, sorted."""
         return tuple(self._shapes)
 
-    def propose(self, defect: str, foreground: NDArray[np.bool_], seed: int) -> Pixels:
+    def propose(
+        self, defect: str, foreground: NDArray[np.bool_], seed: int, weights: NDArray[np.float32] | None = None
+    ) -> Pixels:
         """A mask on a product: uint8 [H, W] of 0 and 1, inside `foreground` [H, W], not empty.
+
+        Args:
+            defect: One of `defects`.
+            foreground: Where the product is, bool [H, W].
+            seed: Of everything random.
+            weights: How likely the mask's middle is in each of [h, w] equal cells of the image; for products that are
+                aligned, where such a defect was seen counts alone.
 
         Raises:
             UnknownDefectError: `defect` is not in `defects`.
@@ -142,6 +183,7 @@ class MaskSource:
         rng = np.random.default_rng((seed, zlib.crc32(defect.encode()), 0x3A5C))
         shapes = self._shapes[defect]
         depth = _depth(foreground) if any(shape.margin for shape in shapes) else None
+        places = None if weights is None or self.symmetry.aligned else _Places.of(weights, foreground)
         areas = [float(shape.mask.sum()) / shape.radius**2 * radius**2 for shape in shapes]
         typical, largest = float(np.median(areas)), max(areas)
         best, best_score = None, -np.inf
@@ -149,7 +191,7 @@ class MaskSource:
         for attempt in range(_TRIES):
             if attempt >= _PATIENCE:
                 shape = shapes[int(rng.integers(len(shapes)))]
-            drawn = self._draw(rng, shape, shapes, (y, x, radius), foreground, 0.05 + 0.01 * attempt)
+            drawn = self._draw(rng, shape, shapes, (y, x, radius), foreground, places, 0.05 + 0.01 * attempt)
             if drawn is None:
                 continue
             mask, wanted = drawn
@@ -166,16 +208,15 @@ class MaskSource:
             if best_score >= 0:
                 break
         if best is None:  # the product is smaller than the defect, or full of holes: a dot on it
-            places = np.flatnonzero(foreground)
             best = np.zeros(foreground.shape, np.uint8)
-            py, px = divmod(int(places[rng.integers(len(places))]), foreground.shape[1])
+            py, px = _anywhere(foreground, rng)
             cv2.circle(best, (px, py), max(1, round(np.sqrt(typical / np.pi))), 1, -1)
             best = best & foreground
         return best.astype(np.uint8)
 
     def _draw(
         self, rng: np.random.Generator, shape: Shape, shapes: Sequence[Shape], place: tuple[float, float, float],
-        foreground: NDArray[np.bool_], elastic: float,
+        foreground: NDArray[np.bool_], places: _Places | None, elastic: float,
     ) -> tuple[Pixels, float] | None:  # fmt: skip
         """One try: a mask on the canvas, made of `shape`, and the share of it that should be on the product."""
         y, x, radius = place
@@ -198,7 +239,11 @@ class MaskSource:
             patch = _unite(patch, warp(other.mask, *self._pose(rng), smaller, bend, rng), rng)
         if not patch.any():
             return None
-        if self.symmetry.aligned or rng.random() < 0.5:
+        cy: float
+        cx: float
+        if places is not None:
+            cy, cx = places.draw(rng)
+        elif self.symmetry.aligned or rng.random() < 0.5:
             oy, ox = shape.offset
             if flip:
                 ox = -ox
@@ -207,8 +252,7 @@ class MaskSource:
             oy, ox = oy + rng.normal(0, 0.04), ox + rng.normal(0, 0.04)
             cy, cx = y + oy * radius, x + ox * radius
         else:
-            places = np.flatnonzero(foreground)
-            cy, cx = (float(v) for v in divmod(int(places[rng.integers(len(places))]), foreground.shape[1]))
+            cy, cx = _anywhere(foreground, rng)
         canvas = np.zeros(foreground.shape, np.uint8)
         _stamp(canvas, patch, cy, cx)
         return canvas, min(0.97, shape.inside - 0.02)

@@ -135,8 +135,12 @@ class DefectPainter(Protocol):
         """Defect categories, sorted."""
         ...
 
-    def propose_mask(self, defect: str, foreground: NDArray[np.bool_], seed: int) -> Pixels:
+    def propose_mask(
+        self, defect: str, foreground: NDArray[np.bool_], seed: int, image: Pixels | None = None
+    ) -> Pixels:
         """Where such a defect could be: uint8 [H, W] in {0, 1}, inside `foreground` [H, W], not empty.
+
+        With the image (uint8 [H, W, 3]) it may be where places look like those of real defects.
 
         Raises:
             UnknownDefectError: `defect` is not in `defects`.

@@ -69,7 +69,7 @@ class Painter:
 
     category, defects = "disc", ("block",)
 
-    def propose_mask(self, defect, foreground, seed):
+    def propose_mask(self, defect, foreground, seed, image=None):
         rows, columns = np.nonzero(foreground)
         k = seed % len(rows)
         mask = np.zeros(foreground.shape, np.uint8)
@@ -340,7 +340,7 @@ class Brush:
     def __init__(self, level):
         self.level = level
 
-    def propose_mask(self, defect, foreground, seed):
+    def propose_mask(self, defect, foreground, seed, image=None):
         y, x = (int(v.mean()) for v in np.nonzero(foreground))
         mask = np.zeros(foreground.shape, np.uint8)
         mask[y - 8 : y + 8, x - 8 : x + 8] = 1

@@ -141,7 +141,7 @@ def test_rejected_samples_are_replaced_by_the_next_seeds_and_counted(tmp_path):
 
 def test_a_source_that_gives_nothing_usable_is_said_to(tmp_path):
     class Empty(Painter):
-        def propose_mask(self, defect, foreground, seed):
+        def propose_mask(self, defect, foreground, seed, image=None):
             return np.zeros(foreground.shape, np.uint8)
 
     with pytest.raises(DataError, match=r"rejected every sample.*0% of"):

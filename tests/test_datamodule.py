@@ -26,7 +26,7 @@ class Painter:
 
     category, defects = "part", ("hole", "spot")
 
-    def propose_mask(self, defect, foreground, seed):
+    def propose_mask(self, defect, foreground, seed, image=None):
         mask = np.zeros(foreground.shape, np.uint8)
         at = 20 + seed % 8
         mask[at : at + 12, at : at + 12] = 1

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from defect_synth.augmenter.place import Place
 from defect_synth.augmenter.settings import Placement
+from defect_synth.composite import pixels
 from defect_synth.composite.paste import Patch
 from defect_synth.composite.stroke import resized, stroke
 from defect_synth.composite.transfer import Mode
@@ -60,7 +61,8 @@ class Painting:
         elif not inside.any():
             return None
         else:
-            mask = self.painter.propose_mask(defect, inside, seed)
+            looked = None if at is not None else pixels.to_rgb(image)
+            mask = self.painter.propose_mask(defect, inside, seed, image=looked)
             mask = mask if at is None else np.asarray(_moved(mask, at) & inside.astype(np.uint8), np.uint8)
             if mask.any():
                 mask = resized(mask, float(np.exp(rng.uniform(*np.log(self.scale)))), inside)

@@ -102,6 +102,7 @@ class Brush:
         label: The defect's index.
         reference: Longer side of the images that the painter learnt from.
         donor_prob: Share of paintings that start from a real defect.
+        grey: Paint without colour, as the product is.
     """
 
     network: Network
@@ -111,6 +112,7 @@ class Brush:
     label: int
     reference: int
     donor_prob: float
+    grey: bool = False
 
     def paint(self, image: Pixels, mask: Pixels, name: str, seed: int) -> Pixels:
         """A copy of `image` with the defect in `mask` (not empty); see `Painter.paint`.
@@ -161,10 +163,14 @@ class Brush:
         laid = self.bank.lay(view, seen, choice, scale=scale)
         from_donor = from_donor and laid.covered >= LEAST_COVERED
         noise = rng.standard_normal(5, dtype=np.float32)
+        if self.grey:
+            noise[3:] = noise[2]
         donor = recoloured(_signal(laid.picture), seen, noise)
         colour, opacity = self._ask(view, seen, donor, from_donor, rng)
         if not (np.isfinite(colour).all() and np.isfinite(opacity).all()):
             return None
+        if self.grey:
+            colour = np.repeat(colour.mean(axis=2, keepdims=True), 3, axis=2)
         drawn, blur = None, 0.0
         if not from_donor:  # a donor brings its own detail
             drawn = _mixed(view, seen, colour, opacity)

@@ -20,7 +20,7 @@ from defect_synth.samples import DefectSample, Pixels, Provenance
 DONOR_PROB = 0.7
 """Share of paintings that start from a real defect: these look more real, free ones are more various."""
 
-_WAY = 2  # of painting: raised whenever the same checkpoint paints other bytes than before
+_WAY = 3  # of painting: raised whenever the same checkpoint paints other bytes than before
 
 Job = TypeVar("Job")
 Made = TypeVar("Made")
@@ -54,11 +54,12 @@ class Easel:
             int(model["side"]), int(model["z_dim"]), int(model["map_channels"]), len(defects),
             model.get("grain", 0) > 0,
         )  # fmt: skip
-        self._category, self._defects, self._masks = category, defects, luggage.masks
+        self._category, self._defects = category, defects
+        self._masks, self._surroundings = luggage.masks, luggage.surroundings(sizes.side, reference)
         self._parameters = parameters
         self._brushes = {
             name: Brush(
-                network, sizes, luggage.banks[name], luggage.gates[name], label, reference, donor_prob
+                network, sizes, luggage.banks[name], luggage.gates[name], label, reference, donor_prob, luggage.grey
             )
             for label, name in enumerate(defects)
         }  # fmt: skip
@@ -81,16 +82,36 @@ class Easel:
         """How the product may be moved."""
         return self._masks.symmetry
 
-    def propose_mask(self, defect: str, foreground: NDArray[np.bool_], seed: int) -> Pixels:
+    def propose_mask(
+        self, defect: str, foreground: NDArray[np.bool_], seed: int, image: Pixels | None = None
+    ) -> Pixels:
         """Where such a defect could be: uint8 [H, W] of 0 and 1, inside `foreground` [H, W], not empty.
+
+        Args:
+            defect: One of `defects`.
+            foreground: Where the product is, bool [H, W].
+            seed: 0 or more.
+            image: The product, uint8 [H, W, 3]: where products do not lie alike, the mask will mostly be where it looks
+                as it does around real defects of the kind.
 
         Raises:
             UnknownDefectError: `defect` is not in `defects`.
-            DataError: The foreground is empty.
+            DataError: The foreground is empty, or no image or not of its size.
             ConfigError: A negative seed.
         """
         self._require(defect, [seed])
-        return self._masks.propose(defect, foreground, seed)
+        if image is not None:
+            _require_image(image)
+            if image.shape[:2] != foreground.shape:
+                raise DataError(
+                    f"foreground must be {list(image.shape[:2])} like its image, got {list(foreground.shape)}"
+                )
+        return self._propose(defect, foreground, seed, image)
+
+    def _propose(self, defect: str, foreground: NDArray[np.bool_], seed: int, image: Pixels | None) -> Pixels:
+        places = self._surroundings
+        weights = None if image is None or places is None else places.weights(defect, image)
+        return self._masks.propose(defect, foreground, seed, weights)
 
     def paint(self, image: Pixels, mask: Pixels, defect: str, seed: int) -> Pixels:
         """A copy of `image` with the defect inside `mask`, equal to it elsewhere.
@@ -147,7 +168,7 @@ class Easel:
             rng = np.random.default_rng((seed, 0x50A7))
             number = int(rng.integers(len(self._normals)))
             clean, foreground = self._normals[number]
-            mask = self._masks.propose(defect, foreground, seed)
+            mask = self._propose(defect, foreground, seed, clean)
             image = self._brushes[defect].paint(clean, mask, defect, seed)
             parameters: dict[str, str | int | float | bool | None] = {"normal": number, **self._parameters}
             provenance = Provenance(self.method, self.category, defect, int(seed), self.digest, parameters)
@@ -171,11 +192,15 @@ class Easel:
 
 
 def _require_pair(image: Pixels, mask: Pixels) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise DataError(f"image must be uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")
+    _require_image(image)
     if mask.dtype != np.uint8 or mask.shape != image.shape[:2]:
         raise DataError(
             f"mask must be uint8 {list(image.shape[:2])} like its image, got {mask.dtype} {list(mask.shape)}"
         )
     if mask.size and int(mask.max()) > 1:
         raise DataError(f"mask values must be 0 or 1, got {int(mask.max())}; divide a 0/255 mask by 255")
+
+
+def _require_image(image: Pixels) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise DataError(f"image must be uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")

@@ -25,16 +25,25 @@ from defect_synth.errors import CheckpointError, DataError, UnknownDefectError
 from defect_synth.foreground import foreground as foreground_of
 from defect_synth.masks import MaskSource, Shape, Symmetry, find_symmetry
 from defect_synth.model.painter import PainterModel
+from defect_synth.model.painter_donors import Exemplar
 from defect_synth.model.painter_judges import FrozenFeatures, Lite0Features
 from defect_synth.painter.distill import lessons_of
 from defect_synth.painter.gate import statistics
-from defect_synth.painter.luggage import pack
+from defect_synth.painter.luggage import is_grey, pack
+from defect_synth.painter.surroundings import Weights, surroundings_of
 from defect_synth.samples import DefectSource, Pixels
 from defect_synth.training.loop import STATE, Ended, Report, run
 from defect_synth.training.painter import backbone_stage, painter_stage
 from defect_synth.training.painter_checkpoint import PainterInfo, save_painter
 from defect_synth.training.painter_config import PainterConfig
-from defect_synth.training.painter_data import DefectImage, Movement, NormalImage, PainterData
+from defect_synth.training.painter_data import (
+    DefectImage,
+    Movement,
+    NormalImage,
+    PainterData,
+    exemplars_of,
+    reference_side,
+)
 from defect_synth.training.run_folder import open_run_folder
 
 log = logging.getLogger(__name__)
@@ -177,7 +186,12 @@ class Product:
             name: [Shape.of(item.mask, foreground_of(item.image)) for item in items] for name, items in base.items()
         }
         masks = MaskSource(shapes, symmetry, category)
-        data = PainterData(normals, base, config.model, movement_of(symmetry), masks.propose, config.seed)
+        real = [n for n in normals if not n.drawn]
+        reference, side = reference_side([n.image for n in real]), config.model.side
+        exemplars = {name: exemplars_of(items, side, reference) for name, items in base.items()}
+        grey = all(map(is_grey, [*(n.image for n in real), *(i.image for items in base.values() for i in items)]))
+        propose = _Propose(masks, exemplars, real, side, reference)
+        data = PainterData(normals, base, config.model, movement_of(symmetry), propose, config.seed, grey=grey)
         gate = {
             name: [statistics(e.image, e.mask) for e in exemplars]
             for name, exemplars in zip(data.defects, data.exemplars, strict=True)
@@ -226,6 +240,29 @@ class Product:
             training=config.model_dump(mode="json", exclude={"model"}) | {"data_digest": self.digest},
         )  # fmt: skip
         save_painter(path, info, network.state_dict(), luggage, half=half)
+
+
+class _Propose:
+    """New masks on normal images, where the painter will put them; what is known of an image is kept."""
+
+    def __init__(
+        self, masks: MaskSource, exemplars: Mapping[str, Sequence[Exemplar]], normals: Sequence[NormalImage],
+        side: int, reference: int,
+    ) -> None:  # fmt: skip
+        self._masks = masks
+        self._surroundings = surroundings_of(
+            masks.symmetry, exemplars, [(n.image, n.foreground) for n in normals], side, reference
+        )
+        self._kept: dict[tuple[str, int], Weights | None] = {}
+
+    def __call__(self, defect: str, normal: NormalImage, seed: int) -> Pixels:
+        weights, places = None, self._surroundings
+        if places is not None:
+            key = defect, id(normal)  # the images outlive this
+            if key not in self._kept:
+                self._kept[key] = places.weights(defect, normal.image)
+            weights = self._kept[key]
+        return self._masks.propose(defect, normal.foreground, seed, weights)
 
 
 def movement_of(symmetry: Symmetry) -> Movement:

@@ -14,17 +14,30 @@ from defect_synth.errors import CheckpointError
 from defect_synth.masks import DIRECTIONS, MaskSource, Shape, Symmetry
 from defect_synth.model.painter_donors import DonorBank, Exemplar
 from defect_synth.painter.gate import Gate, detail
+from defect_synth.painter.surroundings import Surroundings, surroundings_of
 from defect_synth.samples import Pixels
+
+_TINT = 4  # grey levels between channels
+_TINTED = 0.001  # share of the pixels
 
 
 @dataclass(frozen=True, eq=False)
 class Luggage:
-    """Masks, and for each defect donors and gate; normal images [H, W, 3] with their products [H, W]."""
+    """Masks, and for each defect donors and gate; normal images [H, W, 3] with their products [H, W].
+
+    `grey`: nothing that was learnt from has a colour.
+    """
 
     masks: MaskSource
     banks: Mapping[str, DonorBank]
     gates: Mapping[str, Gate]
     normals: tuple[tuple[Pixels, NDArray[np.bool_]], ...]
+    grey: bool
+
+    def surroundings(self, side: int, reference: int) -> Surroundings | None:
+        """See `surroundings_of`."""
+        exemplars = {name: bank.exemplars for name, bank in self.banks.items()}
+        return surroundings_of(self.masks.symmetry, exemplars, self.normals, side, reference)
 
 
 def read_luggage(
@@ -78,7 +91,14 @@ def read_luggage(
         raise CheckpointError(
             f"the painter lacks a part of its product ({type(error).__name__}: {error}); train it anew"
         ) from None
-    return Luggage(MaskSource(shapes, symmetry, category), banks, gates, normals)
+    pictured = [e.image for bank in banks.values() for e in bank.exemplars] + [image for image, _ in normals]
+    return Luggage(MaskSource(shapes, symmetry, category), banks, gates, normals, all(map(is_grey, pictured)))
+
+
+def is_grey(image: Pixels) -> bool:
+    """Whether uint8 [H, W, 3] has no colour, but for what compression may leave."""
+    lowest, highest = image.min(axis=2), image.max(axis=2)
+    return bool(((highest - lowest) > _TINT).mean() < _TINTED)
 
 
 def may_mirror(symmetry: Symmetry) -> bool:

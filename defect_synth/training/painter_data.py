@@ -20,8 +20,8 @@ from defect_synth.model.painter_maps import fine_map
 from defect_synth.model.painter_window import Window, clusters, density_of, sample, window_of
 from defect_synth.samples import Pixels
 
-Propose = Callable[[str, NDArray[np.bool_], int], Pixels]
-"""(defect, foreground [H, W], seed) -> mask [H, W]: see `masks.MaskSource.propose`."""
+Propose = Callable[[str, "NormalImage", int], Pixels]
+"""(defect, what it goes on, seed) -> mask [H, W]: see `masks.MaskSource.propose`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +107,7 @@ class PainterData:
         movement: How the product may be moved.
         propose: Where new masks come from.
         seed: Of everything random.
+        grey: The product has no colour.
     """
 
     def __init__(
@@ -117,13 +118,15 @@ class PainterData:
         movement: Movement,
         propose: Propose,
         seed: int,
+        *,
+        grey: bool = False,
     ) -> None:
         assert normals
         assert defects
         self.normals, self.model, self.movement = tuple(normals), model, movement
         self.defects = tuple(sorted(defects))
         self.reference = reference_side([n.image for n in normals if not n.drawn])
-        self._propose, self._seed = propose, seed
+        self._propose, self._seed, self._grey = propose, seed, grey
         self._parts: list[list[tuple[DefectImage, Pixels]]] = []
         self._triplets: list[list[tuple[DefectImage, Pixels]]] = []
         self.banks: list[DonorBank] = []
@@ -136,9 +139,8 @@ class PainterData:
             ]
             self._parts.append(parts)
             self._triplets.append([(item, part) for item, part in parts if item.clean is not None])
-            real = [(item, part) for item, part in parts if item.clean is None]
-            assert real, "donors are real defects"
-            self.exemplars.append([exemplar_of(i.image, p, model.side, self.reference) for i, p in real])
+            self.exemplars.append(exemplars_of(defects[name], model.side, self.reference))
+            assert self.exemplars[-1], "donors are real defects"
             self.banks.append(DonorBank(self.exemplars[-1], turns=movement.directions, mirror=movement.mirror))
 
     def real(self, iteration: int, count: int) -> RealBatch:
@@ -179,7 +181,10 @@ class PainterData:
                 jobs.append(self._job(rng, (iteration * count + i) % len(self.defects), donor_prob))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         mask_tensor, donor = _masks([job.mask for job in jobs]), _signal([job.donor for job in jobs])
-        donor = recolour(donor, mask_tensor, torch.randn(count, 5, generator=generator))
+        noise = torch.randn(count, 5, generator=generator)
+        if self._grey:
+            noise[:, 3:] = noise[:, 2:3]
+        donor = recolour(donor, mask_tensor, noise)
         codes = draw_codes(
             self.model, generator, count, self.model.side, self.model.side, appearance(donor, mask_tensor)
         )
@@ -192,7 +197,7 @@ class PainterData:
         if number >= len(self.normals):
             return self._triplet(rng, *self._triplets[label][number - len(self.normals)], label, donor_prob)
         normal = self.normals[number]
-        mask = self._propose(self.defects[label], normal.foreground, int(rng.integers(2**31)))
+        mask = self._propose(self.defects[label], normal, int(rng.integers(2**31)))
         density = density_of(mask.shape, self.reference)
         parts = clusters(mask, self.model.side, density)
         part = parts[int(rng.integers(len(parts)))]
@@ -262,6 +267,16 @@ class PainterData:
 def reference_side(images: Sequence[Pixels]) -> int:
     """The longer side of a typical image: what "full resolution" means to a painter."""
     return int(np.median([max(image.shape[:2]) for image in images]))
+
+
+def exemplars_of(items: Sequence[DefectImage], side: int, reference: int) -> list[Exemplar]:
+    """The donors of a defect: of every part of each real one."""
+    return [
+        exemplar_of(item.image, part, side, reference)
+        for item in items
+        if item.clean is None
+        for part in clusters(item.mask, side, density_of(item.mask.shape, reference))
+    ]
 
 
 def exemplar_of(image: Pixels, part: Pixels, side: int, reference: int) -> Exemplar:
