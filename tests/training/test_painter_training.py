@@ -107,8 +107,8 @@ def data():
     normals = [NormalImage(fake_nut(rng, 64)[0], np.ones((64, 64), bool)) for _ in range(3)]
     defects = {name: [DefectImage(*fake_nut(rng, 64, name)) for _ in range(3)] for name in ("hole", "cut")}
 
-    def propose(defect, foreground, seed):
-        mask = np.zeros(foreground.shape, np.uint8)
+    def propose(defect, normal, seed):
+        mask = np.zeros(normal.foreground.shape, np.uint8)
         y, x = np.random.default_rng(seed).integers(10, 44, 2)
         mask[y : y + 9, x : x + 9] = 1
         return mask
