@@ -33,6 +33,7 @@ _LARGEST = 1.2  # of the largest real mask
 _GROW = 1.25  # by which a part of a mask is enlarged at most
 _JOINED = 0.72  # scale of masks that are united: about the area of one
 _RIM = 0.05  # radii of the product: masks keep off its border by so much where the real one does
+_SHOWN = 0.8  # guess: share of a defect that is seen where the border of the image cuts it off
 _COMPARED = 24  # masks are compared as pictures of so many pixels squared
 
 
@@ -67,7 +68,7 @@ class Shape:
         mask: uint8 [h, w] of 0 and 1: the mask's bounding box.
         offset: From the middle of the product to that of the box, (y, x), in radii of the product.
         radius: Of the product, in pixels of this mask: that of a disc of equal area.
-        inside: Share of the mask that is on the product.
+        inside: Share of the mask that is on the product and in the image.
         margin: From the mask to the border of the product, in radii of it; 0 if it reaches the border.
     """
 
@@ -85,6 +86,8 @@ class Shape:
         top, bottom, left, right = int(ys[0]), int(ys[-1]) + 1, int(xs[0]), int(xs[-1]) + 1
         offset = (((top + bottom - 1) / 2 - y) / radius, ((left + right - 1) / 2 - x) / radius)
         inside = float(foreground[mask > 0].mean())
+        if top == 0 or left == 0 or bottom == mask.shape[0] or right == mask.shape[1]:
+            inside *= _SHOWN
         margin = min(1.0, float(_depth(foreground)[mask > 0].min()) / radius)
         return cls(np.ascontiguousarray(mask[top:bottom, left:right]), offset, radius, inside, margin)
 
@@ -194,8 +197,7 @@ class MaskSource:
             drawn = self._draw(rng, shape, shapes, (y, x, radius), foreground, places, 0.05 + 0.01 * attempt)
             if drawn is None:
                 continue
-            mask, wanted = drawn
-            area = int(mask.sum())
+            mask, area, wanted = drawn
             # A product's border is often soft or lit from behind: what ends exactly there looks glued on.
             clipped = mask & (foreground if depth is None else depth > max(0.0, min(_RIM, shape.margin) * radius - 1))
             kept = float(clipped.sum() / max(area, 1))
@@ -217,8 +219,8 @@ class MaskSource:
     def _draw(
         self, rng: np.random.Generator, shape: Shape, shapes: Sequence[Shape], place: tuple[float, float, float],
         foreground: NDArray[np.bool_], places: _Places | None, elastic: float,
-    ) -> tuple[Pixels, float] | None:  # fmt: skip
-        """One try: a mask on the canvas, made of `shape`, and the share of it that should be on the product."""
+    ) -> tuple[Pixels, int, float] | None:  # fmt: skip
+        """One try: a mask on the canvas, made of `shape`; its area, also beyond it; the share that should be seen."""
         y, x, radius = place
         angle, flip = self._pose(rng)
         scale = radius / shape.radius * float(np.exp(rng.normal(0, 0.12)))
@@ -255,7 +257,7 @@ class MaskSource:
             cy, cx = _anywhere(foreground, rng)
         canvas = np.zeros(foreground.shape, np.uint8)
         _stamp(canvas, patch, cy, cx)
-        return canvas, min(0.97, shape.inside - 0.02)
+        return canvas, int(patch.sum()), min(0.97, shape.inside - 0.02)
 
     def _bend(self, mask: Pixels, scale: float, elastic: float, radius: float) -> float:
         """How much to bend: on aligned products large defects follow their parts, and must go on doing so."""

@@ -52,6 +52,21 @@ def test_a_mask_is_a_function_of_its_seed_and_no_two_seeds_agree(source):
     assert len({m.tobytes() for m in masks}) == 12
 
 
+def test_masks_are_cut_off_by_the_border_of_the_image_only_where_real_ones_are():
+    texture = np.ones((SIDE, SIDE), bool)
+
+    def cut_off(*real):
+        source = MaskSource({"spot": [Shape.of(mask, texture) for mask in real]}, Symmetry(turns="any", aligned=False))
+        masks = [source.propose("spot", texture, seed) for seed in range(80)]
+        return sum(bool(m[0].any() or m[-1].any() or m[:, 0].any() or m[:, -1].any()) for m in masks)
+
+    inside = [ellipse(centre, axes) for centre, axes in zip(PLACES, ((14, 9), (12, 12), (15, 6), (10, 8)), strict=True)]
+    beyond = [ellipse((4, 40), (14, 9)), ellipse((60, 93), (12, 12)), ellipse((90, 5), (15, 10))]
+
+    assert cut_off(*inside) <= 2
+    assert cut_off(*beyond) >= 10
+
+
 def test_masks_are_as_large_as_the_real_ones_though_some_are_cut_and_some_united():
     product = disc()
     small, large = (

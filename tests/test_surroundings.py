@@ -173,7 +173,8 @@ def test_a_mask_may_be_asked_for_with_or_without_the_image(painter):
 
     seen, unseen = (painter.propose_mask("head", product, 3, image=i) for i in (image, None))
 
-    assert seen.any() and unseen.any()
+    assert seen.any()
+    assert unseen.any()
     assert np.array_equal(seen, painter.propose_mask("head", product, 3, image))
     with pytest.raises(DataError, match=r"foreground must be \[128, 128\]"):
         painter.propose_mask("head", product[:100], 3, image)
