@@ -14,6 +14,7 @@ from defect_synth.samples import Pixels
 _SIDE = 96  # the object is found on a small copy; its outline needs no more
 _APART, _CERTAIN, _MARGIN = 12.0, 18.0, 4.0  # units of 8-bit Lab
 _SMALLEST, _LARGEST = 0.04, 0.97  # shares of the image that can be an object on a background
+_UNLIKE = 2.0  # times as far from the background as the background is from itself: less is the pattern of a texture
 
 
 def foreground(image: Pixels) -> NDArray[np.bool_]:
@@ -49,6 +50,8 @@ def foreground(image: Pixels) -> NDArray[np.bool_]:
     share = float(found.mean())
     ring = np.concatenate([found[0], found[-1], found[:, 0], found[:, -1]])
     if not _SMALLEST <= share <= _LARGEST or float(ring.mean()) > 0.7:
+        return np.ones((height, width), bool)
+    if float(np.median(distance[found > 0])) < _UNLIKE * noise:
         return np.ones((height, width), bool)
     return np.asarray(cv2.resize(found, (width, height), interpolation=cv2.INTER_NEAREST), bool)
 

@@ -33,6 +33,7 @@ _LARGEST = 1.2  # of the largest real mask
 _GROW = 1.25  # by which a part of a mask is enlarged at most
 _JOINED = 0.72  # scale of masks that are united: about the area of one
 _RIM = 0.05  # radii of the product: masks keep off its border by so much where the real one does
+_LOOSE = 0.08  # by which a mask may be more or less solid than the real ones
 _SHOWN = 0.8  # guess: share of a defect that is seen where the border of the image cuts it off
 _COMPARED = 24  # masks are compared as pictures of so many pixels squared
 
@@ -158,6 +159,8 @@ class MaskSource:
         self.symmetry = symmetry
         self.category = category
         self._pictures = {name: pictures(found) for name, found in self._shapes.items()}
+        solid = {name: [solidity(shape.mask) for shape in found] for name, found in self._shapes.items()}
+        self._solid = {name: (min(found) - _LOOSE, max(found) + _LOOSE) for name, found in solid.items()}
 
     @property
     def defects(self) -> tuple[str, ...]:
@@ -204,7 +207,9 @@ class MaskSource:
             near = likeness(clipped, self._pictures[defect]) if clipped.any() else 1.0
             small = min(1.0, float(clipped.sum()) / max(4.0, 0.1 * typical))
             large = max(0.0, area / (_LARGEST * largest) - 1)
-            score = min(kept - wanted, 0.0) - 2 * max(near - _TOO_NEAR, 0.0) + min(small - 1, 0.0) - large
+            solid, (least, most) = solidity(clipped) if clipped.any() else 0.0, self._solid[defect]
+            odd = max(least - solid, solid - most, 0.0)
+            score = min(kept - wanted, 0.0) - 2 * max(near - _TOO_NEAR, 0.0) + min(small - 1, 0.0) - large - odd
             if clipped.any() and score > best_score:
                 best, best_score = clipped, score
             if best_score >= 0:
@@ -412,6 +417,15 @@ def likeness(mask: NDArray[Any], pictures: NDArray[np.float32]) -> float:
     picture = _picture(mask)[None]
     both, either = np.minimum(pictures, picture).sum(axis=1), np.maximum(pictures, picture).sum(axis=1)
     return float((both / np.maximum(either, 1e-6)).max())
+
+
+def solidity(mask: NDArray[Any]) -> float:
+    """Area of a mask (not empty) over that of its convex hull: 1 for a disc, little for a bent wire or specks."""
+    points = cv2.findNonZero(mask.astype(np.uint8))
+    hull = cv2.convexHull(points)
+    # Points are pixels' middles: a hull of them lacks half a pixel all around.
+    whole = cv2.contourArea(hull) + 0.5 * cv2.arcLength(hull, True) + 1
+    return min(1.0, len(points) / whole)
 
 
 def find_symmetry(images: Sequence[Pixels]) -> Symmetry:

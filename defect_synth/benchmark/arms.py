@@ -6,7 +6,7 @@ raises `ArmNotPossible`, and the report says why.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from defect_synth.baselines.crop_paste import CropPaste
 from defect_synth.benchmark.batches import Sampling
-from defect_synth.benchmark.composed import Alternating, OnGoodImages
+from defect_synth.benchmark.composed import Alternating, Fitted, OnGoodImages
 from defect_synth.benchmark.context import ArmNotPossible, PartitionContext
 from defect_synth.data.demo import DemoSource
 from defect_synth.errors import ConfigError, DataError
@@ -97,23 +97,26 @@ def _careful_paste(context: PartitionContext) -> DefectSource:
     cut = [
         DefectSample(image, mask, defect, Provenance("real", context.category, defect, i))
         for defect in context.defects
-        for i, (image, mask) in enumerate(zip(*context.of(defect), strict=True))
+        for i, (image, mask) in enumerate(context.in_full(defect))
         if mask.any()
     ]
-    return _augmented("careful_crop_paste", context, record(context.category, cut), scale=(0.8, 1.25))
+    bank = record(context.category, cut)
+    source = _augmented("careful_crop_paste", context, bank, context.good_in_full, scale=(0.8, 1.25))
+    return Fitted(source, context.resolution, context.how)
 
 
 def _transform(context: PartitionContext) -> DefectSource:
     """What the package's transform does: DFMGAN's defects on good images."""
     try:
-        return _augmented("dfmgan_on_good_images", context, context.dfmgan(), scale=1.0)
+        return _augmented("dfmgan_on_good_images", context, context.dfmgan(), list(context.good.images), scale=1.0)
     except DataError as error:  # not one generated defect passed the gates
         raise ArmNotPossible(str(error)) from error
 
 
 def _augmented(
-    method: str, context: PartitionContext, source: DefectSource, scale: float | tuple[float, float]
-) -> DefectSource:
+    method: str, context: PartitionContext, source: DefectSource, good: Sequence[Pixels],
+    scale: float | tuple[float, float],
+) -> DefectSource:  # fmt: skip
     from defect_synth.augmenter import DefectAugmenter
 
     each = {d: DefectAugmenter(source, defects=(d,), severity=(0.8, 1.1), scale=scale) for d in context.defects}
@@ -122,7 +125,7 @@ def _augmented(
         return each[defect](image, rng)
 
     digest = next(iter(each.values())).digest
-    return OnGoodImages(method, context.category, context.defects, context.good.images, put, digest)
+    return OnGoodImages(method, context.category, context.defects, good, put, digest)
 
 
 def _paste_and_painter(context: PartitionContext) -> DefectSource:

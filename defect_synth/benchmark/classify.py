@@ -50,6 +50,9 @@ class ClassifyConfig(BaseModel):
     )
     steps: int = Field(default=200, ge=1, description="Optimiser steps, the same for every arm.")
     batch: int = Field(default=32, ge=2, description="Images per step.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="Of the forward pass in training; bfloat16 halves the time on newer processors."
+    )
     evaluations: int = Field(
         default=4, ge=1, le=100, description="Evenly spaced steps at which the validation images may choose the model."
     )
@@ -190,7 +193,10 @@ def _fit(
             group["lr"] = learning_rate * _rate(step - 1, config)
         images, labels, _ = batches.draw(generator)
         images = orient(images, generator, flip=config.flip, rotate90=config.rotate90)
-        logits = model(normalise(brighten(images, config.brightness, generator)))
+        inputs = normalise(brighten(images, config.brightness, generator))
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            logits = model(inputs)
+        logits = logits.float()
         loss = F.cross_entropy(logits, labels.to(logits.device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -6,13 +6,16 @@ import hashlib
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
+from defect_synth.data.images import fit
 from defect_synth.errors import DataError, UnknownDefectError
 from defect_synth.samples import DefectSample, DefectSource, Pixels, Provenance
 
 _TRIES = 20  # good images that a defect is tried on
+_AT_ONCE = 16
 
 Put = Callable[[Pixels, str, np.random.Generator], DefectSample]
 """Puts a defect into a good image uint8 [H, W, 3]; all it draws comes from the generator.
@@ -32,16 +35,19 @@ class OnGoodImages:
         method: Name for the provenance.
         category: Object category.
         defects: What `put` can put.
-        good: uint8 [N, H, W, 3].
+        good: Images uint8 [H, W, 3].
         put: Puts a defect into an image.
         digest: Names weights and settings of `put`.
     """
 
     def __init__(
-        self, method: str, category: str, defects: Sequence[str], good: Pixels, put: Put, digest: str = ""
+        self, method: str, category: str, defects: Sequence[str], good: Sequence[Pixels], put: Put, digest: str = ""
     ) -> None:
         self.method = method
-        self.digest = hashlib.sha256(digest.encode() + repr(good.shape).encode() + good.tobytes()).hexdigest()
+        named = hashlib.sha256(digest.encode())
+        for image in good:
+            named.update(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes())
+        self.digest = named.hexdigest()
         self._category, self._defects = category, tuple(sorted(defects))
         self._good, self._put = good, put
 
@@ -112,3 +118,48 @@ class Alternating:
             one = self._sources[which].sample(defect, [turn])[0]
             samples.append(replace(one, provenance=replace(one.provenance, seed=int(seed))))
         return samples
+
+
+class Fitted:
+    """A `DefectSource` whose samples are seen as the benchmark sees real images: as squares of its resolution.
+
+    What puts defects on images of their own size is used so, and shrunk like a photograph afterwards. A crack that is
+    drawn on an image that was shrunk before is no crack any more.
+
+    Args:
+        source: Of images of any size.
+        resolution: Side of the squares.
+        how: As for `images.fit`.
+    """
+
+    def __init__(self, source: DefectSource, resolution: int, how: Literal["letterbox", "crop"]) -> None:
+        self._source, self._resolution, self._how = source, resolution, how
+        digest = f"{getattr(source, 'digest', '')} {resolution} {how}"
+        self.digest = hashlib.sha256(digest.encode()).hexdigest()
+
+    @property
+    def category(self) -> str:
+        """Object category."""
+        return self._source.category
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """Defect categories, sorted."""
+        return self._source.defects
+
+    def sample(self, defect: str, seeds: Sequence[int]) -> list[DefectSample]:
+        """One sample per seed, in order.
+
+        Raises:
+            UnknownDefectError: `defect` is not in `defects`.
+        """
+        return [
+            self._seen(sample)
+            for start in range(0, len(seeds), _AT_ONCE)  # whole images are large
+            for sample in self._source.sample(defect, seeds[start : start + _AT_ONCE])
+        ]
+
+    def _seen(self, sample: DefectSample) -> DefectSample:
+        image, mask, _ = fit(sample.image, sample.mask, self._resolution, self._how)
+        clean = None if sample.clean is None else fit(sample.clean, sample.mask, self._resolution, self._how)[0]
+        return replace(sample, image=image, mask=mask, clean=clean)

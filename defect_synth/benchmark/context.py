@@ -11,11 +11,16 @@ from typing import Literal
 import numpy as np
 
 from defect_synth.benchmark.labelled import LabelledArrays
+from defect_synth.data.images import read_image, read_mask, shrunk
 from defect_synth.data.partitions import Partition
 from defect_synth.data.records import Table
 from defect_synth.data.store import ImageArrays, load
 from defect_synth.errors import DataError
 from defect_synth.samples import DefectSource, Pixels
+
+_LONGEST = 2048  # pixels: as for the painter's training
+_PIXELS = 2**26  # of good images in their own size that are kept in memory
+_MOST = 128
 
 
 class ArmNotPossible(Exception):  # noqa: N818 - not a fault: the report says why the arm is missing
@@ -77,6 +82,27 @@ class PartitionContext:
         """Defect-free images kept from training."""
         records = self.split.records(self.table, "validation", None)
         return load(records, self.resolution, self.how) if records else None
+
+    @cached_property
+    def good_in_full(self) -> list[Pixels]:
+        """Defect-free training images in their own size, uint8 [H, W, 3]: as many as fit into memory, spread evenly."""
+        records = self.split.records(self.table, "base", None)
+        if not records:
+            raise DataError(f"{self.table.root} has no defect-free training images")
+        first, _ = shrunk(read_image(records[0].image), None, _LONGEST)
+        count = min(len(records), _MOST, max(8, _PIXELS // (first.shape[0] * first.shape[1])))
+        chosen = [records[i * len(records) // count] for i in range(count)]
+        return [shrunk(read_image(record.image), None, _LONGEST)[0] for record in chosen]
+
+    def in_full(self, defect: str) -> list[tuple[Pixels, Pixels]]:
+        """Base images of a defect in their own size, uint8 [H, W, 3], and their masks uint8 [H, W]."""
+        found = []
+        for record in self.split.records(self.table, "base", defect):
+            image = read_image(record.image)
+            small, mask = shrunk(image, read_mask(record, (image.shape[0], image.shape[1])), _LONGEST)
+            assert mask is not None
+            found.append((small, mask))
+        return found
 
     def of(self, defect: str) -> tuple[Pixels, Pixels]:
         """Base images uint8 [N, R, R, 3] of a defect and their masks uint8 [N, R, R]."""

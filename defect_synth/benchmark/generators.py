@@ -15,6 +15,7 @@ from typing import Any
 
 from defect_synth.baselines.fitting import open_system, settings_of, train_system
 from defect_synth.benchmark.cells import Cells
+from defect_synth.benchmark.composed import Fitted
 from defect_synth.benchmark.context import ArmNotPossible, PartitionContext
 from defect_synth.benchmark.results import GeneratorRecord
 from defect_synth.config import PAPER_256, TrainConfig
@@ -106,11 +107,17 @@ class Generators:
         return source
 
     def painter(self, context: PartitionContext) -> DefectSource:
-        """Train the painter, or open the one trained before or shipped; it paints on the good training images."""
+        """Train the painter, or open the one trained before or shipped; it paints on the good training images.
+
+        They keep their own size while they are painted on, and are fitted to the benchmark's afterwards.
+        """
+        return Fitted(self._painter(context), context.resolution, context.how)
+
+    def _painter(self, context: PartitionContext) -> DefectSource:
         from defect_synth.painter.fit import MODEL_FILE, train_painter
         from defect_synth.painter.painter import Painter
 
-        normals = list(context.good.images)
+        normals = context.good_in_full
         if self.run is not None:
             if not (self.run / "painter" / MODEL_FILE).is_file():
                 raise ArmNotPossible(f"the run {self.run.name} has no painter")

@@ -301,6 +301,22 @@ def fit(
     return square, covered, Placement(how, original, resolution, resolution / side, (top, left))
 
 
+def shrunk(image: Pixels, mask: Pixels | None, longest: int) -> tuple[Pixels, Pixels | None]:
+    """An image [H, W, 3] and its mask [H, W] with a longer side of at most `longest`; smaller ones as they are.
+
+    A mask that is not empty stays so.
+    """
+    side = max(image.shape[:2])
+    if side <= longest:
+        return image, mask
+    size = (max(1, round(image.shape[1] * longest / side)), max(1, round(image.shape[0] * longest / side)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    if mask is None:
+        return small, None
+    covered = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return small, (covered >= min(0.25, max(float(covered.max()), 1e-6))).astype(np.uint8)
+
+
 def _towards(marked: NDArray[Any], offset: int, resolution: int) -> int:
     """Offset (<= 0) nearest to `offset` whose window of `resolution` holds the marked stretch, or its middle."""
     places = np.flatnonzero(marked)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from defect_synth.model.painter_bend import bend
 from defect_synth.model.painter_window import sample
 from defect_synth.samples import Pixels
 
@@ -169,8 +170,16 @@ class DonorBank:
         matrix = self._matrix(k, angle, flip, target, natural * grow)
         side = mask.shape[0]
         picture = sample(exemplar.image, matrix, side, smooth=True)
-        there = sample(exemplar.mask * np.uint8(255), matrix, side, border=cv2.BORDER_CONSTANT) > 127
-        return _filled(view, picture, mask.astype(bool), there)
+        there = (sample(exemplar.mask * np.uint8(255), matrix, side, border=cv2.BORDER_CONSTANT) > 127).astype(np.uint8)
+        bent = bend(mask, there)
+        if bent is not None:
+            rows, columns, way = bent
+            ys, xs = np.mgrid[rows, columns].astype(np.float32)
+            xs, ys = xs + way[:, :, 0], ys + way[:, :, 1]
+            picture[rows, columns] = cv2.remap(picture, xs, ys, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+            found = cv2.remap(there * np.uint8(255), xs, ys, cv2.INTER_LINEAR)
+            there[rows, columns] = found > 127
+        return _filled(view, picture, mask.astype(bool), there.astype(bool))
 
     def choose(self, view: Pixels, mask: Pixels, rng: np.random.Generator) -> Choice:
         """Donors and poses that suit a view [S, S, 3] and its mask [S, S]; `rng` chooses among about equals."""

@@ -23,6 +23,7 @@ from defect_synth.samples import Pixels
 Floats = NDArray[np.float32]
 
 _TRIES = 3
+_LENS = 0.8  # pixels of the image, standard deviation of its blur
 _BLURRED = 1.5  # image pixels for one of the view from which on only donors have the detail
 _SEED = 0x9A17
 _OPPONENT = np.array(
@@ -247,9 +248,23 @@ def _mixed(below: Pixels, mask: Pixels, colour: Floats, opacity: Floats) -> Pixe
     """A picture [H, W, 3] with a colour (signal) laid on it inside the mask; other pixels are its own."""
     inside = mask > 0
     ground = below[inside].astype(np.float32)
-    mixed = ground + opacity[inside] * ((colour[inside] + 1) * 127.5 - ground)
+    mixed = ground + opacity[inside] * _soft(mask)[inside][:, None] * ((colour[inside] + 1) * 127.5 - ground)
     out = below.copy()
     out[inside] = np.rint(mixed.clip(0, 255)).astype(np.uint8)
+    return out
+
+
+def _soft(mask: Pixels) -> Floats:
+    """How much of each pixel a mask [H, W] covers, seen through a lens: a little less than 1 along its border.
+
+    A lens blurs every real border; one that ends between two pixels looks glued on. Lines as thin as the blur stay as
+    they are: what counts is how much more there is beside a pixel.
+    """
+    x, y, width, height = cv2.boundingRect(mask)
+    out = np.zeros(mask.shape, np.float32)
+    window = (slice(max(0, y - 4), y + height + 4), slice(max(0, x - 4), x + width + 4))
+    seen = cv2.GaussianBlur(mask[window].astype(np.float32), (0, 0), _LENS, borderType=cv2.BORDER_REPLICATE)
+    out[window] = seen / np.maximum(cv2.dilate(seen, np.ones((3, 3), np.uint8)), 1e-6)
     return out
 
 

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from defect_synth.checkpoint import library_versions, load_checkpoint
 from defect_synth.data.check import check, require_trainable
-from defect_synth.data.images import read_image, read_mask
+from defect_synth.data.images import read_image, read_mask, shrunk
 from defect_synth.data.layouts import Table
 from defect_synth.data.partitions import Partition
 from defect_synth.data.records import Record
@@ -282,25 +281,13 @@ def _spread(records: Sequence[Record], count: int, seed: int) -> list[Record]:
     return [records[i] for i in sorted(order[:count])]
 
 
-def _shrunk(image: Pixels, mask: Pixels | None, longest: int) -> tuple[Pixels, Pixels | None]:
-    side = max(image.shape[:2])
-    if side <= longest:
-        return image, mask
-    size = (max(1, round(image.shape[1] * longest / side)), max(1, round(image.shape[0] * longest / side)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    if mask is None:
-        return small, None
-    covered = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    return small, (covered >= min(0.25, float(covered.max()))).astype(np.uint8)
-
-
 def _defect_image(record: Record, longest: int) -> DefectImage:
     image = read_image(record.image)
-    small, mask = _shrunk(image, read_mask(record, (image.shape[0], image.shape[1])), longest)
+    small, mask = shrunk(image, read_mask(record, (image.shape[0], image.shape[1])), longest)
     assert mask is not None
     return DefectImage(small, mask)
 
 
 def _normal_image(record: Record, longest: int) -> NormalImage:
-    image, _ = _shrunk(read_image(record.image), None, longest)
+    image, _ = shrunk(read_image(record.image), None, longest)
     return NormalImage(image, foreground_of(image))

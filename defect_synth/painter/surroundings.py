@@ -131,10 +131,10 @@ class Surroundings:
 def _described(image: Pixels, shown: Pixels, cell: float) -> _Seen:
     """Of every cell of an image [H, W, 3], as far as `shown` [H, W] is 1."""
     height, width = image.shape[:2]
-    if cell >= 4:  # finer than half a cell is noise
-        half = max(1, round(2 * width / cell)), max(1, round(2 * height / cell))
-        image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
-        shown = (cv2.resize(shown * np.uint8(255), half, interpolation=cv2.INTER_AREA) == 255).astype(np.uint8)
+    if cell >= 8:  # finer than a quarter of a cell is noise, but for threads and weaves a half is too coarse
+        size = max(1, round(4 * width / cell)), max(1, round(4 * height / cell))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        shown = (cv2.resize(shown * np.uint8(255), size, interpolation=cv2.INTER_AREA) == 255).astype(np.uint8)
     weight = shown.astype(np.float32)
     colours = image.astype(np.float32)
     layers = np.concatenate([colours, np.square(colours.mean(axis=2, keepdims=True))], axis=2) * weight[:, :, None]
