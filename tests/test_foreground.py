@@ -49,6 +49,15 @@ def test_a_texture_is_foreground_everywhere():
     assert foreground(np.full((64, 64, 3), 127, np.uint8)).all()
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_no_product_is_found_in_the_pattern_of_a_weave(seed):
+    rng = np.random.default_rng(seed)
+    ys, xs = np.mgrid[:384, :384]
+    bent = cv2.GaussianBlur(rng.normal(0, 24, (384, 384)), (0, 0), 20)
+    weave = 118 + 28 * np.sin(xs / 3.1 + bent) * np.sin(ys / 3.3 + bent) + rng.normal(0, 16, (384, 384))
+    assert foreground(np.repeat(weave.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)).all()
+
+
 def test_a_product_that_fills_the_frame_is_foreground_everywhere():
     image = np.full((64, 64, 3), 90, np.uint8)
     image[20:40, 20:40] = 20

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from defect_synth.errors import DataError, UnknownDefectError
-from defect_synth.masks import MaskSource, Shape, Symmetry, find_symmetry, place_of, warp
+from defect_synth.masks import MaskSource, Shape, Symmetry, find_symmetry, place_of, solidity, warp
 
 SIDE = 96
 PLACES = ((60, 48), (48, 30), (60, 60), (40, 60))
@@ -205,3 +205,20 @@ def test_a_large_mask_does_not_give_way_to_small_ones_that_are_easier_to_place()
     half = (int(large.sum()) + int(small.sum())) / 4
     share = np.mean([source.propose("blot", product, seed).sum() > half for seed in range(60)])
     assert 0.35 <= share <= 0.65
+
+
+def test_masks_of_compact_defects_are_compact_and_those_of_scratches_are_not():
+    disc, bow = np.zeros((200, 200), np.uint8), np.zeros((200, 200), np.uint8)
+    cv2.circle(disc, (90, 110), 14, 1, -1)
+    cv2.ellipse(bow, (100, 100), (40, 40), 0, 200, 340, 1, 3)
+    product = np.ones((200, 200), bool)
+    shapes = {"hole": [Shape.of(disc, product)], "scratch": [Shape.of(bow, product)]}
+    source = MaskSource(shapes, Symmetry("any", True, True, aligned=False), "tile")
+
+    holes = [solidity(source.propose("hole", product, seed)) for seed in range(40)]
+    scratches = [solidity(source.propose("scratch", product, seed)) for seed in range(40)]
+
+    assert solidity(disc) > 0.95
+    assert solidity(bow) < 0.45
+    assert np.mean(np.array(holes) > 0.85) > 0.9
+    assert np.mean(np.array(scratches) < 0.6) > 0.9

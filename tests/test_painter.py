@@ -18,6 +18,7 @@ from defect_synth.foreground import foreground as foreground_of
 from defect_synth.model.painter_maps import fine_map
 from defect_synth.model.painter_window import focus
 from defect_synth.painter import Painter, is_painter
+from defect_synth.painter.brush import soft
 from defect_synth.painter.fit import train_painter
 from defect_synth.painter.gate import Gate, detail, statistics
 from defect_synth.samples import DefectPainter, DefectSource
@@ -336,3 +337,17 @@ def test_painters_that_give_other_samples_have_other_digests(run):
     }
     assert len(digests) == 5
     assert Painter.load(run, donor_prob=0.0).digest in digests
+
+
+def test_borders_are_seen_through_a_lens_and_thin_lines_keep_their_strength():
+    blot, wire = np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint8)
+    blot[10:30, 10:30] = 1
+    wire[20, 5:35] = 1
+
+    share = soft(blot)
+
+    assert (share[14:26, 14:26] > 0.999).all()
+    assert 0.5 < share[20, 10] < 0.9
+    assert share[10, 10] < share[20, 10]
+    assert np.allclose(share, share.T, atol=1e-5)
+    assert (soft(wire)[20, 8:32] > 0.999).all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -49,6 +49,9 @@ class SegmentConfig(BaseModel):
     )
     steps: int = Field(default=400, ge=1, description="Optimiser steps, the same for every arm.")
     batch: int = Field(default=16, ge=4)
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="Of the forward pass in training; bfloat16 halves the time on newer processors."
+    )
     good_share: float = Field(default=0.25, ge=0, lt=1, description="Share of each batch that is defect-free.")
     channels: int = Field(default=16, ge=4)
     levels: int = Field(default=3, ge=1, le=5)
@@ -120,7 +123,9 @@ def train_segmenter(
         stacked = orient(stacked, generator)
         images = brighten(stacked[..., :3], config.brightness, generator)
         truth = stacked[..., 3:].permute(0, 3, 1, 2).to(device=place, dtype=torch.float32)
-        logits = model(_signal(images, place))
+        with torch.autocast(place.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            logits = model(_signal(images, place))
+        logits = logits.float()
         loss = F.binary_cross_entropy_with_logits(logits, truth) + _dice_loss(logits, truth)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

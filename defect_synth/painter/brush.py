@@ -248,13 +248,13 @@ def _mixed(below: Pixels, mask: Pixels, colour: Floats, opacity: Floats) -> Pixe
     """A picture [H, W, 3] with a colour (signal) laid on it inside the mask; other pixels are its own."""
     inside = mask > 0
     ground = below[inside].astype(np.float32)
-    mixed = ground + opacity[inside] * _soft(mask)[inside][:, None] * ((colour[inside] + 1) * 127.5 - ground)
+    mixed = ground + opacity[inside] * soft(mask)[inside][:, None] * ((colour[inside] + 1) * 127.5 - ground)
     out = below.copy()
     out[inside] = np.rint(mixed.clip(0, 255)).astype(np.uint8)
     return out
 
 
-def _soft(mask: Pixels) -> Floats:
+def soft(mask: Pixels) -> Floats:
     """How much of each pixel a mask [H, W] covers, seen through a lens: a little less than 1 along its border.
 
     A lens blurs every real border; one that ends between two pixels looks glued on. Lines as thin as the blur stay as

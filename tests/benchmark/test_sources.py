@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from defect_synth.baselines.crop_paste import CropPaste
-from defect_synth.benchmark.composed import Alternating, OnGoodImages
+from defect_synth.benchmark.composed import Alternating, Fitted, OnGoodImages
 from defect_synth.benchmark.standard_augmentation import StandardAugmentation
+from defect_synth.data.images import fit
 from defect_synth.errors import DataError, UnknownDefectError
 from defect_synth.samples import DefectSample, DefectSource, Provenance
 from tests.fake_data import fake_category
@@ -124,3 +125,31 @@ def test_sources_take_turns(real):
     assert [s.provenance.method for s in samples] == ["crop_paste", "standard_augmentation"] * 2
     assert [s.provenance.seed for s in samples] == [0, 1, 2, 3]
     assert np.array_equal(samples[3].image, standard.sample("hole", [1])[0].image)
+
+
+def test_a_source_of_large_images_is_seen_as_the_benchmark_sees_photographs():
+    rng = np.random.default_rng(0)
+    good = [rng.integers(60, 200, (80, 120, 3), dtype=np.uint8), rng.integers(60, 200, (96, 96, 3), dtype=np.uint8)]
+
+    def put(image, defect, rng):
+        y, x = (int(rng.integers(8, length - 8)) for length in image.shape[:2])
+        mask = np.zeros(image.shape[:2], np.uint8)
+        mask[y, x - 6 : x + 6] = 1  # thinner than a pixel of the squares
+        image[mask > 0] = 0
+        return DefectSample(image, mask, defect, Provenance("line", "tile", defect, 0), image)
+
+    whole = OnGoodImages("line", "tile", ("scratch",), good, put)
+    source = Fitted(whole, 32, "letterbox")
+
+    assert isinstance(source, DefectSource)
+    assert source.defects == ("scratch",)
+    assert source.digest != Fitted(whole, 48, "letterbox").digest
+    samples = source.sample("scratch", range(40))  # more than are kept in memory at once
+    large = whole.sample("scratch", range(40))
+    for sample, before in zip(samples, large, strict=True):
+        image, mask, _ = fit(before.image, before.mask, 32, "letterbox")
+        assert np.array_equal(sample.image, image)
+        assert np.array_equal(sample.mask, mask)
+        assert sample.mask.any()
+        assert sample.provenance == before.provenance
+    assert len({s.image.tobytes() for s in large}) == 40

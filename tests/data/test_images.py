@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from defect_synth.data.images import Placement, examine_mask, fit, read_image, read_mask
+from defect_synth.data.images import Placement, examine_mask, fit, read_image, read_mask, shrunk
 from defect_synth.data.layouts import Record
 from defect_synth.errors import DataError
 from tests.fake_data import fake_nut, save
@@ -291,3 +291,17 @@ def test_a_file_cut_anywhere_is_refused_by_name(tmp_path: Path, suffix: str, kee
 def test_a_folder_is_refused_with_the_systems_reason(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot be read \(Is a directory\); export it again or remove it"):
         read_image(tmp_path)
+
+
+def test_shrinking_keeps_a_line_that_is_thinner_than_a_pixel_and_small_images_as_they_are():
+    image, mask = np.zeros((60, 200, 3), np.uint8), np.zeros((60, 200), np.uint8)
+    mask[30, 20:90] = 1
+
+    small, seen = shrunk(image, mask, 40)
+
+    assert small.shape == (12, 40, 3)
+    assert seen.shape == (12, 40)
+    assert seen.any()
+    assert seen.max() == 1
+    assert not shrunk(image, np.zeros_like(mask), 40)[1].any()
+    assert shrunk(image, mask, 200)[0] is image
