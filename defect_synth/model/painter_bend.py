@@ -15,12 +15,11 @@ from defect_synth.samples import Pixels
 
 Floats = NDArray[np.float32]
 
-_GRID = 48  # places along the longer side of what is bent: outlines need no more
-_STEPS = 24
+_GRID = 40  # places along the longer side of what is bent: outlines need no more
+_STEPS = 16
 _SMOOTH = 1.6  # places, least standard deviation
 _STIFF = 0.7  # of the greatest depth of the shape: a wire bends, a blot with a pattern would be smeared
 _BAND = 5.0  # places from a border beyond which distances do not count
-_FURTHEST = 2.0  # places that a step may move
 _AROUND = 6  # pixels
 
 
@@ -48,13 +47,15 @@ def bend(mask: Pixels, other: Pixels) -> tuple[slice, slice, Floats] | None:
     here = np.stack(np.meshgrid(np.arange(grid[0]), np.arange(grid[1])), axis=2).astype(np.float32)
     near_target, near_source = target.clip(-_BAND, _BAND), source.clip(-_BAND, _BAND)
     smooth = max(_SMOOTH, _STIFF * min(float(target.max()), float(source.max())))
+    slopes = [cv2.Sobel(near_target, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1))]
+    steep = slopes[0] ** 2 + slopes[1] ** 2 + np.float32(1e-3)
+    slope = cv2.merge(slopes)
     field = np.zeros_like(here)
     for _ in range(_STEPS):
         moved = cv2.remap(near_source, here + field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        slope = np.stack([cv2.Sobel(moved, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1))], axis=2)
-        apart = (near_target - moved)[:, :, None]
-        step = apart * slope / (np.square(slope).sum(axis=2, keepdims=True) + 0.25 * np.square(apart) + 1e-3)
-        field = cv2.GaussianBlur(field + step.clip(-_FURTHEST, _FURTHEST), (0, 0), smooth)
+        apart = near_target - moved
+        step = slope * (apart / (steep + np.float32(0.25) * apart * apart))[:, :, None]
+        field = cv2.GaussianBlur(field + step, (0, 0), smooth)
     found: Floats = cv2.resize(field, (size[1], size[0]), interpolation=cv2.INTER_LINEAR) / np.float32(scale)
     return rows, columns, found
 
