@@ -238,8 +238,10 @@ def test_the_gate_tells_a_smear_from_a_defect_whatever_its_contrast():
     gate = Gate([statistics(real, mask)], [detail(real, mask)])
 
     assert statistics(smear, mask)[3] == pytest.approx(statistics(real, mask)[3], rel=0.1)  # as much contrast
-    assert gate.blur(detail(real, mask)) == 0
-    assert gate.blur(detail(smear, mask)) > 25
+    assert gate.blur(detail(real, mask), 0.0) == 0
+    assert gate.blur(detail(smear, mask), 0.0) > 25
+    assert gate.blur(detail(real, mask), detail(real, mask)) == 0
+    assert gate.blur(detail(real, mask), 2 * detail(real, mask)) > 20  # a donor in its place would have twice of it
     assert detail(real // 2, mask) == pytest.approx(detail(real, mask), rel=0.05)
     dot = np.zeros_like(mask)
     dot[5, 5] = 1

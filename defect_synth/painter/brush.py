@@ -175,7 +175,8 @@ class Brush:
         drawn, blur = None, 0.0
         if not from_donor:  # a donor brings its own detail
             drawn = _mixed(view, seen, colour, opacity)
-            blur = self.gate.blur(detail(drawn, seen))
+            wanted = detail(laid.picture, seen) if laid.covered >= LEAST_COVERED else 0.0
+            blur = self.gate.blur(detail(drawn, seen), wanted)
         if size == side:
             out = ground.copy()
             out[focused] = _mixed(view, seen, colour, opacity) if drawn is None else drawn

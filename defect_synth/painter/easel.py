@@ -20,7 +20,7 @@ from defect_synth.samples import DefectSample, Pixels, Provenance
 DONOR_PROB = 0.7
 """Share of paintings that start from a real defect: these look more real, free ones are more various."""
 
-_WAY = 4  # of painting: raised whenever the same checkpoint paints other bytes than before
+_WAY = 5  # of painting: raised whenever the same checkpoint paints other bytes than before
 
 Job = TypeVar("Job")
 Made = TypeVar("Made")

@@ -13,6 +13,7 @@ from defect_synth.samples import Pixels
 _SLACK = 0.4  # of the range of the real ones, on each side: a handful does not show all
 _LEAST = 8.0  # the same in grey levels
 _INNER = 16  # pixels that are enough to judge detail by
+_SHARP = 0.9  # share of a donor's detail
 _BLUR = 50.0  # grey levels that a painting without any detail counts as
 
 
@@ -68,6 +69,10 @@ class Gate:
         beyond: NDArray[np.float64] = np.maximum(np.maximum(self._low - values, values - self._high), 0)
         return float(beyond.sum())
 
-    def blur(self, found: float) -> float:
-        """How far a painting's `detail` lies below that of real defects, in grey levels; 0: passed."""
-        return _BLUR * max(0.0, 1 - found / self._sharp)
+    def blur(self, found: float, donor: float) -> float:
+        """How far a free painting's `detail` lies below what it should have, in grey levels; 0: passed.
+
+        That is what the most blurred real defect has, and most of what the donor has that would be laid into the same
+        mask: detail depends on the shape as well. (0: there is no such donor.)
+        """
+        return _BLUR * max(0.0, 1 - found / max(self._sharp, _SHARP * donor))
