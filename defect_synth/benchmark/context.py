@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from defect_synth.benchmark.labelled import LabelledArrays
-from defect_synth.data.images import read_image, read_mask, shrunk
+from defect_synth.data.images import read_shrunk
 from defect_synth.data.partitions import Partition
 from defect_synth.data.records import Table
 from defect_synth.data.store import ImageArrays, load
@@ -89,20 +89,14 @@ class PartitionContext:
         records = self.split.records(self.table, "base", None)
         if not records:
             raise DataError(f"{self.table.root} has no defect-free training images")
-        first, _ = shrunk(read_image(records[0].image), None, _LONGEST)
+        first, _ = read_shrunk(records[0], _LONGEST)
         count = min(len(records), _MOST, max(8, _PIXELS // (first.shape[0] * first.shape[1])))
-        chosen = [records[i * len(records) // count] for i in range(count)]
-        return [shrunk(read_image(record.image), None, _LONGEST)[0] for record in chosen]
+        others = [records[i * len(records) // count] for i in range(1, count)]
+        return [first, *(read_shrunk(record, _LONGEST)[0] for record in others)]
 
     def in_full(self, defect: str) -> list[tuple[Pixels, Pixels]]:
         """Base images of a defect in their own size, uint8 [H, W, 3], and their masks uint8 [H, W]."""
-        found = []
-        for record in self.split.records(self.table, "base", defect):
-            image = read_image(record.image)
-            small, mask = shrunk(image, read_mask(record, (image.shape[0], image.shape[1])), _LONGEST)
-            assert mask is not None
-            found.append((small, mask))
-        return found
+        return [read_shrunk(record, _LONGEST) for record in self.split.records(self.table, "base", defect)]
 
     def of(self, defect: str) -> tuple[Pixels, Pixels]:
         """Base images uint8 [N, R, R, 3] of a defect and their masks uint8 [N, R, R]."""

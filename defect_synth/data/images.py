@@ -301,7 +301,17 @@ def fit(
     return square, covered, Placement(how, original, resolution, resolution / side, (top, left))
 
 
-def shrunk(image: Pixels, mask: Pixels | None, longest: int) -> tuple[Pixels, Pixels | None]:
+def read_shrunk(record: Record, longest: int) -> tuple[Pixels, Pixels]:
+    """Image uint8 [H, W, 3] and mask uint8 [H, W] of a record, all 0 for a good one, at most `longest` long.
+
+    Raises:
+        DataError: As for `read_image` and `read_mask`.
+    """
+    image = read_image(record.image)
+    return shrunk(image, read_mask(record, (image.shape[0], image.shape[1])), longest)
+
+
+def shrunk(image: Pixels, mask: Pixels, longest: int) -> tuple[Pixels, Pixels]:
     """An image [H, W, 3] and its mask [H, W] with a longer side of at most `longest`; smaller ones as they are.
 
     A mask that is not empty stays so.
@@ -310,11 +320,9 @@ def shrunk(image: Pixels, mask: Pixels | None, longest: int) -> tuple[Pixels, Pi
     if side <= longest:
         return image, mask
     size = (max(1, round(image.shape[1] * longest / side)), max(1, round(image.shape[0] * longest / side)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    if mask is None:
-        return small, None
     covered = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    return small, (covered >= min(0.25, max(float(covered.max()), 1e-6))).astype(np.uint8)
+    limit = min(0.25, max(float(covered.max()), 1e-6))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), (covered >= limit).astype(np.uint8)
 
 
 def _towards(marked: NDArray[Any], offset: int, resolution: int) -> int:

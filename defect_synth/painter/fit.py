@@ -16,7 +16,7 @@ from torch import Tensor
 
 from defect_synth.checkpoint import library_versions, load_checkpoint
 from defect_synth.data.check import check, require_trainable
-from defect_synth.data.images import read_image, read_mask, shrunk
+from defect_synth.data.images import read_shrunk
 from defect_synth.data.layouts import Table
 from defect_synth.data.partitions import Partition
 from defect_synth.data.records import Record
@@ -282,12 +282,9 @@ def _spread(records: Sequence[Record], count: int, seed: int) -> list[Record]:
 
 
 def _defect_image(record: Record, longest: int) -> DefectImage:
-    image = read_image(record.image)
-    small, mask = shrunk(image, read_mask(record, (image.shape[0], image.shape[1])), longest)
-    assert mask is not None
-    return DefectImage(small, mask)
+    return DefectImage(*read_shrunk(record, longest))
 
 
 def _normal_image(record: Record, longest: int) -> NormalImage:
-    image, _ = shrunk(read_image(record.image), None, longest)
+    image, _ = read_shrunk(record, longest)
     return NormalImage(image, foreground_of(image))
