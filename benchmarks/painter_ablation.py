@@ -88,12 +88,12 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # what to replac
 
 
 def trained(name: str, root: Path, data: Path, config: PainterConfig, features: Path) -> Path:
-    """The run folder of a variant; the first variant's backbone serves all."""
+    """The run folder of a variant; the first one's backbone serves all whose training of it would be the same."""
     table = index(data, "hazelnut")
     output = root / name.replace(" ", "_").replace("'", "")
     patches, settings = VARIANTS[name]
     first = root / next(iter(VARIANTS)).replace(" ", "_")
-    if not output.exists() and name not in (next(iter(VARIANTS)), TAUGHT):
+    if not output.exists() and name not in (next(iter(VARIANTS)), TAUGHT, OWN_FEATURES):
         shutil.copytree(first, output, ignore=shutil.ignore_patterns("model.safetensors.tmp"))
         for file in (output / "painter").iterdir():
             if file.is_file():

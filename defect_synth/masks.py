@@ -26,8 +26,10 @@ DIRECTIONS: dict[Turns, int] = {"any": 24, "quarter": 4, "half": 2, "none": 1}
 
 _WOBBLE = 8.0  # degrees that even a product without symmetry may be off
 _TRIES = 12
+_FAITHFUL = 5  # tries for a form: parts and cut ones are new more easily than whole ones, and would win
 _PATIENCE = 9  # tries for one real mask: large ones are harder to place, and would give way to small ones
 _TOO_NEAR = 0.8  # intersection over union with a real mask, in the best pose, above which a mask is no new one
+_ALIKE = 0.98  # the same for real masks that are as like each other: discs are, and a new disc is no copy
 _FOLLOW = 0.04  # radii of an aligned product by which a mask is bent at most (standard deviation)
 _LARGEST = 1.2  # of the largest real mask
 _GROW = 1.25  # by which a part of a mask is enlarged at most
@@ -144,6 +146,28 @@ def _anywhere(foreground: NDArray[np.bool_], rng: np.random.Generator) -> tuple[
     return y, x
 
 
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """Real masks as pictures [n, _COMPARED^2], and how like each of them a new one may be [n]."""
+
+    pictures: NDArray[np.float32]
+    limits: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, shapes: Sequence[Shape]) -> _Known:
+        each = [pictures([shape]) for shape in shapes]
+        limits = []
+        for k, shape in enumerate(shapes):
+            others = [found for i, found in enumerate(each) if i != k]
+            like = likeness(shape.mask, np.concatenate(others)) if others else 0.0
+            limits.append(np.full(len(each[k]), min(max(_TOO_NEAR, like), _ALIKE)))
+        return cls(np.concatenate(each), np.concatenate(limits))
+
+    def excess(self, mask: NDArray[Any]) -> float:
+        """By how much a mask (not empty) is too like a real one; 0: it is a new one."""
+        return float(max(0.0, (_overlap(mask, self.pictures) - self.limits).max(initial=0.0)))
+
+
 class MaskSource:
     """New masks for each defect of a category.
 
@@ -158,7 +182,7 @@ class MaskSource:
         assert all(self._shapes.values()), "every defect needs a mask"
         self.symmetry = symmetry
         self.category = category
-        self._pictures = {name: pictures(found) for name, found in self._shapes.items()}
+        self._known = {name: _Known.of(found) for name, found in self._shapes.items()}
         solid = {name: [solidity(shape.mask) for shape in found] for name, found in self._shapes.items()}
         self._solid = {name: (min(found) - _LOOSE, max(found) + _LOOSE) for name, found in solid.items()}
 
@@ -193,23 +217,28 @@ class MaskSource:
         areas = [float(shape.mask.sum()) / shape.radius**2 * radius**2 for shape in shapes]
         typical, largest = float(np.median(areas)), max(areas)
         best, best_score = None, -np.inf
-        shape = shapes[int(rng.integers(len(shapes)))]
+        # Form and shape are drawn once, at first: those that pass easily would win over the others.
+        form, shape = float(rng.random()), shapes[int(rng.integers(len(shapes)))]
         for attempt in range(_TRIES):
+            if attempt >= _FAITHFUL:
+                form = float(rng.random())
             if attempt >= _PATIENCE:
                 shape = shapes[int(rng.integers(len(shapes)))]
-            drawn = self._draw(rng, shape, shapes, (y, x, radius), foreground, places, 0.05 + 0.01 * attempt)
+            drawn = self._draw(rng, form, shape, shapes, (y, x, radius), foreground, places, 0.05 + 0.01 * attempt)
             if drawn is None:
                 continue
             mask, area, wanted = drawn
             # A product's border is often soft or lit from behind: what ends exactly there looks glued on.
             clipped = mask & (foreground if depth is None else depth > max(0.0, min(_RIM, shape.margin) * radius - 1))
             kept = float(clipped.sum() / max(area, 1))
-            near = likeness(clipped, self._pictures[defect]) if clipped.any() else 1.0
+            copied = self._known[defect].excess(clipped) if clipped.any() else 1.0
             small = min(1.0, float(clipped.sum()) / max(4.0, 0.1 * typical))
             large = max(0.0, area / (_LARGEST * largest) - 1)
             solid, (least, most) = solidity(clipped) if clipped.any() else 0.0, self._solid[defect]
             odd = max(least - solid, solid - most, 0.0)
-            score = min(kept - wanted, 0.0) - 2 * max(near - _TOO_NEAR, 0.0) + min(small - 1, 0.0) - large - odd
+            # Real ones that end before the border of the image are not cut off by it, not even by a little.
+            beyond = 1 - float(mask.sum()) / max(area, 1) if shape.inside > _SHOWN else 0.0
+            score = min(kept - wanted, 0.0) - beyond - 2 * copied + min(small - 1, 0.0) - large - odd
             if clipped.any() and score > best_score:
                 best, best_score = clipped, score
             if best_score >= 0:
@@ -222,14 +251,16 @@ class MaskSource:
         return best.astype(np.uint8)
 
     def _draw(
-        self, rng: np.random.Generator, shape: Shape, shapes: Sequence[Shape], place: tuple[float, float, float],
-        foreground: NDArray[np.bool_], places: _Places | None, elastic: float,
+        self, rng: np.random.Generator, form: float, shape: Shape, shapes: Sequence[Shape],
+        place: tuple[float, float, float], foreground: NDArray[np.bool_], places: _Places | None, elastic: float,
     ) -> tuple[Pixels, int, float] | None:  # fmt: skip
-        """One try: a mask on the canvas, made of `shape`; its area, also beyond it; the share that should be seen."""
+        """One try: a mask on the canvas, made of `shape`; its area, also beyond it; the share that should be seen.
+
+        `form` (0..1) says whether it is a part of the shape, cut, whole, or united with another.
+        """
         y, x, radius = place
         angle, flip = self._pose(rng)
         scale = radius / shape.radius * float(np.exp(rng.normal(0, 0.12)))
-        form = rng.random()
         # Cut first and bend then: no straight edges.
         whole = _part(shape.mask, rng) if form < 0.12 else _cut(shape.mask, rng) if form < 0.24 else shape.mask
         # Size may be what tells one kind of defect from another: what is cut off or added must not change it much.
@@ -412,11 +443,15 @@ def _picture(mask: NDArray[Any]) -> NDArray[np.float32]:
 
 def likeness(mask: NDArray[Any], pictures: NDArray[np.float32]) -> float:
     """Largest intersection over union of a mask (not empty) with real ones in any direction; 1 is a copy."""
-    if not len(pictures):
-        return 0.0
+    return float(_overlap(mask, pictures).max(initial=0.0))
+
+
+def _overlap(mask: NDArray[Any], pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Intersection over union of a mask (not empty) with each picture: [n]."""
     picture = _picture(mask)[None]
     both, either = np.minimum(pictures, picture).sum(axis=1), np.maximum(pictures, picture).sum(axis=1)
-    return float((both / np.maximum(either, 1e-6)).max())
+    out: NDArray[np.float32] = both / np.maximum(either, 1e-6)
+    return out
 
 
 def solidity(mask: NDArray[Any]) -> float:

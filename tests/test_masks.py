@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 
 from defect_synth.errors import DataError, UnknownDefectError
-from defect_synth.masks import MaskSource, Shape, Symmetry, find_symmetry, place_of, solidity, warp
+from defect_synth.masks import (
+    MaskSource,
+    Shape,
+    Symmetry,
+    find_symmetry,
+    likeness,
+    pictures,
+    place_of,
+    solidity,
+    warp,
+)
 
 SIDE = 96
 PLACES = ((60, 48), (48, 30), (60, 60), (40, 60))
@@ -222,3 +232,16 @@ def test_masks_of_compact_defects_are_compact_and_those_of_scratches_are_not():
     assert solidity(bow) < 0.45
     assert np.mean(np.array(holes) > 0.85) > 0.9
     assert np.mean(np.array(scratches) < 0.6) > 0.9
+
+
+def test_real_masks_that_are_alike_may_have_others_like_them():
+    """Two discs: a third disc is no copy. One disc: what comes of it is no disc."""
+    real = [ellipse((48, 48), (24, 24)), ellipse((46, 50), (25, 25))]
+    known = pictures([Shape.of(real[0], disc())])
+
+    def discs(*masks):
+        source = MaskSource({"spot": [Shape.of(mask, disc()) for mask in masks]}, Symmetry(turns="any"))
+        return sum(likeness(source.propose("spot", disc(), seed), known) > 0.85 for seed in range(40))
+
+    assert discs(*real) >= 15
+    assert discs(real[0]) <= 3

@@ -149,6 +149,28 @@ def test_what_is_no_number_is_painted_again_and_said_where_nothing_else_comes(ru
         assert (painted != image).any()
 
 
+@pytest.mark.parametrize(("donor_prob", "donors"), [(1e-9, [0, 0, 1]), (0.0, [0, 0, 0])])
+def test_the_last_attempt_is_made_from_a_donor_unless_none_is_wanted(run, donor_prob, donors):
+    painter = Painter.load(run, donor_prob=donor_prob)
+    image, mask = scene()
+    brush = painter._brushes["hole"]
+    asked = []
+
+    class Never(Gate):
+        def excess(self, row):
+            return 100.0 - len(asked)
+
+    def network(request):
+        asked.append(int(request.has_donor[0]))
+        return brush.network(request)
+
+    gate = Never([[0.0] * 5], [0.0])
+    painter._brushes["hole"] = dataclasses.replace(brush, network=network, gate=gate)
+    painter.paint(image, mask, "hole", 0)
+
+    assert asked == donors
+
+
 @pytest.mark.parametrize(("box", "size"), [((60, 62, 60, 70), 64), ((20, 90, 40, 60), 112), ((0, 128, 0, 128), 128)])
 def test_only_the_part_of_a_view_around_the_mask_is_computed(box, size):
     mask = np.zeros((128, 128), np.uint8)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defect_synth.model.painter_bend import bend
+from defect_synth.model.painter_fill import filled
 from defect_synth.model.painter_window import sample
 from defect_synth.samples import Pixels
 
@@ -179,7 +180,8 @@ class DonorBank:
             picture[rows, columns] = cv2.remap(picture, xs, ys, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
             found = cv2.remap(there * np.uint8(255), xs, ys, cv2.INTER_LINEAR)
             there[rows, columns] = found > 127
-        return _filled(view, picture, mask.astype(bool), there.astype(bool))
+        covered, out = filled(view, picture, mask.astype(bool), there.astype(bool))
+        return Laid(out, covered)
 
     def choose(self, view: Pixels, mask: Pixels, rng: np.random.Generator) -> Choice:
         """Donors and poses that suit a view [S, S, 3] and its mask [S, S]; `rng` chooses among about equals."""
@@ -234,28 +236,3 @@ def _times(matrix: Floats, vector: Floats) -> Floats:
 
 def _descriptor_geometry() -> _Geometry:
     return _Geometry(_GRID / 2 - 0.5, _GRID / 2 - 0.5, 1.0)
-
-
-def _filled(view: Pixels, picture: Pixels, mask: NDArray[np.bool_], there: NDArray[np.bool_]) -> Laid:
-    """`view` with `picture` in the mask; beyond the donor's border its texture goes on as in a mirror."""
-    out = view.copy()
-    both = mask & there
-    if not both.any():
-        out[mask] = picture[mask]
-        return Laid(out, 0.0)
-    np.copyto(out, picture, where=both[:, :, None])
-    rest = mask & ~there
-    if rest.any():
-        _, labels = cv2.distanceTransformWithLabels(
-            (~both).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-        )
-        index = np.zeros(int(labels.max()) + 1, np.int64)
-        index[labels[both]] = np.flatnonzero(both)
-        near_y, near_x = np.divmod(index[labels[rest]], mask.shape[1])
-        ys, xs = np.nonzero(rest)
-        across_y = (2 * near_y - ys).clip(0, mask.shape[0] - 1)
-        across_x = (2 * near_x - xs).clip(0, mask.shape[1] - 1)
-        found = both[across_y, across_x]
-        from_y, from_x = np.where(found, across_y, near_y), np.where(found, across_x, near_x)
-        out[rest] = picture[from_y, from_x]
-    return Laid(out, float(both.sum() / mask.sum()))

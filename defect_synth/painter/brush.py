@@ -133,7 +133,8 @@ class Brush:
             scene = _Scene(ground, inside, view, seen, self.bank.costs(view, seen), side / window.size * density)
             best, least = None, np.inf
             for attempt in range(_TRIES):
-                tried = self._attempt(scene, np.random.default_rng((*key, number, attempt)))
+                last = attempt == _TRIES - 1
+                tried = self._attempt(scene, np.random.default_rng((*key, number, attempt)), last)
                 if tried is None:
                     continue
                 made, blur = tried
@@ -150,14 +151,17 @@ class Brush:
             window.lay(out, best)
         return out
 
-    def _attempt(self, scene: _Scene, rng: np.random.Generator) -> tuple[Pixels, float] | None:
+    def _attempt(self, scene: _Scene, rng: np.random.Generator, last: bool) -> tuple[Pixels, float] | None:
         """Paint a window: uint8 [w, w, 3], its ground changed inside the mask only, and how blurred it is to the gate.
+
+        The last attempt is made from a donor, if any is: the gate has refused two others.
 
         None: the network drew something that is no number, as one that is hardly trained may.
         """
         ground, inside, view, seen, scale = scene.ground, scene.inside, scene.view, scene.seen, scene.scale
         side, size = self.sizes.side, ground.shape[0]
-        from_donor = bool(rng.random() < self.donor_prob) or size > _BLURRED * side
+        share = 1.0 if last and self.donor_prob > 0 else self.donor_prob
+        from_donor = bool(rng.random() < share) or size > _BLURRED * side
         choice = self.bank.pick(scene.costs, rng)
         focused = focus(seen)
         view, seen = np.ascontiguousarray(view[focused]), np.ascontiguousarray(seen[focused])

@@ -17,10 +17,10 @@ from defect_synth.painter.brush import Brush, Network, Sizes
 from defect_synth.painter.luggage import Luggage
 from defect_synth.samples import DefectSample, Pixels, Provenance
 
-DONOR_PROB = 0.7
-"""Share of paintings that start from a real defect: these look more real, free ones are more various."""
+DONOR_PROB = 0.9
+"""Share of paintings that start from a real defect: these look more real and cover more of what real ones look like."""
 
-_WAY = 5  # of painting: raised whenever the same checkpoint paints other bytes than before
+_WAY = 6  # of painting: raised whenever the same checkpoint paints other bytes than before
 
 Job = TypeVar("Job")
 Made = TypeVar("Made")
