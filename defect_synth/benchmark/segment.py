@@ -35,6 +35,7 @@ class SegmentConfig(BaseModel):
             "real + careful paste",
             "real + DFMGAN",
             "real + painter",
+            "real + paste + painter",
             "real + Cutout",
             "real + CutPaste",
             "real + CutPaste scar",

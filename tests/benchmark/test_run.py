@@ -111,6 +111,19 @@ def test_resuming_with_more_seeds_keeps_the_finished_ones(product, finished, tmp
     assert [c for c in both.classification if c.seed == 0] == list(first.classification)  # wall times, too
 
 
+def test_more_arms_in_the_segmentation_table_keep_the_finished_ones(product, finished, tmp_path):
+    whole, output = finished
+    shutil.copytree(output, tmp_path / "out")
+    done = {p: p.read_bytes() for p in (tmp_path / "out" / "cells").rglob("segmentation/**/*.json")}
+    wider = TINY["segmentation"] | {"arms": [*TINY["segmentation"]["arms"], "real + standard augmentation"]}
+
+    more = bench(product, tmp_path / "out", resume=True, seeds=2, segmentation=wider)
+
+    assert done
+    assert {p: p.read_bytes() for p in done} == done
+    assert len(more.segmentation) > len(whole.segmentation)
+
+
 def test_resuming_with_other_settings_measures_again(product, finished, tmp_path):
     _, output = finished
     shutil.copytree(output, tmp_path / "out")
