@@ -37,6 +37,7 @@ _JOINED = 0.72  # scale of masks that are united: about the area of one
 _RIM = 0.05  # radii of the product: masks keep off its border by so much where the real one does
 _LOOSE = 0.08  # by which a mask may be more or less solid than the real ones
 _SHOWN = 0.8  # guess: share of a defect that is seen where the border of the image cuts it off
+_CORNERS = 9  # of what is bitten out of a mask
 _COMPARED = 24  # masks are compared as pictures of so many pixels squared
 
 
@@ -373,17 +374,18 @@ def _part(patch: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _cut(patch: Pixels, rng: np.random.Generator) -> Pixels:
-    """A ragged bite out of the border: of three discs of unlike size that overlap."""
+    """A ragged bite out of the border."""
     if int(patch.sum()) < 30:
         return patch
     border = cv2.copyMakeBorder(patch, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
     ys, xs = np.nonzero((patch > 0) & (cv2.erode(border, np.ones((3, 3), np.uint8))[1:-1, 1:-1] == 0))
     i = int(rng.integers(len(ys)))
-    radius = np.sqrt(float(patch.sum()) / np.pi) * rng.uniform(0.3, 0.7)
+    radius = np.sqrt(float(patch.sum()) / np.pi) * rng.uniform(0.3, 0.8)
+    angles = np.arange(_CORNERS) * (2 * np.pi / _CORNERS) + rng.uniform(0, 2 * np.pi)
+    reach = radius * rng.uniform(0.4, 1.3, _CORNERS)
+    bite = np.stack([xs[i] + reach * np.cos(angles), ys[i] + reach * np.sin(angles)], axis=1)
     out = patch.copy()
-    for share in rng.uniform(0.35, 0.7, 3):
-        y, x = ys[i] + rng.normal(0, 0.5 * radius), xs[i] + rng.normal(0, 0.5 * radius)
-        cv2.circle(out, (round(x), round(y)), max(1, round(radius * share)), 0, -1)
+    cv2.fillPoly(out, [np.rint(bite).astype(np.int32)], 0)
     return out if 3 * int(out.sum()) > int(patch.sum()) else patch
 
 
