@@ -1,9 +1,10 @@
 """Which judges of the painter pay? `python benchmarks/painter_ablation.py OUT --features efficientnet-lite0.pth`.
 
-Trains the painter on the embedded product with one part of its training left out at a time, the same backbone
-(stage 1') and seed for all, and measures each on defects it has never seen: distance of defect crops, painted freely
-and from donors, and a linear probe that learns from the real base images and the painted ones. The product has a seed
-of its own for every split, none of them the benchmark's, so nothing here has seen a test image of the benchmark.
+Trains the painter on the embedded product with one part of its training left out at a time, with the same seed and the
+same backbone (stage 1'; the last two train their own), and measures each on defects it has never seen: distance of
+defect crops, painted freely and from donors, and a linear probe that learns from the real base images and the painted
+ones. The product has a seed of its own for every split, none of them the benchmark's, so nothing here has seen a test
+image of the benchmark.
 Finished painters are skipped, so a stopped run goes on. Prints a Markdown table.
 """
 
@@ -70,7 +71,7 @@ def _nobody(fake: Sequence[Tensor], mask: Tensor) -> Tensor:
 
 
 STAGE = "defect_synth.training.painter."
-OWN_FEATURES = "heads on the backbone's features"
+OWN_FEATURES = "no pretrained features"  # heads on the backbone's, and no perceptual term in stage 1'
 TAUGHT = "taught by the shipped DFMGAN as well"
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # what to replace in the code, what in the settings
     "as it is": ({}, {}),
@@ -199,7 +200,7 @@ def main(say: Callable[[str], None] = print) -> None:
         data = options.output / f"product-{seed}"
         if not (data / "hazelnut").is_dir():
             write_demo(data, resolution=SIDE, good=80, test_good=4, per_defect=45, seed=seed)
-        for name in options.variants:
+        for name in dict.fromkeys([next(iter(VARIANTS)), *options.variants]):
             if f"{seed} {name}" in rows:
                 continue
             config = PAINT_128.for_minutes(options.minutes).model_copy(update={"seed": seed})

@@ -18,6 +18,7 @@ from defect_synth.benchmark.composed import Alternating, Fitted, OnGoodImages
 from defect_synth.benchmark.context import ArmNotPossible, PartitionContext
 from defect_synth.data.demo import DemoSource
 from defect_synth.errors import ConfigError, DataError
+from defect_synth.painter.easel import WAY
 from defect_synth.samples import DefectSample, DefectSource, Pixels, Provenance
 
 
@@ -34,6 +35,7 @@ class Arm:
         labelled: Whether each generated image is of a known defect category.
         masks: What the masks of generated images are: `exact`, `weak` (a soft map of the system, cut) or `none`.
         system: Its name in the paper's Tables 1 and 2, which show the arms that have one.
+        way: Of making its images: cells of another one are measured again.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Arm:
     labelled: bool = True
     masks: Literal["exact", "weak", "none"] = "exact"
     system: str = ""
+    way: int = 0
 
     @property
     def mixes(self) -> bool:
@@ -196,11 +199,12 @@ ARMS: dict[str, Arm] = {
         Arm("Defect-GAN only", "Defacement and restoration of good images; its soft map, cut, is a weak mask.",
             _trained("Defect-GAN"), share=1, sampling="balanced", masks="weak", system="Defect-GAN"),
         Arm("painter only", "Nothing but good images on which the painter put a defect.", _painter,
-            share=1, sampling="balanced", system="painter"),
-        Arm("real + painter", "Real images and as many good ones on which the painter put a defect.", _painter),
+            share=1, sampling="balanced", system="painter", way=WAY),
+        Arm("real + painter", "Real images and as many good ones on which the painter put a defect.", _painter,
+            way=WAY),
         Arm("real + DFMGAN transform", "Real images and as many good ones with a defect of DFMGAN blended in.",
             _transform),
-        Arm("real + paste + painter", "Careful paste and painter in turn.", _paste_and_painter),
+        Arm("real + paste + painter", "Careful paste and painter in turn.", _paste_and_painter, way=WAY),
         Arm("real + Cutout", "Real images and good ones with a black square.", _cutout, labelled=False),
         Arm("real + CutPaste", "Real images and good ones with a patch of themselves elsewhere.", _cutpaste,
             labelled=False),

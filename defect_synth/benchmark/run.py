@@ -235,7 +235,8 @@ class _Benchmark:
         kept: dict[str, LabelledArrays] = {}
         wanted = [] if protocol.threshold is None else [a.name for a in self.arms if a.name in protocol.threshold.arms]
         per_defect = protocol.threshold.per_defect if protocol.threshold else 0
-        settings = self._settings(partition, ["threshold", per_defect, wanted])
+        drawers = [a for a in self.arms if a.name in wanted]
+        settings = self._settings(partition, ["threshold", per_defect, wanted], *drawers)
         threshold = self.cells.read((*place, "threshold"), settings, ThresholdCell) if protocol.threshold else None
         for arm in self.arms:
             pool: Pool | None = None
@@ -289,7 +290,7 @@ class _Benchmark:
 
         def cell(kind: type[_Cell], task: str, ratio: float, seed: int, config: Any, run: Any) -> _Cell:
             key = (*place, task, arm.name, f"ratio-{ratio:g}-seed-{seed}")
-            settings = self._settings(partition, config)
+            settings = self._settings(partition, config, arm)
             record = self.cells.read(key, settings, kind)
             if record is None:
                 text = f"{context.partition}: {task}, {arm.name}, seed {seed}"
@@ -339,7 +340,7 @@ class _Benchmark:
             self.probe_network = load_probe_network(config, self.device)
         key = (*place, "probe", arm.name, f"ratio-{ratio:g}")
         described = ["probe", digest_of(self.probe_network), config.weight_decay, like.flip, like.rotate90]
-        settings = self._settings(partition, described)
+        settings = self._settings(partition, described, arm)
         record = self.cells.read(key, settings, ProbeCell)
         if record is None:
             if self.probed is None or self.probed[0] is not context:
@@ -362,7 +363,7 @@ class _Benchmark:
         if self.judges is None:
             self.judges = load_judges(config, self.device)
         key = (*place, "quality", arm.name)
-        settings = self._settings(partition, ["quality", config.count, config.lpips_count, self.judges.digest])
+        settings = self._settings(partition, ["quality", config.count, config.lpips_count, self.judges.digest], arm)
         record = self.cells.read(key, settings, QualityCell)
         if record is None:
             text = f"{context.partition}: look at the images of {arm.name}"
@@ -380,7 +381,7 @@ class _Benchmark:
     ) -> None:
         if arm.share == 0:
             return
-        key, settings = (*place, "gallery", arm.name), self._settings(partition, "gallery")
+        key, settings = (*place, "gallery", arm.name), self._settings(partition, "gallery", arm)
         relative = "/".join(("gallery", *(slug(part) for part in place), f"{slug(arm.name)}.png"))
         record = self.cells.read(key, settings, GalleryRecord)
         if record is None or not (self.request.output / relative).is_file():
@@ -394,7 +395,7 @@ class _Benchmark:
             self.cells.write(key, settings, record)
         self.gallery.append(record)
 
-    def _settings(self, partition: Partition, task: Any) -> str:
+    def _settings(self, partition: Partition, task: Any, *arms: Arm) -> str:
         """Everything that decides a cell's result besides its key; more arms, partitions or seeds do not."""
         left_out = {"name", "about", "published", "arms", "partitions", "seeds", "ratios",
                     "classifier", "probe", "segmentation", "threshold", "quality"}  # fmt: skip
@@ -405,9 +406,8 @@ class _Benchmark:
         described = task.model_dump(mode="json", exclude={"arms"}) if isinstance(task, BaseModel) else task
         run = None if self.request.run is None else str(self.request.run)
         shipped = [self.shipped is not None, self.shipped_painter is not None]
-        return fingerprint_of(
-            [protocol, described, self.weights, partition.model_dump(mode="json"), run, shipped, self.device]
-        )
+        values = [protocol, described, self.weights, partition.model_dump(mode="json"), run, shipped, self.device]
+        return fingerprint_of(values + [arm.way for arm in arms if arm.way])
 
     def _results(self) -> BenchmarkResults:
         weights = self.protocol.classifier.weights

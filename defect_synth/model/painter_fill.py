@@ -37,11 +37,17 @@ def filled(view: Pixels, picture: Pixels, mask: NDArray[np.bool_], there: NDArra
         part = slice(y, y + height), slice(x, x + width)
         # The outermost pixels are half the other image's: they would draw the donor's old border into the mask.
         core = both[part]
-        if cv2.distanceTransform(core.astype(np.uint8), cv2.DIST_L2, 5).max() > _SOFT:  # a thin one is all border
+        if _depth(core) > _SOFT:  # a thin one is all border
             core = core & (cv2.dilate(rest[part].astype(np.uint8), np.ones((_SOFT, _SOFT), np.uint8)) == 0)
         bare = mask[part] & ~core
         np.copyto(out[part], _mirrored(picture[part], core, bare), where=bare[:, :, None])
     return float(both.sum() / mask.sum()), out
+
+
+def _depth(shape: NDArray[np.bool_]) -> float:
+    """From the border of a shape to its deepest pixel; what lies beyond the picture is not in it."""
+    framed = cv2.copyMakeBorder(shape.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+    return float(cv2.distanceTransform(framed, cv2.DIST_L2, 5).max())
 
 
 def _mirrored(picture: Pixels, both: NDArray[np.bool_], rest: NDArray[np.bool_]) -> Pixels:

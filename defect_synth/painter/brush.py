@@ -102,7 +102,7 @@ class Brush:
         gate: The defect's colours.
         label: The defect's index.
         reference: Longer side of the images that the painter learnt from.
-        donor_prob: Share of paintings that start from a real defect.
+        donor_prob: How likely an attempt starts from a real defect.
         grey: Paint without colour, as the product is.
     """
 
@@ -154,7 +154,7 @@ class Brush:
     def _attempt(self, scene: _Scene, rng: np.random.Generator, last: bool) -> tuple[Pixels, float] | None:
         """Paint a window: uint8 [w, w, 3], its ground changed inside the mask only, and how blurred it is to the gate.
 
-        The last attempt is made from a donor, if any is: the gate has refused two others.
+        The last attempt is made from a donor where one fits, if any may be: two others were refused.
 
         None: the network drew something that is no number, as one that is hardly trained may.
         """

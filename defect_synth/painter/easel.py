@@ -18,9 +18,10 @@ from defect_synth.painter.luggage import Luggage
 from defect_synth.samples import DefectSample, Pixels, Provenance
 
 DONOR_PROB = 0.9
-"""Share of paintings that start from a real defect: these look more real and cover more of what real ones look like."""
+"""How likely an attempt starts from a real defect: such paintings look more real, and cover more of what is real."""
 
-_WAY = 6  # of painting: raised whenever the same checkpoint paints other bytes than before
+WAY = 7
+"""Of painting: raised whenever the same checkpoint paints other bytes than before."""
 
 Job = TypeVar("Job")
 Made = TypeVar("Made")
@@ -28,7 +29,7 @@ Made = TypeVar("Made")
 
 def digest_of(weights: str, donor_prob: float | None, normals: Sequence[Pixels] | None) -> str:
     """Names what a painter gives for a seed: features of samples are kept on disk under it."""
-    digest = hashlib.sha256(f"{weights} way {_WAY}".encode())
+    digest = hashlib.sha256(f"{weights} way {WAY}".encode())
     if donor_prob is not None:
         digest.update(f" donor_prob {donor_prob}".encode())
     for image in normals or ():

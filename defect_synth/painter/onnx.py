@@ -131,7 +131,7 @@ class OnnxPainter(Easel):
         Args:
             folder: With the three files.
             normals: Images uint8 [H, W, 3] to paint on as a source; None: those that travel with it.
-            donor_prob: Share of paintings that start from a real defect; None: `easel.DONOR_PROB`.
+            donor_prob: As of `Painter`.
 
         Raises:
             CheckpointError: A file is missing or damaged.

@@ -42,7 +42,8 @@ class Painter(Easel):
         Args:
             path: A painter's checkpoint.
             normals: Images uint8 [H, W, 3] to paint on as a source; None: those in the checkpoint.
-            donor_prob: Share of paintings that start from a real defect; None: `easel.DONOR_PROB`.
+            donor_prob: How likely an attempt at a painting starts from a real defect; unless it is 0, the third always
+                does where one fits. None: `easel.DONOR_PROB`.
 
         Raises:
             CheckpointError: Not a painter.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import pytest
 
 from defect_synth.model.painter_fill import filled
 
@@ -46,27 +47,33 @@ def test_the_old_border_of_a_donor_is_not_drawn_into_the_mask():
     assert out[mask & beside & (cv2.erode(mask.astype(np.uint8), np.ones((7, 7))) > 0)].max() < 60
 
 
-def test_a_thin_donor_keeps_all_of_its_pixels():
-    picture = np.full((SIDE, SIDE, 3), 200, np.uint8)
-    there = np.zeros((SIDE, SIDE), bool)
-    there[46:49, 20:60] = True
-    picture[there] = 10
-    mask = there.copy()
-    mask[46:49, 60:76] = True
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_thin_donor_keeps_all_of_its_pixels(turned):
+    picture = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[46:49, 20:76] = True
+    there = mask.copy()
+    there[46, 20:76:5] = False  # a torn border, and one end that the donor does not reach
+    there[:, 70:] = False
+    if turned:
+        picture, mask, there = (np.rot90(each).copy() for each in (picture, mask, there))
 
-    _, out = filled(picture, picture, mask, there)
+    _, out = filled(np.zeros_like(picture), picture, mask, there)
 
-    assert (out[mask] == 10).mean() > 0.95
+    assert (out[there] == picture[there]).all()
+    assert out[mask].any(axis=1).all()
 
 
-def test_large_pictures_are_filled_too():
-    """More pixels than a signed 16-bit number counts."""
-    picture = np.full((400, 400, 3), 90, np.uint8)
+def test_large_pictures_are_mirrored_too():
+    """More pixels than a signed 16-bit number counts, a slope of brightness that comes back."""
+    picture = np.repeat(
+        np.repeat(np.arange(400) % 200, 400).reshape(400, 400).T.astype(np.uint8)[:, :, None], 3, axis=2
+    )
     mask = np.ones((400, 400), bool)
     there = np.zeros_like(mask)
-    there[:, :150] = True
+    there[:, :199] = True
 
     covered, out = filled(np.zeros_like(picture), picture, mask, there)
 
-    assert covered == 0.375
-    assert (out == 90).all()
+    assert covered == 199 / 400
+    assert np.abs(out[200, 230:330, 0].astype(int) - picture[200, 162:62:-1, 0]).max() <= 1  # in column 196
