@@ -26,8 +26,7 @@ DIRECTIONS: dict[Turns, int] = {"any": 24, "quarter": 4, "half": 2, "none": 1}
 
 _WOBBLE = 8.0  # degrees that even a product without symmetry may be off
 _TRIES = 12
-_FAITHFUL = 5  # tries for a form: parts and cut ones are new more easily than whole ones, and would win
-_PATIENCE = 9  # tries for one real mask: large ones are harder to place, and would give way to small ones
+_PATIENCE = 9  # tries for one real mask and form: large and whole ones are harder, and would give way to others
 _TOO_NEAR = 0.8  # intersection over union with a real mask, in the best pose, above which a mask is no new one
 _ALIKE = 0.98  # the same for real masks that are as like each other: discs are, and a new disc is no copy
 _FOLLOW = 0.04  # radii of an aligned product by which a mask is bent at most (standard deviation)
@@ -218,13 +217,10 @@ class MaskSource:
         areas = [float(shape.mask.sum()) / shape.radius**2 * radius**2 for shape in shapes]
         typical, largest = float(np.median(areas)), max(areas)
         best, best_score = None, -np.inf
-        # Form and shape are drawn once, at first: those that pass easily would win over the others.
         form, shape = float(rng.random()), shapes[int(rng.integers(len(shapes)))]
         for attempt in range(_TRIES):
-            if attempt >= _FAITHFUL:
-                form = float(rng.random())
             if attempt >= _PATIENCE:
-                shape = shapes[int(rng.integers(len(shapes)))]
+                form, shape = float(rng.random()), shapes[int(rng.integers(len(shapes)))]
             drawn = self._draw(rng, form, shape, shapes, (y, x, radius), foreground, places, 0.05 + 0.01 * attempt)
             if drawn is None:
                 continue

@@ -20,7 +20,7 @@ from defect_synth.samples import DefectSample, Pixels, Provenance
 DONOR_PROB = 0.9
 """How likely an attempt starts from a real defect: such paintings look more real, and cover more of what is real."""
 
-WAY = 7
+WAY = 8
 """Of painting: raised whenever the same checkpoint paints other bytes than before."""
 
 Job = TypeVar("Job")
