@@ -71,10 +71,11 @@ def _nobody(fake: Sequence[Tensor], mask: Tensor) -> Tensor:
 
 
 STAGE = "defect_synth.training.painter."
+AS_IT_IS = "as it is"
 OWN_FEATURES = "no pretrained features"  # heads on the backbone's, and no perceptual term in stage 1'
 TAUGHT = "taught by the shipped DFMGAN as well"
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # what to replace in the code, what in the settings
-    "as it is": ({}, {}),
+    AS_IT_IS: ({}, {}),
     "no judge at all": ({STAGE + "painter_loss": _nobody}, {}),
     "no heads on features": ({STAGE + "Judges": _OnlyMatch}, {}),
     "no D_match on pixels": ({STAGE + "Judges": _OnlyHeads}, {}),
@@ -93,8 +94,8 @@ def trained(name: str, root: Path, data: Path, config: PainterConfig, features: 
     table = index(data, "hazelnut")
     output = root / name.replace(" ", "_").replace("'", "")
     patches, settings = VARIANTS[name]
-    first = root / next(iter(VARIANTS)).replace(" ", "_")
-    if not output.exists() and name not in (next(iter(VARIANTS)), TAUGHT, OWN_FEATURES):
+    first = root / AS_IT_IS.replace(" ", "_")
+    if not output.exists() and name not in (AS_IT_IS, TAUGHT, OWN_FEATURES):
         shutil.copytree(first, output, ignore=shutil.ignore_patterns("model.safetensors.tmp"))
         for file in (output / "painter").iterdir():
             if file.is_file():
@@ -167,19 +168,18 @@ def _labelled(arrays: dict[str, ImageArrays], name: str) -> LabelledArrays:
 
 def table(rows: dict[str, dict[str, float]], seeds: Sequence[int]) -> str:
     """Each variant's mean over the splits and its mean difference to the first one, with the standard error of that."""
-    first = next(iter(VARIANTS))
     keys = list(next(iter(rows.values())))
     lines = ["| left out | splits | " + " | ".join(keys) + " |", "|---" * (len(keys) + 2) + "|"]
     for name in VARIANTS:
-        both = [s for s in seeds if f"{s} {name}" in rows and f"{s} {first}" in rows]
+        both = [s for s in seeds if f"{s} {name}" in rows and f"{s} {AS_IT_IS}" in rows]
         if not both:
             continue
         cells = []
         for key in keys:
             values = np.array([rows[f"{s} {name}"][key] for s in both])
-            gap = values - np.array([rows[f"{s} {first}"][key] for s in both])
+            gap = values - np.array([rows[f"{s} {AS_IT_IS}"][key] for s in both])
             error = f" ± {gap.std(ddof=1) / len(gap) ** 0.5:.2f}" if len(gap) > 1 else ""
-            cells.append(f"{values.mean():.2f}" + ("" if name == first else f" ({gap.mean():+.2f}{error})"))
+            cells.append(f"{values.mean():.2f}" + ("" if name == AS_IT_IS else f" ({gap.mean():+.2f}{error})"))
         lines.append(f"| {name} | {len(both)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -200,7 +200,7 @@ def main(say: Callable[[str], None] = print) -> None:
         data = options.output / f"product-{seed}"
         if not (data / "hazelnut").is_dir():
             write_demo(data, resolution=SIDE, good=80, test_good=4, per_defect=45, seed=seed)
-        for name in dict.fromkeys([next(iter(VARIANTS)), *options.variants]):
+        for name in dict.fromkeys([AS_IT_IS, *options.variants]):
             if f"{seed} {name}" in rows:
                 continue
             config = PAINT_128.for_minutes(options.minutes).model_copy(update={"seed": seed})

@@ -20,15 +20,13 @@ def ensure_torchvision() -> None:
             raise
     else:
         return
-    import torch
+    from torch import library
 
     for name in [name for name in sys.modules if name == "torchvision" or name.startswith("torchvision.")]:
         del sys.modules[name]
     for operator in ("nms", "qnms"):
         try:
-            torch.library.define(
-                f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            )
+            library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         except RuntimeError:
             continue  # this operator is there
     import torchvision  # noqa: F401

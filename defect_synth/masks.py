@@ -156,12 +156,9 @@ class _Known:
     @classmethod
     def of(cls, shapes: Sequence[Shape]) -> _Known:
         each = [pictures([shape]) for shape in shapes]
-        limits = []
-        for k, shape in enumerate(shapes):
-            others = [found for i, found in enumerate(each) if i != k]
-            like = likeness(shape.mask, np.concatenate(others)) if others else 0.0
-            limits.append(np.full(len(each[k]), min(max(_TOO_NEAR, like), _ALIKE)))
-        return cls(np.concatenate(each), np.concatenate(limits))
+        known, owner = np.concatenate(each), np.repeat(np.arange(len(each)), [len(found) for found in each])
+        like = [_overlap(shape.mask, known)[owner != k].max(initial=0.0) for k, shape in enumerate(shapes)]
+        return cls(known, np.clip(np.asarray(like, np.float64), _TOO_NEAR, _ALIKE)[owner])
 
     def excess(self, mask: NDArray[Any]) -> float:
         """By how much a mask (not empty) is too like a real one; 0: it is a new one."""

@@ -233,10 +233,9 @@ class _Benchmark:
         protocol = self.protocol
         drawn: tuple[Any, Pool] | None = None
         kept: dict[str, LabelledArrays] = {}
-        wanted = [] if protocol.threshold is None else [a.name for a in self.arms if a.name in protocol.threshold.arms]
+        wanted = [] if protocol.threshold is None else [a for a in self.arms if a.name in protocol.threshold.arms]
         per_defect = protocol.threshold.per_defect if protocol.threshold else 0
-        drawers = [a for a in self.arms if a.name in wanted]
-        settings = self._settings(partition, ["threshold", per_defect, wanted], *drawers)
+        settings = self._settings(partition, ["threshold", per_defect, [a.name for a in wanted]], *wanted)
         threshold = self.cells.read((*place, "threshold"), settings, ThresholdCell) if protocol.threshold else None
         for arm in self.arms:
             pool: Pool | None = None
@@ -258,7 +257,7 @@ class _Benchmark:
 
             try:
                 self._measure(arm, context, partition, test, test_good, place, get_pool)
-                if arm.name in wanted and threshold is None:
+                if arm in wanted and threshold is None:
                     pooled = get_pool().arrays
                     if pooled is not None:
                         count = per_defect if arm.labelled else per_defect * len(context.defects)

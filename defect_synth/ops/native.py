@@ -33,7 +33,7 @@ _lock = threading.Lock()
 _state: list[ctypes.CDLL | None] = []  # empty until the first use
 
 
-def library() -> ctypes.CDLL | None:
+def compiled() -> ctypes.CDLL | None:
     """The kernels, compiled on the first call; None where they cannot or shall not be used."""
     if not _state:
         with _lock:
@@ -44,7 +44,7 @@ def library() -> ctypes.CDLL | None:
 
 def describe() -> str:
     """`native` or `torch`: which form of the operations this process computes with on a CPU."""
-    return "torch" if library() is None else "native"
+    return "torch" if compiled() is None else "native"
 
 
 def supports(*tensors: Tensor) -> bool:
@@ -52,12 +52,12 @@ def supports(*tensors: Tensor) -> bool:
     first = tensors[0]
     if first.device.type != "cpu" or first.dtype not in _PREFIX or any(t.dtype != first.dtype for t in tensors):
         return False
-    return library() is not None
+    return compiled() is not None
 
 
 def call(name: str, like: Tensor, *arguments: object) -> None:
     """Run `<dtype of like>_<name>`; tensors become pointers (None: null), the last argument is added: threads."""
-    kernels = library()
+    kernels = compiled()
     assert kernels is not None
     function = getattr(kernels, f"{_PREFIX[like.dtype]}_{name}")
     converted: list[object] = []

@@ -19,7 +19,7 @@ from defect_synth.ops.convolution import (
 from defect_synth.ops.kept import keep
 from defect_synth.ops.upfirdn import BINOMIAL, upfirdn2d
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="needs a C++ compiler")
+pytestmark = pytest.mark.skipif(native.compiled() is None, reason="needs a C++ compiler")
 # More than 128 tiles, so that Winograd's algorithm runs, and sides that no tile divides.
 CASES = [("same", 9, 13), ("same", 2, 6), ("up", 2, 7), ("down", 2, 10)]
 D = torch.float64

@@ -20,7 +20,7 @@ torch.manual_seed(0)
 y = conv_layer(torch.randn(2, 16, 64, 64), torch.randn(16, 16, 3, 3), mode="up")
 print(native.describe(), float(y.abs().mean()))
 """
-COMPILER = pytest.mark.skipif(native.library() is None, reason="needs a C++ compiler")
+COMPILER = pytest.mark.skipif(native.compiled() is None, reason="needs a C++ compiler")
 
 
 def run(**environment):
