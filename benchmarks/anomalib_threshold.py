@@ -23,13 +23,13 @@ import cv2
 import numpy as np
 import torch
 
-from defect_synth._compat import ensure_torchvision
-from defect_synth.augmenter import DefectAugmenter
-from defect_synth.data.demo import write_demo
+from defect_synth.augment import DefectAugmenter
+from defect_synth.compositor.real_source import RealSource
 from defect_synth.data.layouts import index
 from defect_synth.data.store import load
+from defect_synth.demo.hazelnut import write_demo
 from defect_synth.metrics.features import EfficientNetLite0
-from defect_synth.real_source import RealSource
+from defect_synth.nn.torchvision_import import ensure_torchvision
 
 ensure_torchvision()
 import anomalib  # noqa: E402

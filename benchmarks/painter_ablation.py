@@ -24,20 +24,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from defect_synth.atomic import replacing
-from defect_synth.benchmark.batches import Diet
 from defect_synth.benchmark.labelled import LabelledArrays
-from defect_synth.benchmark.probe import ProbeConfig, features_of, real_views, train_probe
-from defect_synth.data.demo import DEFECTS, write_demo
+from defect_synth.benchmark.tasks.batches import Diet
+from defect_synth.benchmark.tasks.probe import ProbeConfig, features_of, real_views, train_probe
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import split
 from defect_synth.data.store import ImageArrays, load
+from defect_synth.demo.hazelnut import DEFECTS, write_demo
+from defect_synth.dfmgan.synthesizer import DefectSynthesizer
 from defect_synth.metrics.features import EfficientNetLite0
 from defect_synth.metrics.quality import RealDefects, assess
-from defect_synth.model.painter_judges import Judges, judge_loss, weighted_mean
 from defect_synth.painter import Painter
-from defect_synth.painter.fit import train_painter
-from defect_synth.synthesizer import DefectSynthesizer
-from defect_synth.training.painter_config import PAINT_128, PainterConfig, override
+from defect_synth.painter.config import PAINT_128, PainterConfig, override
+from defect_synth.painter.judges import Judges, judge_loss, weighted_mean
+from defect_synth.painter.train import train_painter
 
 SIDE, COUNT = 128, 60
 
@@ -70,7 +70,7 @@ def _nobody(fake: Sequence[Tensor], mask: Tensor) -> Tensor:
     return fake[0].sum() * 0
 
 
-STAGE = "defect_synth.training.painter."
+STAGE = "defect_synth.painter.stages."
 AS_IT_IS = "as it is"
 OWN_FEATURES = "no pretrained features"  # heads on the backbone's, and no perceptual term in stage 1'
 TAUGHT = "taught by the shipped DFMGAN as well"
@@ -80,7 +80,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # what to replac
     "no heads on features": ({STAGE + "Judges": _OnlyMatch}, {}),
     "no D_match on pixels": ({STAGE + "Judges": _OnlyHeads}, {}),
     "no mismatched pairs": ({STAGE + "judge_loss": _no_pairs}, {}),
-    "no weights by the mask": ({"defect_synth.model.painter_judges.weighted_mean": _evenly}, {}),
+    "no weights by the mask": ({"defect_synth.painter.judges.weighted_mean": _evenly}, {}),
     "no mode seeking": ({}, {"painter.mode_seeking_weight": 0.0}),
     "no texture distance": ({}, {"painter.texture_weight": 0.0}),
     "no appearance distance": ({}, {"painter.appearance_weight": 0.0}),

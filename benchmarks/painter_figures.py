@@ -14,19 +14,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from defect_synth.augmenter import DefectAugmenter
-from defect_synth.bank import record
+from defect_synth.augment import DefectAugmenter
 from defect_synth.benchmark.composed import OnGoodImages
+from defect_synth.compositor.bank import record
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import Partition
 from defect_synth.data.store import ImageArrays, load
-from defect_synth.foreground import foreground
-from defect_synth.masks import Shape, likeness, pictures
+from defect_synth.engine.run_folder import PARTITION_FILE
 from defect_synth.metrics.features import EfficientNetLite0, FeatureExtractor, RandomFeatures
 from defect_synth.metrics.quality import RealDefects, assess
 from defect_synth.painter import Painter
+from defect_synth.product.foreground import foreground
+from defect_synth.product.masks import Shape, likeness, pictures
 from defect_synth.samples import DefectSample, DefectSource, Provenance
-from defect_synth.training.run_folder import PARTITION_FILE
 
 WANTED = ("KID", "MMD", "memorisation", "precision", "recall", "mask area", "clustered")
 

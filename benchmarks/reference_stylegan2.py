@@ -18,14 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defect_synth.config import TransferConfig
-from defect_synth.model.backbone import Backbone, MappingNetwork, SynthesisBlock, Trunk, split_noise
-from defect_synth.model.dfmgan import DFMGAN, Synthesis
-from defect_synth.model.discriminators import Discriminator, Epilogue, minibatch_std
-from defect_synth.model.layers import EqualConv, Projection, StyleConv
-from defect_synth.training import augment as ada
-from defect_synth.training import objectives
-from defect_synth.training.draws import Latents
-from defect_synth.training.losses import generator_loss, mode_seeking_loss, soft_mask
+from defect_synth.dfmgan import ada, objectives
+from defect_synth.dfmgan.backbone import Backbone, MappingNetwork, SynthesisBlock, Trunk, split_noise
+from defect_synth.dfmgan.discriminators import Discriminator, Epilogue, minibatch_std
+from defect_synth.dfmgan.generator import DFMGAN, Synthesis
+from defect_synth.dfmgan.losses import generator_loss, mode_seeking_loss, soft_mask
+from defect_synth.engine.draws import Latents
+from defect_synth.nn.layers import EqualConv, Projection, StyleConv
 
 FIR = torch.outer(torch.tensor([1.0, 3, 3, 1]), torch.tensor([1.0, 3, 3, 1])) / 64
 

@@ -24,7 +24,7 @@ import numpy as np
 import speed_rows
 import torch
 
-from defect_synth.ops import native
+from defect_synth.nn import native
 
 RESULTS = Path(__file__).parent / "results"
 

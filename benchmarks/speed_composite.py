@@ -26,15 +26,15 @@ import albumentations as A
 import cv2
 import numpy as np
 
-from defect_synth.augmenter import DefectAugmenter
-from defect_synth.augmenter.pasting import Pasting
-from defect_synth.bank import Bank, build_bank
-from defect_synth.composite import paste as paste_module
-from defect_synth.data.demo import DemoSource, render
+from defect_synth.augment import DefectAugmenter
+from defect_synth.augment.adapters.albumentations import DefectSynth
+from defect_synth.augment.pasting import Pasting
+from defect_synth.compositor import paste as paste_module
+from defect_synth.compositor.bank import Bank, build_bank
+from defect_synth.compositor.real_source import RealSource
 from defect_synth.data.images import read_image
 from defect_synth.data.layouts import index
-from defect_synth.real_source import RealSource
-from defect_synth.transform import DefectSynth
+from defect_synth.demo.hazelnut import DemoSource, render
 
 STAGES = {
     "object, likeness": (DefectAugmenter, "_area"),

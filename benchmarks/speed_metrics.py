@@ -22,12 +22,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from defect_synth._compat import ensure_torchvision
 from defect_synth.metrics.clustered_lpips import CORRECTED, clustered_lpips
 from defect_synth.metrics.inception import InceptionNetwork, inception_features, resize_as_tensorflow_1
 from defect_synth.metrics.kid import kid, kid_of_drawn
 from defect_synth.metrics.lpips import LPIPS
-from defect_synth.ops.memory import keep_memory
+from defect_synth.nn.memory import keep_memory
+from defect_synth.nn.torchvision_import import ensure_torchvision
 
 REAL = 17  # images of a defect, as in hazelnut
 SUBSETS = 100

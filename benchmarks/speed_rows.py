@@ -25,14 +25,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from defect_synth.config import FAST_64, PAPER_256, ModelConfig, StageConfig, TrainConfig
-from defect_synth.model.backbone import Backbone
-from defect_synth.model.dfmgan import DFMGAN
-from defect_synth.model.discriminators import build_discriminator, build_match_discriminator
-from defect_synth.ops.kept import keep
-from defect_synth.ops.memory import keep_memory
-from defect_synth.training import augment as ada
-from defect_synth.training import objectives
-from defect_synth.training.draws import Draws, draw_latents
+from defect_synth.dfmgan import ada, objectives
+from defect_synth.dfmgan.backbone import Backbone
+from defect_synth.dfmgan.discriminators import build_discriminator, build_match_discriminator
+from defect_synth.dfmgan.generator import DFMGAN
+from defect_synth.engine.draws import Draws, draw_latents
+from defect_synth.nn.kept import keep
+from defect_synth.nn.memory import keep_memory
 
 DEFECT_SHARE = (0.05, 0.10)  # of all pixels
 CPU = torch.device("cpu")

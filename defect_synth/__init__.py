@@ -9,25 +9,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from defect_synth.augmenter import DefectAugmenter
-    from defect_synth.dataset import DefectSynthDataset
+    from defect_synth.augment import DefectAugmenter
+    from defect_synth.augment.adapters.albumentations import DefectSynth
+    from defect_synth.datasets.defect_dataset import DefectSynthDataset
+    from defect_synth.dfmgan.synthesizer import DefectSynthesizer
     from defect_synth.errors import DefectSynthError
     from defect_synth.painter import Painter
     from defect_synth.samples import DefectSample, DefectSource, Provenance
-    from defect_synth.synthesizer import DefectSynthesizer
-    from defect_synth.transform import DefectSynth
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "DefectAugmenter": "defect_synth.augmenter",
-    "DefectPaint": "defect_synth.defect_paint",
+    "DefectAugmenter": "defect_synth.augment",
+    "DefectPaint": "defect_synth.augment.adapters.torchvision",
     "DefectSample": "defect_synth.samples",
     "DefectSource": "defect_synth.samples",
-    "DefectSynth": "defect_synth.transform",
-    "DefectSynthDataset": "defect_synth.dataset",
+    "DefectSynth": "defect_synth.augment.adapters.albumentations",
+    "DefectSynthDataset": "defect_synth.datasets.defect_dataset",
     "DefectSynthError": "defect_synth.errors",
-    "DefectSynthesizer": "defect_synth.synthesizer",
+    "DefectSynthesizer": "defect_synth.dfmgan.synthesizer",
     "Painter": "defect_synth.painter",
     "Provenance": "defect_synth.samples",
 }

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from defect_synth.data.generated import INDEX_NAME, FolderSource
 from defect_synth.errors import ConfigError, DataError
-from defect_synth.folder_source import INDEX_NAME, FolderSource
 from defect_synth.samples import DefectSource
 
 DEMO = "demo"
@@ -36,7 +36,7 @@ def open_run(
     truncated = truncation_object != 1 or truncation_defect != 1
     found = _without_truncation(source, device)
     if found is None:
-        from defect_synth.synthesizer import DefectSynthesizer
+        from defect_synth.dfmgan.synthesizer import DefectSynthesizer
 
         return DefectSynthesizer.load(
             source,
@@ -69,7 +69,7 @@ def _without_truncation(source: str | Path, device: str) -> DefectSource | None:
         return Painter.load(painter)
     if path.is_dir():
         from defect_synth.baselines.fitting import is_system, open_system
-        from defect_synth.synthesizer import choose_device
+        from defect_synth.dfmgan.synthesizer import choose_device
 
         if is_system(path):
             return open_system(path, device=choose_device(device))
@@ -78,7 +78,7 @@ def _without_truncation(source: str | Path, device: str) -> DefectSource | None:
 
 def painter_file(path: Path) -> Path | None:
     """The painter's checkpoint that `path` is, or that the run folder `path` holds; None: neither."""
-    from defect_synth.training.painter_checkpoint import is_painter
+    from defect_synth.painter.checkpoint import is_painter
 
     candidates = (path / "painter" / "model.safetensors", path / "model.safetensors") if path.is_dir() else (path,)
     return next((file for file in candidates if file.is_file() and is_painter(file)), None)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from defect_synth.bank import INDEX as BANK_INDEX
-from defect_synth.bank import Bank, record
-from defect_synth.data.demo import DemoSource
+from defect_synth.compositor.bank import INDEX as BANK_INDEX
+from defect_synth.compositor.bank import Bank, record
+from defect_synth.compositor.gates import GateReport, Gates
+from defect_synth.data.generated import FolderSource, find_generated_folder
 from defect_synth.data.layouts import index
+from defect_synth.demo.hazelnut import DemoSource
 from defect_synth.errors import CheckpointError, DataError
-from defect_synth.folder_source import FolderSource, find_generated_folder
-from defect_synth.gates import GateReport, Gates
 from defect_synth.runs import open_run
 from defect_synth.samples import DefectPainter, DefectSample, DefectSource
 

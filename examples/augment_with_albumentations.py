@@ -20,8 +20,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from defect_synth import DefectSynth
-from defect_synth.data.demo import render
-from defect_synth.transform import call_seeded
+from defect_synth.augment.adapters.albumentations import call_seeded
+from defect_synth.demo.hazelnut import render
 
 
 class GoodImages(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from defect_synth import DefectSource, DefectSynthDataset
-from defect_synth._compat import ensure_torchvision
+from defect_synth.nn.torchvision_import import ensure_torchvision
 
 
 def main(arguments: Sequence[str] | None = None) -> torch.nn.Module:
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> torch.nn.Module:
 
 def demo(resolution: int) -> DefectSource:
     """A source that needs no training and no data."""
-    from defect_synth.data.demo import DemoSource
+    from defect_synth.demo.hazelnut import DemoSource
 
     return DemoSource(resolution)
 

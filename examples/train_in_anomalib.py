@@ -16,7 +16,9 @@ from pathlib import Path
 
 import torch
 
-from defect_synth.datamodule import DefectSynthDataModule  # before anomalib: mends a torchvision that does not load
+from defect_synth.augment.adapters.anomalib import (
+    DefectSynthDataModule,  # before anomalib: mends a torchvision that does not load
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, float]:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from defect_synth._compat import ensure_torchvision
-from defect_synth.anomaly_generator import DefectAnomalyGenerator
-from defect_synth.data.demo import write_demo
+from defect_synth.augment.adapters.anomalib_generator import DefectAnomalyGenerator
+from defect_synth.demo.hazelnut import write_demo
+from defect_synth.nn.torchvision_import import ensure_torchvision
 from tests.test_examples import EXAMPLES, load_example
 
 ensure_torchvision()
@@ -43,7 +43,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def test_the_configuration_trains_from_the_command_line(demo_data, tmp_path, monkeypatch, capsys, offline):
-    from defect_synth.datamodule import main
+    from defect_synth.augment.adapters.anomalib import main
 
     before = digests(demo_data)
     monkeypatch.chdir(tmp_path)
@@ -190,7 +190,7 @@ def bases(kind: str, demo_data: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("kind", ["MVTecAD", "Visa", "Folder"])
 def test_every_kind_of_datamodule_keeps_its_real_test_data(kind, demo_data, tmp_path):
-    from defect_synth.datamodule import DefectSynthDataModule
+    from defect_synth.augment.adapters.anomalib import DefectSynthDataModule
 
     plain = bases(kind, demo_data, tmp_path / "plain")
     plain.val_split_mode = "none"

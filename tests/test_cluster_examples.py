@@ -14,7 +14,7 @@ import pytest
 import typer.main
 
 from defect_synth.cli import app
-from tests.test_generate import Dots, tree
+from tests.export.test_generate import Dots, tree
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = {
@@ -83,7 +83,7 @@ def example():
 
 def test_ray_tasks_make_the_folder_of_one_process(example, tmp_path, monkeypatch, capsys):
     from defect_synth import DefectSynthesizer
-    from defect_synth.generate import generate
+    from defect_synth.export.generate import generate
 
     asked = {}
     fake = types.ModuleType("ray")

@@ -11,17 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "defect_synth"
 ORDER = """
-    errors samples config atomic _compat ops
-    data metrics model
-    checkpoint official
-    packed
-    training
-    synthesizer demo_dfmgan foreground masks gates composite folder_source cached_source
-    painter real_source bank baselines generate
-    runs
-    sources
-    joint_transform augmenter
-    dataset transform defect_paint anomaly_generator datamodule preview
+    errors samples config atomic
+    nn data
+    product export engine metrics
+    dfmgan
+    painter compositor baselines demo
+    runs sources
+    augment datasets
     benchmark
     cli __main__
 """
@@ -31,7 +27,7 @@ MODULES = {
     ".".join(file.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): file for file in FILES
 }
 FACADE = "defect_synth"  # public names, loaded lazily: points everywhere, and holds only a version of its own
-ONLY_IMPORTERS = {"albumentations": {"transform.py", "standard_augmentation.py"}, "anomalib": {"datamodule.py"}}
+ONLY_IMPORTERS = {"albumentations": {"albumentations.py", "standard_augmentation.py"}, "anomalib": {"anomalib.py"}}
 
 
 @cache

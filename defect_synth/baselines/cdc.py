@@ -20,16 +20,16 @@ from defect_synth.baselines.system import Materials, Step
 from defect_synth.baselines.two_scale_judge import TwoScaleJudge
 from defect_synth.config import FAST_64, PAPER_256, AugmentConfig, TrainConfig
 from defect_synth.data.store import ImageArrays
-from defect_synth.model.backbone import Backbone
-from defect_synth.model.discriminators import Discriminator
+from defect_synth.dfmgan.backbone import Backbone
+from defect_synth.dfmgan.discriminators import Discriminator
+from defect_synth.dfmgan.losses import discriminator_loss, generator_loss
+from defect_synth.dfmgan.objectives import Outcome, object_rows
+from defect_synth.dfmgan.pretrain import Pretrained, pretrain_stage
+from defect_synth.dfmgan.train import load_pretrained
+from defect_synth.dfmgan.training_images import AugmentedReals
+from defect_synth.engine.draws import Draws, Latents, draw_latents
+from defect_synth.engine.stage import Phase, Stage, adam
 from defect_synth.samples import DefectSource, Pixels
-from defect_synth.training.category import load_pretrained
-from defect_synth.training.draws import Draws, Latents, draw_latents
-from defect_synth.training.losses import discriminator_loss, generator_loss
-from defect_synth.training.objectives import Outcome, object_rows
-from defect_synth.training.pretrain import Pretrained, pretrain_stage
-from defect_synth.training.reals import AugmentedReals
-from defect_synth.training.stage import Phase, Stage, adam
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,19 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from defect_synth.baselines.defacement import Defacer, NamingJudge, category_map
 from defect_synth.baselines.system import Materials, Step
 from defect_synth.baselines.translated import MODEL_FILE, described, export, reopen
 from defect_synth.baselines.translation_losses import absolute, between, named, unit_gradient, wasserstein
 from defect_synth.config import AugmentConfig, StageConfig
 from defect_synth.data.store import ImageArrays
+from defect_synth.dfmgan.objectives import Outcome
+from defect_synth.dfmgan.training_images import AugmentedReals
+from defect_synth.engine.draws import Draws
+from defect_synth.engine.sheets import grid, save_sheet
+from defect_synth.engine.stage import Phase, Stage
 from defect_synth.errors import DataError, UnknownDefectError
-from defect_synth.model.defacement import Defacer, NamingJudge, category_map
 from defect_synth.samples import DefectSample, DefectSource, Pixels, Provenance, pixels_to_signal, signal_to_pixels
-from defect_synth.training.draws import Draws
-from defect_synth.training.objectives import Outcome
-from defect_synth.training.reals import AugmentedReals
-from defect_synth.training.sheets import grid, save_sheet
-from defect_synth.training.stage import Phase, Stage
 
 FOLDER = "defect_gan"
 NORMAL = 0  # its category number

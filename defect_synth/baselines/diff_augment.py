@@ -10,9 +10,9 @@ from torch import Tensor
 
 from defect_synth.config import StageConfig
 from defect_synth.data.store import ImageArrays
-from defect_synth.training.augment import AdaController
-from defect_synth.training.draws import Draws
-from defect_synth.training.reals import AugmentedReals
+from defect_synth.dfmgan.ada import AdaController
+from defect_synth.dfmgan.training_images import AugmentedReals
+from defect_synth.engine.draws import Draws
 
 TRANSLATION = 1 / 8  # of the side, at most
 CUTOUT = 1 / 2  # of the side

@@ -19,10 +19,10 @@ from defect_synth.data.layouts import index
 from defect_synth.data.partitions import Partition
 from defect_synth.data.records import Table
 from defect_synth.data.store import load
+from defect_synth.engine.loop import Ended, Report, run
+from defect_synth.engine.run_folder import PARTITION_FILE, RUN_FILE, open_run_folder, read_run_folder
 from defect_synth.errors import CheckpointError, ConfigError, DataError, UnknownDefectError
 from defect_synth.samples import DefectSource, Pixels
-from defect_synth.training.loop import Ended, Report, run
-from defect_synth.training.run_folder import PARTITION_FILE, RUN_FILE, open_run_folder, read_run_folder
 
 SYSTEMS = {
     "finetune": ("finetune", "Finetune"),

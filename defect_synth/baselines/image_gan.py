@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from defect_synth.checkpoint import Checkpoint, build_generator, load_checkpoint
+from defect_synth.dfmgan.backbone import Backbone
+from defect_synth.engine.checkpoint import Checkpoint, build_generator, load_checkpoint
 from defect_synth.errors import CheckpointError, UnknownDefectError
-from defect_synth.model.backbone import Backbone
 from defect_synth.samples import DefectSample, Provenance, signal_to_pixels
 
 MODEL_FILE = "model.safetensors"

@@ -22,17 +22,17 @@ from torch import Tensor, nn
 
 from defect_synth.baselines.system import Materials, Step
 from defect_synth.baselines.translated import MODEL_FILE, described, export, reopen
+from defect_synth.baselines.translation import PatchJudge, Translator
 from defect_synth.baselines.translation_losses import absolute, judged_fake, judged_real
 from defect_synth.config import AugmentConfig, StageConfig
 from defect_synth.data.store import ImageArrays
+from defect_synth.dfmgan.objectives import Outcome
+from defect_synth.dfmgan.training_images import AugmentedReals
+from defect_synth.engine.draws import Draws
+from defect_synth.engine.sheets import grid, save_sheet
+from defect_synth.engine.stage import Phase, Stage
 from defect_synth.errors import DataError, UnknownDefectError
-from defect_synth.model.translation import PatchJudge, Translator
 from defect_synth.samples import DefectSample, DefectSource, Pixels, Provenance, pixels_to_signal, signal_to_pixels
-from defect_synth.training.draws import Draws
-from defect_synth.training.objectives import Outcome
-from defect_synth.training.reals import AugmentedReals
-from defect_synth.training.sheets import grid, save_sheet
-from defect_synth.training.stage import Phase, Stage
 
 _NO_ADA = AugmentConfig(mode="none")
 _SHOWN = 16

@@ -13,8 +13,8 @@ from typing import Any, Literal, Protocol, Self
 import torch
 
 from defect_synth.data.store import ImageArrays
+from defect_synth.engine.stage import Stage
 from defect_synth.samples import DefectSource, Pixels
-from defect_synth.training.stage import Stage
 
 
 @dataclass(frozen=True, eq=False)

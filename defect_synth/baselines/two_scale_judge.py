@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from defect_synth.model.discriminators import Discriminator, DiscriminatorBlock
-from defect_synth.model.layers import EqualConv
+from defect_synth.dfmgan.discriminators import Discriminator, DiscriminatorBlock
+from defect_synth.nn.layers import EqualConv
 
 HEADS = (4, 8)  # patches are judged on features of this fraction of the side
 

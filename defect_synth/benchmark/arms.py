@@ -13,12 +13,12 @@ from typing import Literal
 import numpy as np
 
 from defect_synth.baselines.crop_paste import CropPaste
-from defect_synth.benchmark.batches import Sampling
 from defect_synth.benchmark.composed import Alternating, Fitted, OnGoodImages
 from defect_synth.benchmark.context import ArmNotPossible, PartitionContext
-from defect_synth.data.demo import DemoSource
+from defect_synth.benchmark.tasks.batches import Sampling
+from defect_synth.demo.hazelnut import DemoSource
 from defect_synth.errors import ConfigError, DataError
-from defect_synth.painter.easel import WAY
+from defect_synth.painter.painter_base import WAY
 from defect_synth.samples import DefectSample, DefectSource, Pixels, Provenance
 
 
@@ -95,7 +95,7 @@ def _painter(context: PartitionContext) -> DefectSource:
 
 def _careful_paste(context: PartitionContext) -> DefectSource:
     """Real base defects, moved, turned and blended onto the object of good images."""
-    from defect_synth.bank import record
+    from defect_synth.compositor.bank import record
 
     cut = [
         DefectSample(image, mask, defect, Provenance("real", context.category, defect, i))
@@ -120,7 +120,7 @@ def _augmented(
     method: str, context: PartitionContext, source: DefectSource, good: Sequence[Pixels],
     scale: float | tuple[float, float],
 ) -> DefectSource:  # fmt: skip
-    from defect_synth.augmenter import DefectAugmenter
+    from defect_synth.augment import DefectAugmenter
 
     each = {d: DefectAugmenter(source, defects=(d,), severity=(0.8, 1.1), scale=scale) for d in context.defects}
 

@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from defect_synth.baselines.fitting import open_system, settings_of, train_system
-from defect_synth.benchmark.cells import Cells
 from defect_synth.benchmark.composed import Fitted
 from defect_synth.benchmark.context import ArmNotPossible, PartitionContext
+from defect_synth.benchmark.result_store import Cells
 from defect_synth.benchmark.results import GeneratorRecord
 from defect_synth.config import PAPER_256, TrainConfig
 from defect_synth.data.partitions import Partition
+from defect_synth.dfmgan.synthesizer import DefectSynthesizer, choose_device
+from defect_synth.dfmgan.train import train_category
+from defect_synth.engine.loop import Ended
+from defect_synth.engine.run_folder import PARTITION_FILE, RUN_FILE
 from defect_synth.errors import DataError
+from defect_synth.painter.config import PainterConfig
 from defect_synth.samples import DefectSource
-from defect_synth.synthesizer import DefectSynthesizer, choose_device
-from defect_synth.training.category import train_category
-from defect_synth.training.loop import Ended
-from defect_synth.training.painter_config import PainterConfig
-from defect_synth.training.run_folder import PARTITION_FILE, RUN_FILE
 
 _SHIPPED = (
     "shipped with the package: learnt from procedural images that are in no part of this partition, so it has seen "
@@ -114,8 +114,8 @@ class Generators:
         return Fitted(self._painter(context), context.resolution, context.how)
 
     def _painter(self, context: PartitionContext) -> DefectSource:
-        from defect_synth.painter.fit import MODEL_FILE, train_painter
         from defect_synth.painter.painter import Painter
+        from defect_synth.painter.train import MODEL_FILE, train_painter
 
         normals = context.good_in_full
         if self.run is not None:

@@ -15,7 +15,7 @@ from defect_synth.baselines.classless import DEFECT
 from defect_synth.data.partitions import Partition
 from defect_synth.data.records import Table
 from defect_synth.data.store import load
-from defect_synth.dataset import GOOD
+from defect_synth.datasets.defect_dataset import GOOD
 from defect_synth.errors import DataError
 from defect_synth.samples import DefectSample, Pixels
 

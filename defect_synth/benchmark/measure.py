@@ -12,20 +12,20 @@ from torch import Tensor
 
 from defect_synth.baselines.classless import DEFECT
 from defect_synth.benchmark.arms import Arm
-from defect_synth.benchmark.batches import Diet
-from defect_synth.benchmark.classify import ClassifyConfig, train_classifier
 from defect_synth.benchmark.composed import DoesNotFitError
 from defect_synth.benchmark.context import ArmNotPossible, PartitionContext, seeds_of
 from defect_synth.benchmark.labelled import LabelledArrays, class_less
-from defect_synth.benchmark.probe import ProbeConfig, features_of, real_views, train_probe
 from defect_synth.benchmark.results import ClassificationCell, ProbeCell, SegmentationCell, ThresholdCell, ThresholdRule
-from defect_synth.benchmark.scores import score
-from defect_synth.benchmark.segment import SegmentConfig, train_segmenter
-from defect_synth.benchmark.segmentation_scores import segmentation_scores
 from defect_synth.benchmark.statistics import wilson_interval
-from defect_synth.benchmark.threshold import ABOUT, Detector, auroc, best_threshold, f1_at
+from defect_synth.benchmark.tasks.batches import Diet
+from defect_synth.benchmark.tasks.classify import ClassifyConfig, train_classifier
+from defect_synth.benchmark.tasks.probe import ProbeConfig, features_of, real_views, train_probe
+from defect_synth.benchmark.tasks.scores import score
+from defect_synth.benchmark.tasks.segment import SegmentConfig, train_segmenter
+from defect_synth.benchmark.tasks.segmentation_scores import segmentation_scores
+from defect_synth.benchmark.tasks.threshold import ABOUT, Detector, auroc, best_threshold, f1_at
 from defect_synth.data.store import ImageArrays
-from defect_synth.dataset import GOOD
+from defect_synth.datasets.defect_dataset import GOOD
 from defect_synth.errors import DataError
 from defect_synth.metrics.features import FeatureExtractor
 

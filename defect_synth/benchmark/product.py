@@ -10,8 +10,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from defect_synth.benchmark.protocol import Product
-from defect_synth.data.demo import CATEGORY, DEFECTS, write_demo
 from defect_synth.data.layouts import Table, index
+from defect_synth.demo.hazelnut import CATEGORY, DEFECTS, write_demo
 from defect_synth.errors import ConfigError
 
 PRODUCT_SEED = 7
@@ -79,4 +79,4 @@ def _other_nuts(path: Path) -> bool:
 
 
 def _models() -> Path:
-    return Path(str(resources.files("defect_synth"))) / "models"
+    return Path(str(resources.files("defect_synth"))) / "demo" / "models"

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from defect_synth.benchmark.classify import ClassifyConfig
-from defect_synth.benchmark.probe import ProbeConfig
 from defect_synth.benchmark.quality import QualityConfig
-from defect_synth.benchmark.segment import SegmentConfig
+from defect_synth.benchmark.tasks.classify import ClassifyConfig
+from defect_synth.benchmark.tasks.probe import ProbeConfig
+from defect_synth.benchmark.tasks.segment import SegmentConfig
 from defect_synth.config import PRESETS, TrainConfig, override, validated
 from defect_synth.errors import ConfigError
-from defect_synth.training.painter_config import PAINTER_PRESETS, PainterConfig
+from defect_synth.painter.config import PAINTER_PRESETS, PainterConfig
 
 BUILT_IN = ("quick", "full", "paper")
 

@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from defect_synth.benchmark.classify import CurvePoint
 from defect_synth.benchmark.statistics import Interval
+from defect_synth.benchmark.tasks.classify import CurvePoint
 from defect_synth.config import validated
 from defect_synth.errors import DataError
 

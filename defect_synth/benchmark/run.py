@@ -10,11 +10,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from defect_synth.benchmark.arms import Arm, choose_arms
-from defect_synth.benchmark.cells import Cells, fingerprint_of, slug
 from defect_synth.benchmark.comparisons import compare_arms
 from defect_synth.benchmark.context import ArmNotPossible, PartitionContext
 from defect_synth.benchmark.environment import describe_environment
-from defect_synth.benchmark.gallery import write_gallery
 from defect_synth.benchmark.generators import GENERATORS, OUT_OF_TIME, Generators, refuse_leak
 from defect_synth.benchmark.labelled import LabelledArrays, class_less, load_partition, refuse_copies
 from defect_synth.benchmark.measure import (
@@ -29,11 +27,12 @@ from defect_synth.benchmark.measure import (
 )
 from defect_synth.benchmark.meter import Meter, Report
 from defect_synth.benchmark.partitioning import learnable, make_partition
-from defect_synth.benchmark.probe import load_probe_network
 from defect_synth.benchmark.product import embedded_product, shipped_dfmgan, shipped_painter
 from defect_synth.benchmark.protocol import Protocol
 from defect_synth.benchmark.quality import Judges, load_judges, quality_cell
-from defect_synth.benchmark.report import write_report
+from defect_synth.benchmark.report.gallery import write_gallery
+from defect_synth.benchmark.report.report import write_report
+from defect_synth.benchmark.result_store import Cells, fingerprint_of, slug
 from defect_synth.benchmark.results import (
     ArmRecord,
     BenchmarkResults,
@@ -46,15 +45,16 @@ from defect_synth.benchmark.results import (
     SegmentationCell,
     ThresholdCell,
 )
+from defect_synth.benchmark.tasks.probe import load_probe_network
 from defect_synth.config import TrainConfig
 from defect_synth.data.layouts import Table, index
 from defect_synth.data.partitions import Partition
 from defect_synth.data.store import ImageArrays, load
+from defect_synth.dfmgan.synthesizer import choose_device
 from defect_synth.errors import ConfigError, OutputError
 from defect_synth.metrics.features import FeatureExtractor
 from defect_synth.metrics.measure import digest_of
-from defect_synth.ops.memory import keep_memory
-from defect_synth.synthesizer import choose_device
+from defect_synth.nn.memory import keep_memory
 
 _LENGTHS = {
     "product": 0.5,

@@ -11,7 +11,7 @@ import typer
 from defect_synth.cli.settings import Device
 
 if TYPE_CHECKING:
-    from defect_synth.gates import Gates
+    from defect_synth.compositor.gates import Gates
     from defect_synth.samples import DefectSource
 
 
@@ -37,11 +37,11 @@ def bank(
     device: Device = "auto",
 ) -> None:
     """Record defects that pass the quality gates, for painting them on your own images."""
-    from defect_synth.bank import build_bank, require_buildable
     from defect_synth.cli.progress import bar
     from defect_synth.cli.settings import log_to_terminal
+    from defect_synth.compositor.bank import build_bank, require_buildable
+    from defect_synth.compositor.real_source import RealSource
     from defect_synth.errors import CheckpointError, ConfigError, DataError
-    from defect_synth.real_source import RealSource
     from defect_synth.runs import open_run
     from defect_synth.sources import require_no_data
 
@@ -76,12 +76,12 @@ def bank(
 
 def _limits(source: DefectSource, run: Path, data: Path, category: str | None) -> dict[str, Gates]:
     """Limits from the real defects that the source may know: of a run with a partition, its base set only."""
+    from defect_synth.compositor.gates import Gates
+    from defect_synth.compositor.real_source import RealSource
     from defect_synth.data.layouts import index
     from defect_synth.data.partitions import Partition
+    from defect_synth.engine.run_folder import PARTITION_FILE
     from defect_synth.errors import DataError
-    from defect_synth.gates import Gates
-    from defect_synth.real_source import RealSource
-    from defect_synth.training.run_folder import PARTITION_FILE
 
     sample = source.sample(source.defects[0], getattr(source, "seeds", lambda _: (0,))(source.defects[0])[:1])[0]
     table = index(data, category or (source.category if (data / source.category).is_dir() else None))

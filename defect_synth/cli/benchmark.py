@@ -74,7 +74,7 @@ def benchmark(
 ) -> None:
     """Does synthetic data help? Real defects alone against every way to add more, on untouched real images."""
     from defect_synth.benchmark import BenchmarkRequest, BenchmarkResults, load_protocol, run_benchmark
-    from defect_synth.benchmark.report import write_report
+    from defect_synth.benchmark.report.report import write_report
     from defect_synth.cli.progress import bar
     from defect_synth.config import validated
 
@@ -108,9 +108,9 @@ def benchmark(
 
 
 def _show(results: BenchmarkResults, output: Path) -> None:
-    from defect_synth.benchmark.paper_tables import paper_tables
-    from defect_synth.benchmark.report import FILES
-    from defect_synth.benchmark.report_tables import headline
+    from defect_synth.benchmark.report.paper_tables import paper_tables
+    from defect_synth.benchmark.report.report import FILES
+    from defect_synth.benchmark.report.tables import headline
 
     for product in results.products:
         print(f"{product.category} ({product.about})")

@@ -15,11 +15,11 @@ def export(
     defects: Annotated[str | None, typer.Option(help="Comma-separated; default: all.")] = None,
 ) -> None:
     """Write generated defects in the format another tool reads."""
-    from defect_synth.bank import INDEX as BANK
-    from defect_synth.bank import Bank
-    from defect_synth.data.export import export as write
+    from defect_synth.compositor.bank import INDEX as BANK
+    from defect_synth.compositor.bank import Bank
+    from defect_synth.data.generated import FolderSource
     from defect_synth.errors import UnknownDefectError
-    from defect_synth.folder_source import FolderSource
+    from defect_synth.export import export as write
 
     source: FolderSource | Bank = Bank.open(folder) if (folder / BANK).is_file() else FolderSource(folder)
     chosen = source.defects if defects is None else tuple(name.strip() for name in defects.split(","))

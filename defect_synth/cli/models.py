@@ -17,9 +17,9 @@ def import_(
     defect: Annotated[str | None, typer.Option(help="Likewise.")] = None,
 ) -> None:
     """Convert a snapshot of the authors' trainer without executing anything in it."""
-    from defect_synth.checkpoint import CheckpointInfo, library_versions, save_checkpoint
+    from defect_synth.dfmgan.official import import_snapshot
+    from defect_synth.engine.checkpoint import CheckpointInfo, library_versions, save_checkpoint
     from defect_synth.errors import ConfigError
-    from defect_synth.official import import_snapshot
 
     if output.suffix != ".safetensors":
         raise ConfigError(f"--output must end in .safetensors, got {output.name}")
@@ -45,8 +45,8 @@ def pack(
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the bytes, other last bits.")] = False,
 ) -> None:
     """Write all defects of a run as one file, with the backbone that they share once: to hand on, or to deploy."""
+    from defect_synth.dfmgan.bundle import pack as write
     from defect_synth.errors import CheckpointError, ConfigError
-    from defect_synth.packed import pack as write
 
     if output.suffix != ".safetensors":
         raise ConfigError(f"--output must end in .safetensors, got {output.name}")
@@ -65,8 +65,8 @@ def info(
     resolution: Resolution = None,
 ) -> None:
     """Print trainable parameters, FLOPs per image and memory of a preset or a checkpoint."""
-    from defect_synth.checkpoint import load_checkpoint
-    from defect_synth.model.cost import describe
+    from defect_synth.dfmgan.cost import describe
+    from defect_synth.engine.checkpoint import load_checkpoint
 
     if path is not None:
         checkpoint = load_checkpoint(path)

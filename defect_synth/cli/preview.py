@@ -26,7 +26,7 @@ def preview(
     seeds: Annotated[int, typer.Option(min=1, max=32, help="Draws of each severity.")] = 4,
 ) -> None:
     """Paint defects on your images and show severities and seeds on one page."""
-    from defect_synth.preview import preview as write
+    from defect_synth.augment.preview import preview as write
 
     names = None if defects is None else [name.strip() for name in defects.split(",")]
     print("\n".join(str(path) for path in write(images, source, output, defects=names, seeds=seeds)))
@@ -48,9 +48,9 @@ def paint(
     import numpy as np
 
     from defect_synth.atomic import replacing
-    from defect_synth.augmenter import DefectAugmenter
+    from defect_synth.augment import DefectAugmenter
+    from defect_synth.augment.preview import read_image, read_mask
     from defect_synth.errors import ConfigError, DataError
-    from defect_synth.preview import read_image, read_mask
 
     if output.suffix.lower() != ".png":
         raise ConfigError(f"--output must end in .png, which keeps every value, got {output.name!r}")

@@ -58,10 +58,10 @@ def quality(
     from defect_synth.atomic import replacing
     from defect_synth.cli.progress import bar
     from defect_synth.data.layouts import index
+    from defect_synth.dfmgan.synthesizer import choose_device
     from defect_synth.errors import ConfigError
     from defect_synth.metrics.quality import assess
     from defect_synth.runs import open_run
-    from defect_synth.synthesizer import choose_device
 
     for name, value in (("--count", count), ("--lpips-count", lpips_count)):
         if value < 2:
@@ -112,7 +112,7 @@ def _defects(source: DefectSource, table: Table, named: str | None) -> list[str]
 def _partition(source: Path, table: Table, name: str | None) -> Partition:
     """That of the run, unless one is named; without either, every real defect counts as seen."""
     from defect_synth.data.partitions import Partition, everything, split
-    from defect_synth.training.run_folder import PARTITION_FILE
+    from defect_synth.engine.run_folder import PARTITION_FILE
 
     if name is not None:
         return split(table, name, 0.0)

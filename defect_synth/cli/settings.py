@@ -39,8 +39,8 @@ def configure(
         ConfigError: An unknown name, or a value out of its bounds.
     """
     from defect_synth.config import PRESETS, PROTOCOLS, override, with_protocol
+    from defect_synth.dfmgan.synthesizer import choose_device
     from defect_synth.errors import ConfigError
-    from defect_synth.synthesizer import choose_device
 
     if preset is None:
         preset = "PAPER_256" if choose_device(device).type == "cuda" else "FAST_128"

@@ -61,8 +61,8 @@ def train(
     settings: Set = None,
 ) -> None:
     """Train a category: stage 1 on the good images, then one stage 2 per defect."""
+    from defect_synth.engine.distributed import joined
     from defect_synth.errors import ConfigError
-    from defect_synth.training.distributed import joined
 
     if minutes is not None and minutes <= 0:
         raise ConfigError(f"minutes must be more than 0, got {minutes:g}")
@@ -97,7 +97,7 @@ def train(
 def _within(config: TrainConfig, max_memory: float, processes: int) -> TrainConfig:
     """The largest micro-batches that fit, so that fewer parts do the same work."""
     from defect_synth.config import override
-    from defect_synth.training.memory import fitting
+    from defect_synth.dfmgan.memory import fitting
 
     sizes = fitting(config, max_memory, processes)
     return override(config, {f"{stage}.micro_batch": size for stage, size in sizes.items()})
@@ -119,11 +119,11 @@ def _train(
     from defect_synth.cli.progress import bar
     from defect_synth.data.layouts import index
     from defect_synth.data.partitions import Partition, everything, split
+    from defect_synth.dfmgan.synthesizer import choose_device
+    from defect_synth.dfmgan.train import train_category
+    from defect_synth.engine.loop import Progress
+    from defect_synth.engine.run_folder import PARTITION_FILE
     from defect_synth.metrics.features import EfficientNetLite0
-    from defect_synth.synthesizer import choose_device
-    from defect_synth.training.category import train_category
-    from defect_synth.training.loop import Progress
-    from defect_synth.training.run_folder import PARTITION_FILE
 
     log_to_terminal(talk)
     table = index(data, category)

@@ -28,9 +28,9 @@ def train_baseline(
     from defect_synth.cli.progress import bar
     from defect_synth.data.layouts import index
     from defect_synth.data.partitions import Partition, everything, split
-    from defect_synth.synthesizer import choose_device
-    from defect_synth.training.loop import Progress
-    from defect_synth.training.run_folder import PARTITION_FILE
+    from defect_synth.dfmgan.synthesizer import choose_device
+    from defect_synth.engine.loop import Progress
+    from defect_synth.engine.run_folder import PARTITION_FILE
 
     log_to_terminal()
     changes = dict(_parse(item) for item in settings or [])

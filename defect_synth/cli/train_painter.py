@@ -28,11 +28,11 @@ def train_painter(
     from defect_synth.cli.progress import bar
     from defect_synth.data.layouts import index
     from defect_synth.data.partitions import Partition, everything, split
+    from defect_synth.engine.loop import Progress
+    from defect_synth.engine.run_folder import PARTITION_FILE
     from defect_synth.errors import ConfigError
-    from defect_synth.painter.fit import train_painter
-    from defect_synth.training.loop import Progress
-    from defect_synth.training.painter_config import PAINTER_PRESETS, override
-    from defect_synth.training.run_folder import PARTITION_FILE
+    from defect_synth.painter.config import PAINTER_PRESETS, override
+    from defect_synth.painter.train import train_painter
 
     log_to_terminal()
     if minutes is not None and minutes <= 0:
@@ -57,7 +57,7 @@ def train_painter(
         chosen = split(table, partition, 0.0)
     dfmgan = None
     if from_dfmgan is not None:
-        from defect_synth.synthesizer import DEMO_DFMGAN, DefectSynthesizer
+        from defect_synth.dfmgan.synthesizer import DEMO_DFMGAN, DefectSynthesizer
 
         shipped = str(from_dfmgan) == DEMO_DFMGAN
         dfmgan = DefectSynthesizer.load(DEMO_DFMGAN if shipped else from_dfmgan, device="cpu")

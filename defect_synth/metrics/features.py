@@ -111,7 +111,7 @@ class EfficientNetLite0:
     name = "EfficientNet-Lite0"
 
     def __init__(self, path: str | Path, *, size: int = 256) -> None:
-        from defect_synth._compat import ensure_torchvision
+        from defect_synth.nn.torchvision_import import ensure_torchvision
 
         ensure_torchvision()
         import timm

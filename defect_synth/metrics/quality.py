@@ -31,7 +31,7 @@ from defect_synth.metrics.features import FeatureExtractor
 from defect_synth.metrics.figures import DefectQuality, Quality
 from defect_synth.metrics.measure import Measured, Measurer, as_tensor, digest_of
 from defect_synth.metrics.quality_figures import Compared, closest, figures_of
-from defect_synth.ops.memory import keep_memory
+from defect_synth.nn.memory import keep_memory
 from defect_synth.samples import DefectSource
 
 Progress = Callable[[str, int, int], None]

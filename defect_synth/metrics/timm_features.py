@@ -20,7 +20,7 @@ def timm_features(name: str, weights: str | Path | None = None) -> Module:
         ConfigError: timm has no such model.
         CheckpointError: The weights are missing, of another network, or cannot be downloaded.
     """
-    from defect_synth._compat import ensure_torchvision
+    from defect_synth.nn.torchvision_import import ensure_torchvision
 
     ensure_torchvision()
     import timm

@@ -6,16 +6,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from defect_synth.painter.fit import train_painter
+    from defect_synth.painter.checkpoint import is_painter
     from defect_synth.painter.painter import Painter
-    from defect_synth.training.painter_checkpoint import is_painter
+    from defect_synth.painter.train import train_painter
 
 __all__ = ["Painter", "is_painter", "train_painter"]
 
 _HOMES = {
     "Painter": "defect_synth.painter.painter",
-    "is_painter": "defect_synth.training.painter_checkpoint",
-    "train_painter": "defect_synth.painter.fit",
+    "is_painter": "defect_synth.painter.checkpoint",
+    "train_painter": "defect_synth.painter.train",
 }
 
 

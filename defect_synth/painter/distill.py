@@ -10,11 +10,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from defect_synth.compositor.gates import GateReport, Gates
 from defect_synth.errors import ConfigError, DataError
-from defect_synth.foreground import foreground as foreground_of
-from defect_synth.gates import GateReport, Gates
+from defect_synth.painter.training_data import DefectImage, NormalImage
+from defect_synth.product.foreground import foreground as foreground_of
 from defect_synth.samples import DefectSample, DefectSource, Provenance
-from defect_synth.training.painter_data import DefectImage, NormalImage
 
 log = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ from safetensors.numpy import save_file
 
 from defect_synth.atomic import replacing
 from defect_synth.errors import CheckpointError, ConfigError, MissingExtraError
-from defect_synth.painter.brush import Floats, Request
-from defect_synth.painter.easel import DONOR_PROB, Easel, digest_of
-from defect_synth.painter.luggage import read_luggage
+from defect_synth.painter.painter_base import DONOR_PROB, Easel, digest_of
+from defect_synth.painter.product_assets import read_luggage
+from defect_synth.painter.region_painting import Floats, Request
 from defect_synth.samples import Pixels
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def export_onnx(painter: Path, folder: Path) -> tuple[Path, Path, Path]:
         raise MissingExtraError("onnx", "onnx", "ONNX export") from None
     import torch
 
-    from defect_synth.model.painter import Codes, PainterModel
-    from defect_synth.training.painter_checkpoint import load_painter
+    from defect_synth.painter.checkpoint import load_painter
+    from defect_synth.painter.network import Codes, PainterModel
 
     checkpoint = load_painter(painter)
     info, model = checkpoint.info, checkpoint.network

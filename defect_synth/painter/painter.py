@@ -12,16 +12,16 @@ from typing import Any
 import torch
 
 from defect_synth.errors import CheckpointError, ConfigError
-from defect_synth.model.painter import Codes, PainterModel
-from defect_synth.ops import native
-from defect_synth.ops.kept import keep
-from defect_synth.ops.memory import keep_memory
-from defect_synth.painter.brush import Floats, Request
-from defect_synth.painter.easel import DONOR_PROB, Easel, Job, Made, digest_of
-from defect_synth.painter.fit import MODEL_FILE
-from defect_synth.painter.luggage import read_luggage
+from defect_synth.nn import native
+from defect_synth.nn.kept import keep
+from defect_synth.nn.memory import keep_memory
+from defect_synth.painter.checkpoint import load_painter
+from defect_synth.painter.network import Codes, PainterModel
+from defect_synth.painter.painter_base import DONOR_PROB, Easel, Job, Made, digest_of
+from defect_synth.painter.product_assets import read_luggage
+from defect_synth.painter.region_painting import Floats, Request
+from defect_synth.painter.train import MODEL_FILE
 from defect_synth.samples import Pixels
-from defect_synth.training.painter_checkpoint import load_painter
 
 DEMO = "demo"
 """Name of the painter of the embedded product, which ships with the package."""
@@ -81,7 +81,7 @@ class Painter(Easel):
             CheckpointError: No painter there.
         """
         if str(path) == DEMO:
-            resource = files("defect_synth") / "models" / "demo_painter.safetensors"
+            resource = files("defect_synth") / "demo" / "models" / "demo_painter.safetensors"
             with as_file(resource) as file:
                 if not file.is_file():
                     raise CheckpointError("this installation lacks the demo painter; install defect-synth again")

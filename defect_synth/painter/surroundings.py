@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defect_synth.masks import Symmetry
-from defect_synth.model.painter_donors import Exemplar
-from defect_synth.model.painter_window import density_of
+from defect_synth.painter.donors import Exemplar
+from defect_synth.painter.window import density_of
+from defect_synth.product.masks import Symmetry
 from defect_synth.samples import Pixels
 
 Floats = NDArray[np.float32]

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from defect_synth.baselines.defacement import Layer, SpatialNorm, category_map
 from defect_synth.baselines.defect_gan import DefectGAN
 from defect_synth.baselines.system import Materials
 from defect_synth.data.store import ImageArrays
-from defect_synth.model.defacement import Layer, SpatialNorm, category_map
-from defect_synth.training.draws import Draws
+from defect_synth.engine.draws import Draws
 
 WEIGHTS = {"penalty": 4.0, "naming": 2.0, "reconstruction": 7.0, "map_cycle": 3.0, "sparsity": 0.5}
 

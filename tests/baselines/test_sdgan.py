@@ -9,7 +9,7 @@ import torch
 from defect_synth.baselines.sdgan import SDGAN
 from defect_synth.baselines.system import Materials
 from defect_synth.data.store import ImageArrays
-from defect_synth.training.draws import Draws
+from defect_synth.engine.draws import Draws
 
 WEIGHTS = {"cycle": 7.0, "identity": 3.0, "returned": 0.25}
 

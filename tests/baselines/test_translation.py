@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from defect_synth.baselines.defacement import Defacer, Layer, NamingJudge, category_map
 from defect_synth.baselines.defect_gan import UNTOUCHED, Defacements, DefectGAN
 from defect_synth.baselines.fitting import open_system, settings_of, train_system
 from defect_synth.baselines.sdgan import SDGAN
+from defect_synth.baselines.translation import PatchJudge, Translator
 from defect_synth.baselines.translation_losses import (
     absolute,
     between,
@@ -23,8 +25,6 @@ from defect_synth.baselines.translation_losses import (
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
 from defect_synth.errors import CheckpointError, DataError, UnknownDefectError
-from defect_synth.model.defacement import Defacer, Layer, NamingJudge, category_map
-from defect_synth.model.translation import PatchJudge, Translator
 from tests.fake_data import write_mvtec
 
 SHORT = {"total_kimg": 0.024, "snapshot_kimg": 0.016}
@@ -155,7 +155,7 @@ def test_critic_terms_have_their_literal_values():
 def test_every_network_gets_a_gradient_from_its_phase(table):
     for system in SYSTEMS.values():
         from defect_synth.baselines.fitting import _materials
-        from defect_synth.training.draws import Draws
+        from defect_synth.engine.draws import Draws
 
         materials = _materials(system, table, everything(table, 0.0, 0), ["cut", "hole"])
         stage = system.steps(materials, table.root, torch.device("cpu"))[0].build()

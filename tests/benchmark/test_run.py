@@ -149,7 +149,7 @@ def arms_of_finetune_alone():
 
 def few_judged(monkeypatch):
     """Snapshots are judged by fewer images: the same code in less time."""
-    from defect_synth.training import pretrain, transfer
+    from defect_synth.dfmgan import pretrain, transfer
 
     for room, name, few in ((transfer, "NUM_OBJECTS", 4), (pretrain, "NUM_JUDGED", 8), (pretrain, "NUM_SHOWN", 4)):
         monkeypatch.setattr(room, name, few)
@@ -333,7 +333,7 @@ def test_the_embedded_product_needs_no_data_and_has_a_positive_control(tmp_path)
 
 def test_a_shipped_generator_is_used_for_the_embedded_product_alone(tmp_path, monkeypatch, dfmgan):
     from defect_synth.benchmark import product as embedded
-    from defect_synth.checkpoint import CheckpointInfo, save_checkpoint
+    from defect_synth.engine.checkpoint import CheckpointInfo, save_checkpoint
 
     models = tmp_path / "models"
     monkeypatch.setattr(embedded, "_models", lambda: models)

@@ -13,12 +13,12 @@ from defect_synth.benchmark import ARMS, BenchmarkRequest, generators, load_prot
 from defect_synth.benchmark.arms import choose_arms
 from defect_synth.benchmark.generators import SYSTEMS
 from defect_synth.benchmark.labelled import LabelledArrays, class_less
-from defect_synth.benchmark.paper_tables import paper_tables
+from defect_synth.benchmark.report.paper_tables import paper_tables
 from defect_synth.benchmark.results import BenchmarkResults, DefectFigures, QualityCell, without_times
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import split
+from defect_synth.engine.loop import Ended
 from defect_synth.samples import DefectSample, Provenance
-from defect_synth.training.loop import Ended
 from tests.benchmark.squares import squares
 from tests.fake_data import write_mvtec
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from defect_synth._compat import ensure_torchvision
 from defect_synth.errors import CheckpointError
 from defect_synth.metrics.features import EfficientNetLite0, Module, RandomFeatures, timm_name
 from defect_synth.metrics.kid import feature_statistics, mmd2_unbiased, snapshot_score, standardise
+from defect_synth.nn.torchvision_import import ensure_torchvision
 from tests.fake_data import fake_nut
 
 SHARED = Path(__file__).parents[2].parent / "shared"

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from defect_synth._compat import ensure_torchvision
 from defect_synth.errors import CheckpointError
 from defect_synth.metrics.inception import InceptionNetwork, fid_inception, inception_features, resize_as_tensorflow_1
+from defect_synth.nn.torchvision_import import ensure_torchvision
 
 
 @pytest.fixture(scope="module")

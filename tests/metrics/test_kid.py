@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from defect_synth._compat import ensure_torchvision
 from defect_synth.errors import ConfigError, DataError
 from defect_synth.metrics.kid import (
     feature_statistics,
@@ -14,6 +13,7 @@ from defect_synth.metrics.kid import (
     snapshot_score,
     standardise,
 )
+from defect_synth.nn.torchvision_import import ensure_torchvision
 
 
 def gaussian(count, seed, shift=0.0, size=16):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from defect_synth._compat import ensure_torchvision
 from defect_synth.errors import CheckpointError
 from defect_synth.metrics.lpips import LPIPS
+from defect_synth.nn.torchvision_import import ensure_torchvision
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "weights"
 ALEXNET, LINEAR = SHARED / "alexnet_imagenet_features.safetensors", SHARED / "lpips_v0.1_lin_alex.pth"

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from defect_synth._compat import ensure_torchvision
 from defect_synth.errors import CheckpointError, ConfigError
 from defect_synth.metrics.timm_features import timm_features
+from defect_synth.nn.torchvision_import import ensure_torchvision
 
 NAME = "test_resnet"  # timm's own for tests: half a million parameters
 

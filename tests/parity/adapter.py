@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 from defect_synth.config import OFFICIAL, ModelConfig, TransferConfig
-from defect_synth.model.backbone import Backbone
-from defect_synth.model.dfmgan import DFMGAN
-from defect_synth.model.discriminators import build_discriminator, build_match_discriminator
-from defect_synth.official import (
+from defect_synth.dfmgan import objectives
+from defect_synth.dfmgan.backbone import Backbone
+from defect_synth.dfmgan.discriminators import build_discriminator, build_match_discriminator
+from defect_synth.dfmgan.generator import DFMGAN
+from defect_synth.dfmgan.official import (
     NetworkState,
     Snapshot,
     import_snapshot,
     to_official_discriminator,
     to_official_generator,
 )
-from defect_synth.official.importer import convert_snapshot
-from defect_synth.training import objectives
-from defect_synth.training.draws import Latents
+from defect_synth.dfmgan.official.importer import convert_snapshot
+from defect_synth.engine.draws import Latents
 
 
 class Adapter:

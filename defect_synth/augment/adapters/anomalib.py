@@ -1,0 +1,352 @@
+"""anomalib's datamodules with our labelled defects in the split the user names; only this file imports anomalib.
+
+`python -m defect_synth.augment.adapters.anomalib ...` is the `anomalib` command for installations in which torchvision
+does not load by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from defect_synth import __version__
+from defect_synth.atomic import replacing
+from defect_synth.augment import DefectAugmenter
+from defect_synth.augment.adapters.anomalib_generator import paint_signal
+from defect_synth.data.generated import FolderSource, find_generated_folder
+from defect_synth.errors import ConfigError, DataError, MissingExtraError
+from defect_synth.nn.torchvision_import import ensure_torchvision
+
+ensure_torchvision()
+if importlib.util.find_spec("anomalib") is None:
+    raise MissingExtraError("anomalib", "anomalib", "the anomalib datamodule")
+import pandas as pd  # noqa: E402 - comes with anomalib
+from anomalib.data import AnomalibDataModule, AnomalibDataset  # noqa: E402
+from anomalib.data.utils import LabelName, Split, ValSplitMode  # noqa: E402
+
+log = logging.getLogger(__name__)
+
+_LEARNS_FROM_DEFECTS = ("UniNet",)  # besides any model with `supervised=True`
+_SPLITS = {"train": Split.TRAIN, "val": Split.VAL, "test": Split.TEST}
+
+
+class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
+    """Any anomalib datamodule with synthetic defects and their masks in train, val or test.
+
+    The defects are painted on normal training images (files of their own; nothing of the base is changed), or are the
+    samples of a generated folder. Real test images are never painted on, never moved and never changed.
+
+    Args:
+        base: The datamodule with the real images: MVTecAD, Visa, Folder, ...; in a YAML file a nested `class_path`.
+        source: "demo", a bank, a run folder, a painter checkpoint, a folder from `defect-synth generate`, or an object
+            that `DefectAugmenter` accepts.
+        split: Which split gets the defects. `val`: a validation set of normal training images, taken out of train,
+            and as many with defects, so that thresholds are fitted without real defects. `train`: for models that
+            learn from defects; a warning says so where the base's own validation set has no defects to fit a
+            threshold on (wrap twice for that). `test`: beside the real test images.
+        ratio: For `val`, the share of normal training images moved there; else defects per normal training image.
+        defects: Which defects; None: all.
+        severity: Strength of painted defects, a number or a range.
+        online: Paint the training batches after they are on the device, anew in each epoch, instead of writing files
+            (split `train` only).
+        probability: Online: share of the normal images of a batch that get a defect.
+        folder: Where painted files are kept, in a subfolder named by all that fixes them, so a second run finds them;
+            None: the system's temporary directory.
+        seed: Of everything drawn here.
+
+    Raises:
+        ConfigError: A setting out of its bounds, `online` with another split than `train`, or a base that is one of
+            ours and paints online or in the same split.
+    """
+
+    online: bool
+
+    def __init__(
+        self,
+        base: AnomalibDataModule,
+        source: Any = "demo",
+        split: Literal["train", "val", "test"] = "val",
+        ratio: float = 0.2,
+        defects: list[str] | None = None,
+        severity: float | tuple[float, float] = 1.0,
+        online: bool = False,
+        probability: float = 0.5,
+        folder: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        if split not in _SPLITS:
+            raise ConfigError(f"split must be train, val or test, got {split!r}")
+        if online and split != "train":
+            raise ConfigError(f"online painting is for split 'train', got {split!r}; leave online out to write files")
+        if not ratio > 0 or (split == "val" and ratio >= 1):
+            raise ConfigError(f"ratio must be above 0{' and below 1' if split == 'val' else ''}, got {ratio}")
+        if not 0 <= probability <= 1:
+            raise ConfigError(f"probability must be between 0 and 1, got {probability}")
+        if isinstance(base, DefectSynthDataModule) and base.online:
+            raise ConfigError(
+                "online painting must be the outermost: wrap the module that paints online around the other"
+            )
+        if isinstance(base, DefectSynthDataModule) and split in base.splits:
+            raise ConfigError(f"split {split!r} has synthetic defects already; wrap with another split, or once")
+        super().__init__(
+            train_batch_size=base.train_batch_size,
+            eval_batch_size=base.eval_batch_size,
+            num_workers=base.num_workers,
+            train_augmentations=base.train_augmentations,
+            val_augmentations=base.val_augmentations,
+            test_augmentations=base.test_augmentations,
+            seed=seed,
+        )
+        self.base, self.source, self.split = base, source, split
+        self.ratio, self.defects, self.severity = ratio, defects, severity
+        self.online, self.probability = online, probability
+        self.folder = None if folder is None else Path(folder)
+        self.external_collate_fn = base.external_collate_fn
+        self.category = base.category
+        self._generated = _generated_folder(source)
+        if online and self._generated is not None:
+            raise ConfigError(f"{source} holds finished images; online painting needs a bank, a painter or a run")
+        self._augmenter: DefectAugmenter | None = None
+
+    @property
+    def name(self) -> str:
+        """The base's name, so that results land where they would without us."""
+        return str(self.base.name)
+
+    @property
+    def splits(self) -> set[str]:
+        """The splits with synthetic defects, ours and those of a base that is wrapped, too."""
+        return {self.split} | (self.base.splits if isinstance(self.base, DefectSynthDataModule) else set())
+
+    @property
+    def augmenter(self) -> DefectAugmenter:
+        """What paints, opened on first use."""
+        if self._augmenter is None:
+            self._augmenter = DefectAugmenter(self.source, defects=self.defects, severity=self.severity)
+        return self._augmenter
+
+    def prepare_data(self) -> None:
+        """What the base does: download or check its files."""
+        self.base.prepare_data()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Split as the base does, then add the defects.
+
+        Raises:
+            ConfigError: Defects in train for a model that learns from normal images only.
+        """
+        if "train" in self.splits and stage in (None, "fit"):
+            self._refuse_one_class()
+        super().setup(stage)
+
+    def _setup(self, _stage: str | None = None) -> None:
+        if self.split == "val" and self.base.val_split_mode != ValSplitMode.NONE:
+            # Ours replaces the base's validation set; images that the base would move there stay where they are.
+            log.info("%s: val_split_mode %s is replaced by synthetic defects", self.base.name, self.base.val_split_mode)
+            self.base.val_split_mode = ValSplitMode.NONE
+        self.base.setup(_stage)
+        self.train_data, self.test_data = self.base.train_data, self.base.test_data
+        self._warn_of_another_category()
+        if self.split == "val":
+            self._make_validation()
+            return
+        validation = getattr(self.base, "val_data", None)
+        if validation is not None:
+            self.val_data = validation
+        if self.split == "train":
+            self._warn_of_blind_validation()
+        if self.online:
+            return
+        normals = _normal_paths(self.train_data)
+        count = max(1, round(self.ratio * len(normals)))
+        rows = self._defect_rows(normals, count)
+        if self.split == "train":
+            self.train_data = _extended(self.train_data, rows)
+        else:
+            self.test_data = _extended(self.test_data, rows)
+
+    def _create_test_split(self) -> None:
+        """Done by the base."""
+
+    def _create_val_split(self) -> None:
+        """Done by the base, or by us."""
+
+    def _warn_of_another_category(self) -> None:
+        made = self.augmenter.source.category if self._generated is None else FolderSource(self._generated).category
+        if self.category and made.lower() != str(self.category).lower():
+            log.warning(
+                "the source %s makes defects of %s, the images are of %s: give one made for them, unless you mean it",
+                self.source if isinstance(self.source, str | Path) else type(self.source).__name__,
+                made,
+                self.category,
+            )
+
+    def _warn_of_blind_validation(self) -> None:
+        validation = getattr(self, "val_data", None)
+        if validation is None:
+            found = f"{self.base.name} has no validation set"
+        elif not (validation.samples.label_index == LabelName.ABNORMAL).any():
+            found = f"the validation set of {self.base.name} has no defects"
+        else:
+            return
+        log.warning(
+            "%s, so no threshold can be fitted: wrap twice, "
+            "DefectSynthDataModule(DefectSynthDataModule(base, split='val'), split='train'), "
+            "or give the base another val_split_mode",
+            found,
+        )
+
+    def _make_validation(self) -> None:
+        frame = self.train_data.samples
+        normal = np.flatnonzero(frame.label_index.to_numpy() == LabelName.NORMAL)
+        if len(normal) < 2:
+            raise DataError(f"{self.base.name} has {len(normal)} normal training images; at least 2 are needed for val")
+        count = min(len(normal) - 1, max(1, round(self.ratio * len(normal))))
+        moved = np.sort(np.random.default_rng([self.seed, 1]).permutation(normal)[:count])
+        kept = np.setdiff1d(np.arange(len(frame)), moved)
+        held = self.train_data.subsample(moved.tolist())
+        self.train_data = self.train_data.subsample(kept.tolist())
+        self.val_data = _extended(held, self._defect_rows(_normal_paths(held), count))
+
+    def _defect_rows(self, normals: Sequence[str], count: int) -> pd.DataFrame:
+        """`count` defect images as rows of anomalib's table."""
+        files = self._generated_files(count) if self._generated is not None else self._painted_files(normals, count)
+        return pd.DataFrame(
+            [
+                {
+                    "path": str(image.parent),
+                    "image_path": str(image),
+                    "mask_path": str(mask),
+                    "label": "abnormal",
+                    "label_index": int(LabelName.ABNORMAL),
+                    "split": _SPLITS[self.split],
+                }
+                for image, mask in files
+            ]
+        )
+
+    def _generated_files(self, count: int) -> list[tuple[Path, Path]]:
+        assert self._generated is not None
+        source = FolderSource(self._generated)
+        chosen = [files for defect in self.defects or source.defects for files in source.files(defect)]
+        if len(chosen) < count:
+            log.info("%s holds %d defect images, %d were asked for; all are used", self._generated, len(chosen), count)
+        order = np.random.default_rng([self.seed, 2]).permutation(len(chosen))[:count]
+        return [chosen[i] for i in sorted(order)]
+
+    def _painted_files(self, normals: Sequence[str], count: int) -> list[tuple[Path, Path]]:
+        root = self.folder or Path(tempfile.gettempdir()) / "defect-synth"
+        folder = root / self._fingerprint(normals, count)
+        files = []
+        order = np.random.default_rng([self.seed, 3]).permutation(len(normals))
+        for k in range(count):
+            image_path, mask_path = folder / "defect" / f"{k:05d}.png", folder / "ground_truth" / f"{k:05d}.png"
+            if not (image_path.exists() and mask_path.exists()):
+                normal = normals[order[k % len(normals)]]
+                pixels = cv2.imread(normal, cv2.IMREAD_COLOR)
+                if pixels is None:
+                    raise DataError(f"{normal} cannot be read as an image; repair or remove it")
+                image, mask = self._paint(np.ascontiguousarray(pixels[:, :, ::-1]), k, normal)
+                _write(mask_path, mask * np.uint8(255))
+                _write(image_path, image[:, :, ::-1])
+            files.append((image_path, mask_path))
+        return files
+
+    def _paint(self, image: np.ndarray, number: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+        for attempt in range(20):
+            sample = self.augmenter(image, np.random.default_rng([self.seed, 4, number, attempt]))
+            if sample.mask.any():
+                return sample.image, sample.mask
+        raise DataError(f"no defect of this source fits on {name}; give a source made for this category")
+
+    def _fingerprint(self, normals: Sequence[str], count: int) -> str:
+        """A name for files that fixes every byte of them; a source without a digest is never found again."""
+        digest = self.augmenter.digest or f"{time.time_ns()}-{os.getpid()}"
+        settings = [__version__, self.split, self.seed, count, self.defects, self.severity, digest]
+        name = hashlib.sha256(json.dumps(settings, default=list).encode())
+        for normal in normals:
+            name.update(hashlib.sha256(Path(normal).read_bytes()).digest())
+        return name.hexdigest()[:16]
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Online: paint normal images of a training batch, before the model resizes and normalises it."""
+        batch = super().on_after_batch_transfer(batch, dataloader_idx)
+        if not self.online or self.trainer is None or not self.trainer.training:
+            return batch
+        images, labels = batch.image.clone(), batch.gt_label.clone()
+        masks = batch.gt_mask.clone() if batch.gt_mask is not None else images.new_zeros(len(images), *images.shape[2:])
+        # A function of the step: ranks differ, epochs differ, and a resumed or repeated fit draws the same.
+        step = (self.trainer.global_rank, self.trainer.current_epoch, self.trainer.fit_loop.batch_idx + 1)
+        for i in range(len(images)):
+            rng = np.random.default_rng([self.seed, 5, *step, i])
+            if int(labels[i]) != LabelName.NORMAL or rng.random() >= self.probability:
+                continue
+            images[i], mask = paint_signal(self.augmenter, images[i], rng)
+            masks[i] = mask.to(masks.dtype)
+            labels[i] = type(labels[i].item())(bool(mask.any()))
+        return batch.update(image=images, gt_mask=masks, gt_label=labels)
+
+    def _refuse_one_class(self) -> None:
+        model = getattr(self.trainer, "lightning_module", None) if self.trainer is not None else None
+        if model is None or getattr(model, "supervised", False) or type(model).__name__ in _LEARNS_FROM_DEFECTS:
+            return
+        raise ConfigError(
+            f"{type(model).__name__} learns from normal images only: defects in its train split would poison it; "
+            "use split='val', or a model that learns from defects such as Supersimplenet(supervised=True)"
+        )
+
+
+def _generated_folder(source: Any) -> Path | None:
+    if not isinstance(source, str | Path) or not Path(source).is_dir():
+        return None
+    try:
+        return find_generated_folder(source)
+    except DataError:
+        return None
+
+
+def _normal_paths(data: AnomalibDataset) -> list[str]:
+    frame = data.samples
+    return [str(path) for path in frame.image_path[frame.label_index == LabelName.NORMAL]]
+
+
+def _extended(data: AnomalibDataset, rows: pd.DataFrame) -> AnomalibDataset:
+    """A copy of `data` with more rows; pandas drops `attrs` when tables differ, and anomalib needs them."""
+    extended = data.subsample(list(range(len(data.samples))))
+    attrs = dict(data.samples.attrs)
+    # anomalib collates by the keys of the first item, so an absent mask must be "" in every row or in none.
+    frame = data.samples.assign(mask_path=data.samples.mask_path.fillna("").astype(str))
+    both = pd.concat([frame, rows.reindex(columns=frame.columns)], ignore_index=True)
+    both.attrs.update(attrs)
+    both.attrs["task"] = "segmentation"
+    extended.samples = both
+    extended.samples.attrs.update(both.attrs)
+    return extended
+
+
+def _write(path: Path, pixels: np.ndarray) -> None:
+    data = cv2.imencode(".png", np.ascontiguousarray(pixels))[1]
+    with replacing(path) as temporary:
+        temporary.write_bytes(data.tobytes())
+
+
+def main() -> None:
+    """Run anomalib's command line, after torchvision has been made to load."""
+    from anomalib.cli.cli import main as anomalib
+
+    anomalib()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,0 @@
-"""A bank: recorded defects as memory-mapped arrays, opened in milliseconds and shared by all workers."""
-
-from defect_synth.bank.bank import INDEX, Bank, Entry
-from defect_synth.bank.build import build_bank, record, require_buildable
-from defect_synth.bank.row import appearance
-
-__all__ = ["INDEX", "Bank", "Entry", "appearance", "build_bank", "record", "require_buildable"]

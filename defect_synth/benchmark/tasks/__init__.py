@@ -1,0 +1,1 @@
+"""What a trained network is measured at, one file for each task."""

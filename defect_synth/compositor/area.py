@@ -1,0 +1,72 @@
+"""Where a defect may go on an image, kept small: its cost and memory do not grow with the image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from defect_synth.product.masks import place_of
+from defect_synth.samples import Pixels
+
+Box = tuple[int, int, int, int]
+
+GRID = 128  # places are searched on a grid of so many points, longer side
+
+
+class Area:
+    """The overlap of masks [h, w] of any resolution that each cover the whole image of `shape`."""
+
+    def __init__(self, shape: tuple[int, int], *layers: NDArray[Any]) -> None:
+        self.shape = shape
+        self._layers = [np.ascontiguousarray(layer > 0).astype(np.uint8) for layer in layers]
+        side = min(GRID, max(shape))
+        size = (max(8, round(shape[1] * side / max(shape))), max(8, round(shape[0] * side / max(shape))))
+        grid = np.ones((size[1], size[0]), np.uint8)
+        for layer in self._layers:
+            # By area and with a low bar, so that a thin region that the user drew does not fall between grid points.
+            grid &= (cv2.resize(layer * np.uint8(255), size, interpolation=cv2.INTER_AREA) >= 64).astype(np.uint8)
+        self.grid: Pixels = grid
+
+    @property
+    def full(self) -> bool:
+        """Nothing is excluded."""
+        return bool(self.grid.all())
+
+    def frame(self) -> tuple[float, float, float]:
+        """Middle (y, x) and radius of the area in pixels of the image."""
+        y, x, radius = place_of(self.grid.astype(bool))
+        sy, sx = self.shape[0] / self.grid.shape[0], self.shape[1] / self.grid.shape[1]
+        return (y + 0.5) * sy - 0.5, (x + 0.5) * sx - 0.5, radius * float(np.sqrt(sy * sx))
+
+    def weight(self, box: Box) -> NDArray[np.float32]:
+        """How far each pixel of `box` (y0, x0, y1, x1) is inside: float32, 0..1, with a smooth outline."""
+        y0, x0, y1, x1 = box
+        out = np.ones((y1 - y0, x1 - x0), np.float32)
+        for layer in self._layers:
+            if layer.shape == self.shape:
+                out = np.minimum(out, layer[y0:y1, x0:x1])
+                continue
+            sy, sx = layer.shape[0] / self.shape[0], layer.shape[1] / self.shape[1]
+            back = np.array([[sx, 0, (x0 + 0.5) * sx - 0.5], [0, sy, (y0 + 0.5) * sy - 0.5]])
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            smooth = cv2.GaussianBlur(
+                layer.astype(np.float32), (0, 0), 1.0
+            )  # no steps of a small mask on a large image
+            seen = cv2.warpAffine(smooth, back, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+            out = np.minimum(out, np.clip(2 * seen - 1, 0, 1))  # fades inwards, never onto the background
+        return out
+
+    def spot(self, radius: float, rng: np.random.Generator) -> tuple[float, float] | None:
+        """(x, y), about `radius` pixels inside, or as deep inside as there is; None where nothing is inside."""
+        sy, sx = self.shape[0] / self.grid.shape[0], self.shape[1] / self.grid.shape[1]
+        depth = cv2.distanceTransform(np.pad(self.grid, 1), cv2.DIST_L2, 3)[1:-1, 1:-1] * min(sy, sx)
+        deep = depth >= min(radius, 0.8 * float(depth.max(initial=0)))
+        rows, columns = np.nonzero(deep & (self.grid > 0))
+        if not len(rows):
+            return None
+        k = int(rng.integers(len(rows)))
+        jitter = rng.random(2)
+        return float((columns[k] + jitter[0]) * sx - 0.5), float((rows[k] + jitter[1]) * sy - 0.5)

@@ -1,0 +1,178 @@
+"""What a bank is once it is open."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defect_synth.compositor.triplet import Triplet
+from defect_synth.errors import DataError, UnknownDefectError
+from defect_synth.samples import DefectSample, Provenance
+
+FORMAT = 2
+INDEX, PROVENANCE = "bank.json", "provenance.jsonl"
+ARRAYS = ("images", "masks", "cleans", "appearance", "boxes", "labels", "paired")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of one recorded defect besides its pixels."""
+
+    defect: str
+    has_clean: bool
+    provenance: dict[str, Any]
+
+
+class Bank:
+    """Recorded triplets (clean, defect image, mask) of one category; a `DefectSource`.
+
+    Pickles as its path where it has one, so workers map the same memory.
+
+    Args:
+        category: Object category.
+        names: Defects by their number in `labels`.
+        arrays: See `ARRAYS` and docs/formats.md; `cleans` may be absent.
+        digest: Of everything.
+        path: Its folder, or None.
+        provenance: Of each entry; None: in the folder.
+
+    Attributes:
+        category: Object category.
+        digest: Of every entry's pixels, source and seed.
+        appearance: float32 [N, 48]: mean colour of a 4x4 grid of the clean image (the defect image without one) / 255.
+    """
+
+    def __init__(
+        self,
+        category: str,
+        names: Sequence[str],
+        arrays: dict[str, NDArray[Any]],
+        digest: str,
+        path: Path | None,
+        provenance: Sequence[dict[str, Any]] | None = None,
+    ) -> None:
+        self.category, self.digest, self.path = category, digest, path
+        self._names, self._arrays, self._provenance = tuple(names), arrays, provenance
+        self.appearance: NDArray[np.float32] = arrays["appearance"]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Bank:
+        """Map a bank's arrays; reads nothing but its index, which does not grow with the number of entries.
+
+        Raises:
+            DataError: `path` is no bank, of another format, or damaged.
+        """
+        path = Path(path)
+        if not (path / INDEX).is_file():
+            raise DataError(f"{path} is no bank (no {INDEX}); make one with `defect-synth bank RUN -o {path}`")
+        try:
+            index = json.loads((path / INDEX).read_text(encoding="utf-8"))
+            if int(index["format"]) != FORMAT:
+                way = "upgrade" if int(index["format"]) > FORMAT else "make the bank again"
+                raise DataError(f"{path} has bank format {index['format']}, this version reads {FORMAT}; {way}")
+            arrays = {
+                name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+                for name in ARRAYS
+                if name != "cleans" or (path / "cleans.npy").is_file()
+            }
+            names = [str(name) for name in index["defects"]]
+            if any(len(array) != int(index["count"]) for array in arrays.values()) or not len(arrays["labels"]):
+                raise ValueError("arrays and index differ in length")
+            if not 0 <= int(arrays["labels"].min()) <= int(arrays["labels"].max()) < len(names):
+                raise ValueError("labels that the index does not name")
+            return cls(str(index["category"]), names, arrays, str(index["digest"]), path)
+        except (ValueError, KeyError, TypeError, OSError, EOFError) as error:
+            raise _damaged(path, error) from None
+
+    def __len__(self) -> int:
+        return len(self.appearance)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.path is not None:
+            return Bank.open, (str(self.path),)
+        return Bank, (self.category, self._names, self._arrays, self.digest, None, self._provenance)
+
+    @cached_property
+    def entries(self) -> tuple[Entry, ...]:
+        """Every entry but its pixels, in order; read when first asked for, since painting needs none of it.
+
+        Raises:
+            DataError: The bank is damaged.
+        """
+        provenance = self._provenance
+        if provenance is None:
+            assert self.path is not None
+            try:
+                text = (self.path / PROVENANCE).read_text(encoding="utf-8")
+                provenance = [json.loads(line) for line in text.splitlines()]
+                if len(provenance) != len(self):
+                    raise ValueError(f"{len(provenance)} lines of provenance for {len(self)} entries")
+            except (ValueError, OSError) as error:
+                raise _damaged(self.path, error) from None
+        labels, paired = self._arrays["labels"], self._arrays["paired"]
+        return tuple(
+            Entry(self._names[label], bool(pair), known)
+            for label, pair, known in zip(labels, paired, provenance, strict=True)
+        )
+
+    @cached_property
+    def defects(self) -> tuple[str, ...]:
+        """Defect categories, sorted."""
+        return tuple(sorted(self._names))
+
+    @cached_property
+    def _places(self) -> dict[str, NDArray[np.intp]]:
+        labels = np.asarray(self._arrays["labels"])
+        return {name: np.flatnonzero(labels == label) for label, name in enumerate(self._names)}
+
+    def indices(self, defect: str) -> NDArray[np.intp]:
+        """Numbers of the entries of one defect.
+
+        Raises:
+            UnknownDefectError: The bank has no such defect.
+        """
+        if defect not in self._places:
+            raise UnknownDefectError(defect, self.category, self.defects)
+        return self._places[defect]
+
+    def triplet(self, number: int) -> Triplet:
+        """Views of one entry's arrays; read-only where they are mapped."""
+        clean = self._arrays["cleans"][number] if self._arrays["paired"][number] else None
+        return Triplet(clean, self._arrays["images"][number], self._arrays["masks"][number])
+
+    def box(self, number: int) -> tuple[int, int, int, int]:
+        """Tight box (y0, x0, y1, x1) of an entry's mask."""
+        y0, x0, y1, x1 = (int(v) for v in self._arrays["boxes"][number])
+        return y0, x0, y1, x1
+
+    def recorded(self) -> Iterator[DefectSample]:
+        """Every entry once, in order, with the provenance it was recorded with."""
+        for number, entry in enumerate(self.entries):
+            clean, image, mask = self.triplet(number)
+            copied = None if clean is None else np.array(clean)
+            yield DefectSample(
+                np.array(image), np.array(mask), entry.defect, Provenance.from_json(entry.provenance), copied
+            )
+
+    def sample(self, defect: str, seeds: Sequence[int]) -> list[DefectSample]:
+        """The entry that each seed picks, as it was recorded."""
+        places = self.indices(defect)
+        samples = []
+        for seed in seeds:
+            number = int(places[np.random.default_rng([seed, 17]).integers(len(places))])
+            clean, image, mask = self.triplet(number)
+            provenance = Provenance("bank", self.category, defect, seed, self.digest, {"entry": number})
+            copied = None if clean is None else np.array(clean)
+            samples.append(DefectSample(np.array(image), np.array(mask), defect, provenance, copied))
+        return samples
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} is damaged ({str(error)[:80]}); make the bank again")

@@ -1,0 +1,133 @@
+"""A bank written sample by sample: memory does not grow with the number of samples."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defect_synth.compositor.bank.bank import FORMAT, INDEX, PROVENANCE
+from defect_synth.compositor.bank.row import digest_start, provenance_line, require_size, row
+from defect_synth.samples import DefectSample
+
+_BLOCK = 1 << 20  # bytes hashed at a time
+
+
+class Writer:
+    """Appends samples to the arrays of a bank in `folder`, which is no bank until `finish`.
+
+    Args:
+        folder: A folder that exists when the first sample is added, empty.
+        category: Object category.
+    """
+
+    def __init__(self, folder: Path, category: str) -> None:
+        self._folder, self._category = folder, category
+        self._names: list[str] = []
+        self._columns: dict[str, _Column] = {}
+        self._provenance: TextIO | None = None
+        self._size: tuple[int, ...] = ()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, sample: DefectSample) -> None:
+        """Append one sample.
+
+        Raises:
+            DataError: Its image has another size than the first one's.
+            OSError: The disk is full, or the like.
+        """
+        self._size = self._size or sample.image.shape
+        require_size(sample, self._size)
+        if self._provenance is None:
+            self._provenance = (self._folder / PROVENANCE).open("w", encoding="utf-8", newline="\n")
+        values = row(sample, self._names)
+        for name, value in values.items():
+            if name not in self._columns:  # the first sample with a clean pair may come late
+                self._columns[name] = _Column(self._folder / f"{name}.npy", value.dtype, value.shape)
+                self._columns[name].append_zeros(self._count)
+            self._columns[name].append(value)
+        for name in self._columns.keys() - values.keys():
+            self._columns[name].append_zeros(1)
+        self._provenance.write(provenance_line(sample))
+        self._count += 1
+
+    def finish(self) -> None:
+        """Complete the arrays and write the index.
+
+        Raises:
+            OSError: The disk is full, or the like.
+        """
+        for column in self._columns.values():
+            column.finish()
+        assert self._provenance is not None, "nothing was added"
+        self._provenance.close()
+        digest = digest_start(self._names)
+        _hash_into(digest, self._folder / PROVENANCE)
+        for name in sorted(self._columns):
+            self._columns[name].hash_into(digest)
+        index = {
+            "format": FORMAT, "category": self._category, "digest": digest.hexdigest()[:16], "count": self._count,
+            "defects": self._names,
+        }  # fmt: skip
+        (self._folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+
+    def abandon(self) -> None:
+        """Close whatever is open, so that the folder can be removed; nothing after `finish`."""
+        for column in self._columns.values():
+            column.abandon()
+        if self._provenance is not None:
+            with contextlib.suppress(OSError):
+                self._provenance.close()
+
+
+def _hash_into(digest: hashlib._Hash, path: Path, start: int = 0) -> None:
+    with path.open("rb") as file:
+        file.seek(start)
+        while block := file.read(_BLOCK):
+            digest.update(block)
+
+
+class _Column:
+    """A growing `.npy` file. NumPy pads its header so that the number of rows can be written last."""
+
+    def __init__(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        self._path, self._dtype, self._shape, self._rows = path, dtype, shape, 0
+        self._file = path.open("wb")
+        self._write_header()
+        self._start = self._file.tell()
+
+    def append(self, value: NDArray[Any]) -> None:
+        self._file.write(np.ascontiguousarray(value, self._dtype).data)
+        self._rows += 1
+
+    def append_zeros(self, rows: int) -> None:
+        for _ in range(rows):
+            self.append(np.zeros(self._shape, self._dtype))
+
+    def finish(self) -> None:
+        self._file.seek(0)
+        self._write_header()
+        assert self._file.tell() == self._start, "NumPy's header has grown"
+        self._file.close()
+
+    def abandon(self) -> None:
+        with contextlib.suppress(OSError):  # what was held back cannot be written either; nobody will read it
+            self._file.close()
+
+    def hash_into(self, digest: hashlib._Hash) -> None:
+        _hash_into(digest, self._path, self._start)
+
+    def _write_header(self) -> None:
+        header = {
+            "descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False,
+            "shape": (self._rows, *self._shape),
+        }  # fmt: skip
+        np.lib.format.write_array_header_1_0(self._file, header)

@@ -1,0 +1,1 @@
+"""Generated defects as torch datasets."""

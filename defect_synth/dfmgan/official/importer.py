@@ -1,0 +1,102 @@
+"""A snapshot file as configuration and weights of our networks, every tensor checked against the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from defect_synth.config import ModelConfig
+from defect_synth.dfmgan.backbone import Backbone
+from defect_synth.dfmgan.discriminators import build_discriminator, build_match_discriminator
+from defect_synth.dfmgan.generator import DFMGAN
+from defect_synth.dfmgan.official.names import to_ours_discriminator, to_ours_generator
+from defect_synth.dfmgan.official.settings import Stage, model_config, stage_of
+from defect_synth.dfmgan.official.snapshot import Snapshot, read_snapshot
+from defect_synth.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class ImportedSnapshot:
+    """Everything of a snapshot that our program uses; state_dicts in our names, float32.
+
+    Attributes:
+        config: What to build the networks with.
+        generator: For `Backbone` (stage 1) or `DFMGAN` (stage 2): the weights as trained.
+        generator_ema: The same, averaged over training: the ones to generate with.
+        discriminator: D.
+        match_discriminator: D_match, None where the file has none.
+        stage: 1 for a backbone, 2 for a DFMGAN.
+    """
+
+    config: ModelConfig
+    generator: dict[str, Tensor]
+    generator_ema: dict[str, Tensor]
+    discriminator: dict[str, Tensor]
+    match_discriminator: dict[str, Tensor] | None
+    stage: Stage
+
+
+def import_snapshot(path: str | Path) -> ImportedSnapshot:
+    """Read a `.pkl` of the authors' trainer or of StyleGAN2-ADA, executing nothing of it.
+
+    Raises:
+        CheckpointError: Not such a file, damaged, unsafe, of an unsupported variant, or with tensors that contradict
+            its own settings.
+    """
+    return convert_snapshot(read_snapshot(path))
+
+
+def convert_snapshot(snapshot: Snapshot) -> ImportedSnapshot:
+    """The same for networks that were read already.
+
+    Raises:
+        CheckpointError: As `import_snapshot`.
+    """
+    config = model_config(snapshot)
+    stage = stage_of(snapshot)
+    with torch.device("meta"):  # shapes only
+        generator = Backbone(config.backbone) if stage == 1 else DFMGAN(config)
+        judges = {"D": build_discriminator(config), "D_match": build_match_discriminator(config)}
+
+    generators = {}
+    for name in ("G", "G_ema"):
+        with _named(snapshot.path, name):
+            generators[name] = to_ours_generator(snapshot.networks[name].tensors, config)
+            _check_fit(generators[name], generator)
+    discriminators = {}
+    for name, judge in judges.items():
+        if name in snapshot.networks:
+            with _named(snapshot.path, name):
+                discriminators[name] = to_ours_discriminator(snapshot.networks[name].tensors)
+                _check_fit(discriminators[name], judge)
+    return ImportedSnapshot(
+        config, generators["G"], generators["G_ema"], discriminators["D"], discriminators.get("D_match"), stage
+    )
+
+
+@contextmanager
+def _named(path: Path, network: str) -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {network}: {error}") from error
+
+
+def _check_fit(state: dict[str, Tensor], network: nn.Module) -> None:
+    expected = network.state_dict()
+    missing = sorted(expected.keys() - state.keys())
+    if missing:
+        raise CheckpointError(f"{len(missing)} tensors are missing that its settings ask for, such as {missing[0]}")
+    unknown = sorted(state.keys() - expected.keys())
+    if unknown:
+        raise CheckpointError(f"{len(unknown)} tensors are beyond what its settings ask for, such as {unknown[0]}")
+    for name, tensor in state.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{name} has shape {list(tensor.shape)}; its settings give {list(expected[name].shape)}"
+            )

@@ -1,0 +1,74 @@
+"""The folder of a run of any method: what was asked for is written first, and a resumed run must ask for the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from defect_synth.atomic import replacing
+from defect_synth.data.partitions import Partition
+from defect_synth.engine.checkpoint import library_versions
+from defect_synth.errors import CheckpointError
+
+RUN_FILE = "run.json"
+PARTITION_FILE = "partition.json"
+FIRST_METHOD = "dfmgan"
+"""The method of a run that names none."""
+
+
+def open_run_folder(
+    output: Path, partition: Partition, described: Mapping[str, Any], must_match: Sequence[str], *, resume: bool
+) -> None:
+    """Write `run.json` and `partition.json` of a new run, or compare with those that are there.
+
+    Args:
+        output: Run folder.
+        partition: What may be learnt from.
+        described: Plain values that say what is trained: `method`, `category`, `config`, ...
+        must_match: Names in it that a resumed run must share; later readers compare the rest.
+        resume: Whether a run may be there.
+
+    Raises:
+        CheckpointError: Another run is there, or one and `resume` is false, or a folder that is no run's.
+        OutputError: Something cannot be written.
+    """
+    path = output / RUN_FILE
+    if path.exists():
+        if not resume:
+            raise CheckpointError(f"{output} holds a run already; continue it with --resume or choose another --output")
+        before = read_run_folder(output)
+        for name in must_match:
+            if before.get(name) != described[name]:
+                raise CheckpointError(
+                    f"{output} was started with {name} {before.get(name)!r}, now {described[name]!r}; "
+                    "use the same or another --output"
+                )
+        return
+    if output.exists() and any(output.iterdir()):
+        raise CheckpointError(f"{output} exists and is no run folder; choose another --output")
+    with replacing(output / PARTITION_FILE) as temporary:
+        temporary.write_text(partition.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    with replacing(path) as temporary:
+        temporary.write_text(
+            json.dumps({**described, "versions": library_versions()}, indent=2) + "\n", encoding="utf-8"
+        )
+
+
+def read_run_folder(output: Path) -> dict[str, Any]:
+    """What `run.json` says.
+
+    Raises:
+        CheckpointError: There is none, or it is damaged.
+    """
+    path = output / RUN_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError
+    except FileNotFoundError:
+        raise CheckpointError(f"{output} has no {RUN_FILE}; give a folder that `defect-synth train` wrote") from None
+    except (OSError, ValueError):
+        raise CheckpointError(f"{path} is damaged; restore it or choose another --output") from None
+    return {"method": FIRST_METHOD, **values}

@@ -1,0 +1,115 @@
+"""The snapshot file: all that a run needs to go on, replaced as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from defect_synth.engine.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from defect_synth.engine.log import Tick
+from defect_synth.engine.stage import Stage
+from defect_synth.errors import CheckpointError
+
+STATE = "state.safetensors"
+
+
+class Snapshot:
+    """Weights, optimisers, averages, controllers and the best score so far."""
+
+    def __init__(self, stage: Stage, folder: Path, tick: Tick) -> None:
+        self.stage, self.path, self.tick = stage, folder / STATE, tick
+        self.best: tuple[float | None, float] = (None, 0.0)
+
+    def save(self, iteration: int) -> None:
+        """Write the state after `iteration` iterations.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        stage = self.stage
+        tensors: dict[str, Tensor] = {}
+        for name, module in stage.modules.items():
+            tensors |= {f"module.{name}.{key}": value for key, value in module.state_dict().items()}
+        for name, optimizer in stage.optimizers.items():
+            for number, values in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{name}.{number}.{key}": value for key, value in values.items()}
+        tensors |= {f"scalar.{name}": value for name, value in stage.scalars.items()}
+        numbers = {f"ada.{name}": value for name, value in stage.ada.state().items()}
+        numbers |= self.tick.state()
+        score, kimg = self.best
+        numbers |= {"iteration": iteration, "best_kimg": kimg}
+        numbers["best_score"] = float("nan") if score is None else score
+        tensors |= {f"number.{name}": torch.tensor(float(v), dtype=torch.float64) for name, v in numbers.items()}
+        save_checkpoint(self.path, stage.info, tensors)
+
+    def load(self) -> int:
+        """Put the saved state back; the number of iterations done.
+
+        Raises:
+            CheckpointError: The file is damaged, or of a run with other settings or data.
+        """
+        stage = self.stage
+        checkpoint = load_checkpoint(self.path, "training")
+        old = checkpoint.info.model_copy(update={"versions": stage.info.versions})  # an upgrade is no other run
+        if old != stage.info:
+            raise CheckpointError(f"{self.path} belongs to another run: {_difference(old, stage.info)}")
+        groups: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in checkpoint.tensors.items():
+            kind, rest = name.split(".", 1)
+            groups.setdefault(kind, {})[rest] = tensor
+        try:
+            for name, module in stage.modules.items():
+                prefix = f"{name}."
+                module.load_state_dict(
+                    {k.removeprefix(prefix): v for k, v in groups["module"].items() if k.startswith(prefix)}
+                )
+            for name, optimizer in stage.optimizers.items():
+                state: dict[int, dict[str, Tensor]] = {}
+                for key, value in groups.get("optimizer", {}).items():
+                    owner, number, entry = key.rsplit(".", 2)
+                    if owner == name:
+                        state.setdefault(int(number), {})[entry] = value
+                saved = optimizer.state_dict()
+                optimizer.load_state_dict({"state": state, "param_groups": saved["param_groups"]})
+                _match_layouts(optimizer)
+            for name, value in stage.scalars.items():
+                value.copy_(groups["scalar"][name])
+            numbers = {name: float(value) for name, value in groups["number"].items()}
+            stage.ada.load({k.removeprefix("ada."): v for k, v in numbers.items() if k.startswith("ada.")})
+            self.tick.load(numbers)
+            score = numbers["best_score"]
+            self.best = (None if score != score else score, numbers["best_kimg"])
+            return int(numbers["iteration"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f"{self.path} does not hold a whole snapshot ({str(error).splitlines()[0][:80]}); "
+                "delete it to start this stage anew"
+            ) from None
+
+
+def _match_layouts(optimizer: torch.optim.Optimizer) -> None:
+    """Give loaded moments the memory layout of their parameters: fused Adam walks the memory of both side by side."""
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter).copy_(value)
+
+
+def _difference(old: CheckpointInfo, new: CheckpointInfo) -> str:
+    before, after = old.model_dump(), new.model_dump()
+    for name in before:
+        if before[name] != after[name]:
+            path, a, b = _first_difference(name, before[name], after[name])
+            return f"{path} was {a!r}, now {b!r}; use the same settings and data, or another --output"
+    return "unknown difference"
+
+
+def _first_difference(path: str, a: Any, b: Any) -> tuple[str, Any, Any]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in [*a, *(k for k in b if k not in a)]:
+            if a.get(key) != b.get(key):
+                return _first_difference(f"{path}.{key}", a.get(key), b.get(key))
+    return path, a, b

@@ -1,0 +1,40 @@
+"""Defect samples as the files other tools read: one module per format, all of them whole or not at all.
+
+Every writer takes (folder, samples) with samples in the order they are to be numbered, and gives the same bytes for the
+same samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from defect_synth.errors import ConfigError
+from defect_synth.export.coco import write_coco
+from defect_synth.export.labelme import write_labelme
+from defect_synth.export.mvtec import write_mvtec
+from defect_synth.export.webdataset import write_webdataset
+from defect_synth.export.yolo import write_yolo
+from defect_synth.samples import DefectSample
+
+Writer = Callable[[Path, Iterable[DefectSample]], int]
+
+FORMATS: dict[str, Writer] = {
+    "mvtec": write_mvtec,
+    "coco": write_coco,
+    "yolo-seg": write_yolo,
+    "labelme": write_labelme,
+    "webdataset": write_webdataset,
+}
+
+
+def export(folder: Path, samples: Iterable[DefectSample], form: str) -> int:
+    """Write `samples` into `folder` as one of `FORMATS`; returns how many.
+
+    Raises:
+        ConfigError: An unknown format.
+        OutputError: `folder` holds something already, or cannot be written.
+    """
+    if form not in FORMATS:
+        raise ConfigError(f"unknown format {form!r}; known: {', '.join(FORMATS)}")
+    return FORMATS[form](folder, samples)

@@ -1,0 +1,48 @@
+"""COCO instances: `images/` and `annotations/instances.json` with run lengths, which are exact everywhere.
+
+The same annotations as polygons are in `annotations_polygons/instances.json`; clean images have no annotation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from defect_synth.export.outlines import box, polygons, run_lengths
+from defect_synth.export.writing import dumps, new_folder, png, put
+from defect_synth.samples import DefectSample
+
+
+def write_coco(folder: Path, samples: Iterable[DefectSample]) -> int:
+    """One annotation per image: all of its defect."""
+    images: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
+    rings: list[dict[str, Any]] = []
+    kinds: dict[str, int] = {}
+    cleans: list[dict[str, Any]] = []
+    count = 0
+    with new_folder(folder) as partial:
+        for number, sample in enumerate(samples, start=1):
+            count = number
+            height, width = sample.mask.shape
+            name = f"{sample.defect}_{number:06d}.png"
+            put(partial / "images" / name, png(sample.image))
+            images.append({"id": number, "file_name": name, "height": height, "width": width})
+            if sample.clean is not None:
+                put(partial / "images" / f"clean_{name}", png(sample.clean))
+                cleans.append({"file_name": f"clean_{name}", "height": height, "width": width})
+            shared = {
+                "id": number, "image_id": number, "category_id": kinds.setdefault(sample.defect, len(kinds) + 1),
+                "bbox": list(box(sample.mask)), "area": int(sample.mask.sum()),
+            }  # fmt: skip
+            size = [height, width]
+            runs.append({**shared, "iscrowd": 0, "segmentation": {"size": size, "counts": run_lengths(sample.mask)}})
+            flat = [[value for point in ring for value in point] for ring in polygons(sample.mask)]
+            rings.append({**shared, "iscrowd": 0, "segmentation": flat})
+        images += [{"id": number, **clean} for number, clean in enumerate(cleans, start=count + 1)]
+        categories = [{"id": number, "name": name, "supercategory": "defect"} for name, number in kinds.items()]
+        for place, annotations in (("annotations", runs), ("annotations_polygons", rings)):
+            content = {"images": images, "annotations": annotations, "categories": categories}
+            put(partial / place / "instances.json", dumps(content))
+    return count

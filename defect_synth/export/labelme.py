@@ -1,0 +1,31 @@
+"""LabelMe: one JSON beside each image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from defect_synth.export.outlines import polygons
+from defect_synth.export.writing import dumps, new_folder, png, put
+from defect_synth.samples import DefectSample
+
+
+def write_labelme(folder: Path, samples: Iterable[DefectSample]) -> int:
+    """Every connected part of a defect is one polygon with the defect as its label."""
+    count = 0
+    with new_folder(folder) as partial:
+        for count, sample in enumerate(samples, start=1):
+            height, width = sample.mask.shape
+            name = f"{sample.defect}_{count:06d}"
+            put(partial / f"{name}.png", png(sample.image))
+            shapes: list[dict[str, object]] = [
+                {"label": sample.defect, "points": [list(point) for point in ring], "group_id": None,
+                 "shape_type": "polygon", "flags": {}}
+                for ring in polygons(sample.mask)
+            ]  # fmt: skip
+            content = {
+                "version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": f"{name}.png", "imageData": None,
+                "imageHeight": height, "imageWidth": width,
+            }  # fmt: skip
+            put(partial / f"{name}.json", dumps(content))
+    return count

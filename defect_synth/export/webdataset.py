@@ -1,0 +1,55 @@
+"""WebDataset: tar shards of `<key>.png`, `<key>.mask.png`, `<key>.clean.png`, `<key>.cls` and `<key>.json`."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from defect_synth.atomic import replacing
+from defect_synth.export.writing import dumps, new_folder, png, put
+from defect_synth.samples import DefectSample
+
+PER_SHARD = 1000
+
+
+def write_webdataset(folder: Path, samples: Iterable[DefectSample]) -> int:
+    """Shards of up to 1,000 samples; `<key>.cls` is the label, its names are in `classes.json`."""
+    kinds: dict[str, int] = {}
+    count = 0
+    with new_folder(folder) as partial:
+        shard: list[DefectSample] = []
+        for sample in samples:
+            kinds.setdefault(sample.defect, len(kinds))
+            shard.append(sample)
+            if len(shard) == PER_SHARD:
+                _write(partial, count, shard, kinds)
+                count, shard = count + len(shard), []
+        if shard:
+            _write(partial, count, shard, kinds)
+            count += len(shard)
+        put(partial / "classes.json", dumps(list(kinds)))
+    return count
+
+
+def _write(folder: Path, first: int, samples: list[DefectSample], kinds: dict[str, int]) -> None:
+    with (
+        replacing(folder / f"shard-{first // PER_SHARD:06d}.tar") as temporary,
+        tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        for number, sample in enumerate(samples, start=first):
+            members = {
+                "png": png(sample.image),
+                "mask.png": png(sample.mask * np.uint8(255)),
+                "cls": str(kinds[sample.defect]).encode(),
+                "json": dumps(sample.provenance.to_json()).encode(),
+            }
+            if sample.clean is not None:
+                members["clean.png"] = png(sample.clean)
+            for extension, content in members.items():
+                info = tarfile.TarInfo(f"{number:06d}.{extension}")  # no owner and no time: equal bytes
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))

@@ -1,0 +1,31 @@
+"""YOLO segmentation: `images/train`, `labels/train` with one polygon per line, `data.yaml`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from defect_synth.export.outlines import polygons
+from defect_synth.export.writing import new_folder, png, put
+from defect_synth.samples import DefectSample
+
+
+def write_yolo(folder: Path, samples: Iterable[DefectSample]) -> int:
+    """Class numbers are in the order in which defects first appear; coordinates are shares of width and height."""
+    kinds: dict[str, int] = {}
+    count = 0
+    with new_folder(folder) as partial:
+        for count, sample in enumerate(samples, start=1):
+            height, width = sample.mask.shape
+            kind = kinds.setdefault(sample.defect, len(kinds))
+            name = f"{sample.defect}_{count:06d}"
+            put(partial / "images" / "train" / f"{name}.png", png(sample.image))
+            lines = [
+                " ".join([str(kind), *(f"{x / width:.6f} {y / height:.6f}" for x, y in ring)])
+                for ring in polygons(sample.mask)
+            ]
+            put(partial / "labels" / "train" / f"{name}.txt", "".join(line + "\n" for line in lines))
+        names = "".join(f"  {number}: {json.dumps(name)}\n" for name, number in kinds.items())
+        put(partial / "data.yaml", f"path: .\ntrain: images/train\nval: images/train\nnames:\n{names}")
+    return count

@@ -1,0 +1,218 @@
+"""What tells painted defects from real ones: heads on frozen features, and raw pixels beside the mask (D_match).
+
+Every judge is local: it says for each place whether the image there, given the mask, is real. Places are weighted by
+the mask, so that a crack of 0.1 % of the view decides as much as a stain of 20 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from defect_synth.painter.network import ImageBackbone
+
+_WIDTH = 64
+_OUTSIDE = 0.03  # weight of a place without defect, relative to one with: borders must fit in
+
+
+class FrozenFeatures(Protocol):
+    """Maps of features of several strides, from views [N, 3, H, W] as signal; their channels are multiples of 16."""
+
+    @property
+    def name(self) -> str:
+        """For the model card."""
+        ...
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of each map."""
+        ...
+
+    def __call__(self, view: Tensor) -> list[Tensor]:
+        """Finest map first."""
+        ...
+
+
+class BackboneFeatures:
+    """The frozen backbone's own features: a judge that needs no pretrained weights."""
+
+    name = "image backbone"
+
+    def __init__(self, backbone: ImageBackbone) -> None:
+        self._backbone = backbone
+        self.channels = backbone.channels[2:]
+
+    def __call__(self, view: Tensor) -> list[Tensor]:
+        backbone = self._backbone
+        x = backbone.stem(F.pixel_unshuffle(view, 2))
+        maps = []
+        for layer in backbone.down:
+            x = layer(x)
+            maps.append(x)
+        return maps
+
+
+class Lite0Features(nn.Module):
+    """EfficientNet-Lite0 from a file, up to stride 16, batch normalisation folded into the convolutions.
+
+    Args:
+        path: As for `metrics.features.EfficientNetLite0`.
+    """
+
+    name = "EfficientNet-Lite0"
+    channels = (32, 48, 112)  # of 24, 40 and 112: padded to multiples of 16
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        from defect_synth.metrics.features import EfficientNetLite0
+
+        network = EfficientNetLite0(path).network
+        self.stem = nn.Sequential(network.get_submodule("conv_stem"), network.get_submodule("bn1"))
+        self.stages = nn.ModuleList(list(network.get_submodule("blocks").children())[:5])
+        _fold(self)
+        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, view: Tensor) -> list[Tensor]:
+        x = self.stem(view * (127.5 / 128) + 0.5 / 128)  # as TensorFlow's EfficientNet-Lite was trained
+        maps = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            if i in (1, 2, 4):
+                maps.append(F.pad(x, (0, 0, 0, 0, 0, -x.shape[1] % 16)) if x.shape[1] % 16 else x)
+        return maps
+
+
+def _fold(module: nn.Module) -> None:
+    """Move every batch normalisation into the convolution before it."""
+    before: nn.Conv2d | None = None
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Conv2d):
+                before = child
+            elif isinstance(child, nn.BatchNorm2d):
+                assert before is not None
+                assert child.running_var is not None
+                assert child.running_mean is not None
+                scale = child.weight / (child.running_var + child.eps).sqrt()
+                before.weight = nn.Parameter(before.weight.detach() * scale.detach()[:, None, None, None])
+                before.bias = nn.Parameter((child.bias - child.running_mean * scale).detach())
+                setattr(parent, name, getattr(child, "act", nn.Identity()))
+
+
+class Judges(nn.Module):
+    """One head for each map of frozen features, and D_match on raw pixels and mask.
+
+    `scales` standardises the maps (it is part of the state, so a resumed run standardises alike).
+    """
+
+    def __init__(self, channels: Sequence[int], num_defects: int) -> None:
+        super().__init__()
+        self.num_scales = len(channels)
+        self.heads = nn.ModuleList(_Head(c, num_defects) for c in channels)
+        self.match = _Match(num_defects)
+        for i, c in enumerate(channels):
+            self.register_buffer(f"scale{i}", torch.ones(c))
+
+    @torch.no_grad()
+    def standardise(self, maps: Sequence[Tensor]) -> None:
+        """Make the mean square of every channel of `maps` about 1."""
+        for i, x in enumerate(maps):
+            power = x.square().mean(dim=(0, 2, 3))
+            scale = torch.where(power > 1e-8, power.clamp_min(1e-8).rsqrt(), torch.zeros_like(power))
+            getattr(self, f"scale{i}").copy_(scale)
+
+    def forward(self, maps: Sequence[Tensor], view: Tensor, mask: Tensor, label: Tensor) -> list[Tensor]:
+        """Logit maps [N, 1, h, w], one for each judge.
+
+        Args:
+            maps: Frozen features of `view`.
+            view: Signal, [N, 3, H, W].
+            mask: 0 or 1, [N, 1, H, W].
+            label: int64 [N].
+        """
+        out = []
+        for i, (head, x) in enumerate(zip(self.heads, maps, strict=True)):
+            scaled = x * getattr(self, f"scale{i}")[:, None, None]
+            out.append(head(scaled, F.adaptive_avg_pool2d(mask, (x.shape[2], x.shape[3])), label))
+        out.append(self.match(view, mask, label))
+        return out
+
+
+class _Head(nn.Module):
+    def __init__(self, channels: int, num_defects: int) -> None:
+        super().__init__()
+        self.enter = spectral_norm(nn.Conv2d(channels, _WIDTH, 1))
+        self.mask = nn.Parameter(torch.randn(_WIDTH, 1, 1) * 0.5)
+        self.a = spectral_norm(nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1))
+        self.b = spectral_norm(nn.Conv2d(_WIDTH, _WIDTH, 3, stride=2, padding=1))
+        self.out = _Verdict(_WIDTH, num_defects)
+
+    def forward(self, x: Tensor, mask: Tensor, label: Tensor) -> Tensor:
+        x = F.leaky_relu(self.enter(x) + mask * self.mask, 0.2)
+        x = F.leaky_relu(self.a(x), 0.2)
+        out: Tensor = self.out(F.leaky_relu(self.b(x), 0.2), label)
+        return out
+
+
+class _Match(nn.Module):
+    """Image and mask together, at full resolution: colour, sharpness, and how the defect ends at its border."""
+
+    def __init__(self, num_defects: int) -> None:
+        super().__init__()
+        widths = (32, 64, 96, 96)
+        sizes = [(16, widths[0], 1), (widths[0], widths[1], 2), (widths[1], widths[2], 2), (widths[2], widths[3], 1)]
+        self.layers = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 3, stride=s, padding=1)) for a, b, s in sizes)
+        self.out = _Verdict(widths[-1], num_defects)
+
+    def forward(self, view: Tensor, mask: Tensor, label: Tensor) -> Tensor:
+        x = F.pixel_unshuffle(torch.cat([view, mask * 2 - 1], dim=1), 2)
+        x = x.contiguous(memory_format=torch.channels_last)
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), 0.2)
+        out: Tensor = self.out(x, label)
+        return out
+
+
+class _Verdict(nn.Module):
+    """Logit of each place: a general one plus how well the features fit the defect (projection)."""
+
+    def __init__(self, channels: int, num_defects: int) -> None:
+        super().__init__()
+        self.general = spectral_norm(nn.Conv2d(channels, 1, 1))
+        self.defect = nn.Embedding(num_defects, channels)
+        nn.init.normal_(self.defect.weight, std=channels**-0.5)
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        out: Tensor = self.general(x) + (x * self.defect(label)[:, :, None, None]).sum(dim=1, keepdim=True)
+        return out
+
+
+def weighted_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of values [N, 1, h, w] over places, weighted by the mask [N, 1, H, W], each image alike. -> [N]."""
+    weight = F.adaptive_max_pool2d(mask, values.shape[2:]) + _OUTSIDE
+    return (values * weight).sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3))
+
+
+def judge_loss(real: Sequence[Tensor], fake: Sequence[Tensor], bare: Sequence[Tensor],
+               real_mask: Tensor, fake_mask: Tensor, bare_mask: Tensor) -> Tensor:  # fmt: skip
+    """Hinge loss: real defects against painted ones, and against masks under which there is no defect.
+
+    The last, mismatched pairs, is what makes "nothing" a bad painting.
+    """
+    total = real[0].new_zeros([])
+    for r, f, b in zip(real, fake, bare, strict=True):
+        total = total + weighted_mean(F.relu(1 - r), real_mask).mean()
+        total = total + 0.7 * weighted_mean(F.relu(1 + f), fake_mask).mean()
+        total = total + 0.3 * weighted_mean(F.relu(1 + b), bare_mask).mean()
+    return total / len(real)
+
+
+def painter_loss(fake: Sequence[Tensor], mask: Tensor) -> Tensor:
+    """The painter's part of the hinge loss."""
+    return -torch.stack([weighted_mean(f, mask).mean() for f in fake]).mean()

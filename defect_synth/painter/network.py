@@ -1,0 +1,287 @@
+"""The painter: DFMGAN's idea with a real image in the place of noise and a given mask in the place of an invented one.
+
+A frozen backbone, an encoder-decoder of normal images, turns a view of the user's image into features. Residual blocks
+that know mask, defect and a code add defect features inside the mask (Eq. 1), and the rest of the frozen decoder
+draws them. What is drawn is laid over the real image inside the mask with a learnt opacity, so nothing outside the mask
+can change, and a faint defect does not blur what lies under it.
+
+All networks are convolutional: every side that is a multiple of `STRIDE` will do.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from defect_synth.nn.layers import EqualLinear
+from defect_synth.painter.layers import Conv, Mix, StyledConv, double
+
+STRIDE = 16
+"""Sides of views are multiples of this: the coarsest features have one place for so many pixels."""
+
+APPEARANCE = 6
+"""Numbers of an appearance code: means of the `OPPONENT` colours in the mask, then their standard deviations."""
+
+OPPONENT = (
+    (3**-0.5, 3**-0.5, 3**-0.5),
+    (2**-0.5, 0.0, -(2**-0.5)),
+    (6**-0.5, -2 * 6**-0.5, 6**-0.5),
+)
+"""Brightness, red against blue, green against both: rows of a rotation of RGB. A grey defect varies along the first
+alone; in red, green and blue it would seem to vary along each, and a painting could vary them apart into a rainbow."""
+
+_MOST_CONTRAST = 4.0
+_OPACITY_BIAS = 2.0  # painting starts almost opaque: a transparent start would teach the judges nothing
+
+
+class PainterModelConfig(BaseModel):
+    """Sizes of the networks. Channels are multiples of 16, where CPU convolutions are several times faster."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    side: int = Field(128, ge=STRIDE, le=1024, multiple_of=STRIDE, description="Side of the views, in pixels.")
+    channels: tuple[int, int, int, int, int] = Field(
+        (16, 32, 48, 64, 96), description="Feature channels at strides 1, 2, 4, 8 and 16."
+    )
+    z_dim: int = Field(64, ge=4, le=512, description="Length of the code of a painting.")
+    map_channels: int = Field(8, ge=1, le=64, description="Channels of random numbers at strides 4 and 16: layout.")
+    w_dim: int = Field(64, ge=4, le=512, description="Length of the style that modulates the residual blocks.")
+    grain: float = Field(
+        0.0, ge=0, le=4,
+        description="Of pixel noise that free paintings have in a donor's place: removes fabric, brings spots.",
+    )  # fmt: skip
+
+
+class Features(NamedTuple):
+    """What the frozen backbone sees in a view: features at strides 4 (with everything coarser in it), 8 and 16."""
+
+    fine: Tensor
+    middle: Tensor
+    coarse: Tensor
+
+
+class Codes(NamedTuple):
+    """What is free in a painting.
+
+    Attributes:
+        z: Standard normal, [N, z_dim].
+        coarse_map: Standard normal, [N, map_channels, H / 16, W / 16].
+        fine_map: Of mean 0 and variance 1, see `painter_maps`, [N, map_channels, H / 4, W / 4].
+        appearance: Wanted colour statistics in the mask, [N, 6]; see `appearance`.
+        grain: Standard normal, [N, 3, H, W]; read where there is no donor, if `config.grain` is not 0.
+    """
+
+    z: Tensor
+    coarse_map: Tensor
+    fine_map: Tensor
+    appearance: Tensor
+    grain: Tensor
+
+
+class Painted(NamedTuple):
+    """A painting: `image` [N, 3, H, W] (signal, equal to the view outside the mask) and how it was laid on.
+
+    `colour` [N, 3, H, W] is what was painted; `opacity` [N, 1, H, W] in 0..1, 0 outside the mask, how much it covers;
+    `residual` [N, 3, H, W] what the network adds to the donor. With them, a caller can lay the painting on a finer
+    image than the view.
+    """
+
+    image: Tensor
+    colour: Tensor
+    opacity: Tensor
+    residual: Tensor
+
+
+class ImageBackbone(nn.Module):
+    """Stage 1': an encoder-decoder of views of normal images, [N, 3, H, W] -> [N, 3, H, W]."""
+
+    def __init__(self, config: PainterModelConfig) -> None:
+        super().__init__()
+        c1, c2, c4, c8, c16 = self.channels = config.channels
+        self.stem = Conv(12, c2)  # of 2 x 2 pixels each: an eighth of the work of a layer at full size
+        self.down = nn.ModuleList([Conv(c2, c4, stride=2), Conv(c4, c8, stride=2), Conv(c8, c16, stride=2)])
+        self.top = Conv(c16, c8)
+        self.links = nn.ModuleList([Mix(c8, c8), Mix(c4, c8)])
+        self.merge = Conv(c8, c8)
+        self.fuse = Conv(c8, c4)
+        self.up = nn.ModuleList([Conv(c4, c2), Conv(c2, c1)])
+        self.sharpen = Conv(c2, c2)
+        self.to_rgb = nn.ModuleList([Mix(c2, 3), Mix(c1, 3)])
+
+    def encode(self, view: Tensor) -> Features:
+        """Features of a view [N, 3, H, W]."""
+        x = self.stem(F.pixel_unshuffle(view, 2))
+        f4 = self.down[0](x)
+        f8 = self.down[1](f4)
+        f16 = self.down[2](f8)
+        x = self.merge(double(self.top(f16)).add_(self.links[0](f8)))
+        fine = self.fuse(double(x).add_(self.links[1](f4)))
+        return Features(fine, f8, f16)
+
+    def draw(self, fine: Tensor, residuals: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Features at stride 4 -> image; `residuals` are added to the features at strides 2 and 1 (Eq. 1)."""
+        f2 = self.sharpen(double(self.up[0](fine)))
+        if residuals is not None:
+            f2 = f2 + residuals[0]
+        f1 = double(self.up[1](f2))
+        if residuals is not None:
+            f1 = f1 + residuals[1]
+        out: Tensor = double(self.to_rgb[0](f2)).add_(self.to_rgb[1](f1))
+        return out
+
+    def forward(self, view: Tensor) -> Tensor:
+        return self.draw(self.encode(view).fine)
+
+
+class DefectBranch(nn.Module):
+    """Mask, defect, code, and a donor or none -> residual features at strides 2 and 1, opacity and colour residual."""
+
+    def __init__(self, config: PainterModelConfig, num_defects: int) -> None:
+        super().__init__()
+        c1, c2, c4, c8, c16 = config.channels
+        maps = config.map_channels
+        self.z_dim, self.num_defects, self.grain = config.z_dim, num_defects, config.grain
+        self.embed = EqualLinear(num_defects, config.z_dim)
+        self.look = EqualLinear(APPEARANCE, config.z_dim)
+        self.mapping = nn.ModuleList(
+            EqualLinear(n, config.w_dim, lr_multiplier=0.1) for n in (3 * config.z_dim, config.w_dim)
+        )
+        # mask, donor, whether there is a donor and the view, of 2 x 2 pixels each
+        self.condition = Conv(4 * 8, c2)
+        self.down = nn.ModuleList([Conv(c2, c4, stride=2), Conv(c4, c8, stride=2), Conv(c8, c16, stride=2)])
+        self.start = Mix(maps + 2 * c16, c16)
+        self.join = nn.ModuleList([Mix(2 * c8, c8), Mix(maps + 2 * c4, c4), Mix(c2, c2), Mix(8, c1)])
+        widths = (c16, c8, c4, c2, c1)
+
+        def styled(a: int, b: int) -> StyledConv:
+            return StyledConv(a, b, w_dim=config.w_dim)
+
+        self.first = styled(c16, c16)
+        self.lower = nn.ModuleList(styled(a, b) for a, b in pairwise(widths))
+        self.upper = nn.ModuleList(styled(b, b) for b in widths[1:])
+        self.to_colour = Mix(c1, 4)
+        with torch.no_grad():
+            self.to_colour.weight.zero_()
+            self.to_colour.bias[3] = _OPACITY_BIAS
+
+    def style(self, z: Tensor, appearance: Tensor, label: Tensor) -> Tensor:
+        """Code [N, z_dim], appearance [N, 6] and label [N] (or one-hot [N, defects]) -> w_defect [N, w_dim]."""
+        one_hot = F.one_hot(label, self.num_defects).to(z.dtype) if label.ndim == 1 else label
+        parts = [z, self.embed(one_hot), self.look(appearance)]
+        x = torch.cat([p * (p.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt() for p in parts[:2]] + parts[2:], dim=1)
+        for layer in self.mapping:
+            x = F.leaky_relu(layer(x), 0.2) * 2**0.5
+        return x
+
+    def forward(
+        self,
+        view: Tensor,
+        features: Features,
+        mask: Tensor,
+        donor: Tensor,
+        has_donor: Tensor,
+        codes: Codes,
+        label: Tensor,
+    ) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
+        """-> residual features at strides 2 and 1, colour residual [N, 3, H, W], opacity logits [N, 1, H, W]."""
+        w = self.style(codes.z, codes.appearance, label)
+        flag = has_donor.to(view.dtype)[:, None, None, None]
+        laid = donor * mask * flag
+        if self.grain:
+            laid = laid + codes.grain * mask * ((1 - flag) * self.grain)
+        shown = torch.cat([mask, laid, mask * flag, view], dim=1)
+        shown = shown.contiguous(memory_format=torch.channels_last)
+        k2 = self.condition(F.pixel_unshuffle(shown, 2))
+        k4 = self.down[0](k2)
+        k8 = self.down[1](k4)
+        k16 = self.down[2](k8)
+        x = self.first(self.start(torch.cat([codes.coarse_map, features.coarse, k16], dim=1)), w)
+        joined = (
+            torch.cat([features.middle, k8], dim=1),
+            torch.cat([codes.fine_map, features.fine, k4], dim=1),
+            k2,
+            shown,
+        )
+        kept = []
+        for lower, upper, join, extra in zip(self.lower, self.upper, self.join, joined, strict=True):
+            # The first convolution before upsampling: a quarter of the work of the usual order.
+            x = upper(double(lower(x, w)).add_(join(extra)), w)
+            kept.append(x)
+        colour, opacity = self.to_colour(kept[-1]).split([3, 1], dim=1)
+        return (kept[-2], kept[-1]), colour, opacity
+
+
+class PainterModel(nn.Module):
+    """Frozen image backbone and defect branch: the counterpart of `DFMGAN`."""
+
+    def __init__(self, config: PainterModelConfig, num_defects: int) -> None:
+        super().__init__()
+        self.config, self.num_defects = config, num_defects
+        self.backbone = ImageBackbone(config)
+        self.branch = DefectBranch(config, num_defects)
+
+    def forward(
+        self, view: Tensor, mask: Tensor, donor: Tensor, has_donor: Tensor, codes: Codes, label: Tensor
+    ) -> Painted:
+        """Paint.
+
+        Args:
+            view: Signal, [N, 3, H, W], H and W multiples of `STRIDE`.
+            mask: 0 or 1, [N, 1, H, W].
+            donor: A real defect fitted to the mask, signal, [N, 3, H, W]; only read where `has_donor`.
+            has_donor: Whether sample i starts from its donor (or is painted freely), bool [N].
+            codes: What is free.
+            label: Index of the defect, int64 [N], or one-hot, float [N, num_defects].
+        """
+        colour, opacity, residual = self.layers(view, mask, donor, has_donor, codes, label)
+        return Painted(view + opacity * (colour - view), colour, opacity, residual)
+
+    def layers(
+        self, view: Tensor, mask: Tensor, donor: Tensor, has_donor: Tensor, codes: Codes, label: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What `forward` lays on the view, for callers that lay it themselves: colour, opacity, residual."""
+        features = self.backbone.encode(view)
+        residuals, residual, opacity = self.branch(view, features, mask, donor, has_donor, codes, label)
+        if not torch.is_grad_enabled() and bool(has_donor.all()):
+            colour = donor + residual  # nothing of a free painting would be seen
+        else:
+            half = F.max_pool2d(mask, 2)
+            drawn = self.backbone.draw(features.fine, (residuals[0] * half, residuals[1] * mask))
+            free = tinted(drawn + residual, mask, codes.appearance)
+            colour = torch.where(has_donor[:, None, None, None], donor + residual, free)
+        return colour, torch.sigmoid(opacity) * mask, residual
+
+
+def appearance(image: Tensor, mask: Tensor) -> Tensor:
+    """Mean and deviation of brightness and two tints of `image` [N, 3, H, W] inside `mask` [N, 1, H, W] -> [N, 6]."""
+    return _moments(_opponent(image), mask)
+
+
+def tinted(image: Tensor, mask: Tensor, look: Tensor) -> Tensor:
+    """`image` with mean and deviation in the mask moved to those of an appearance code.
+
+    A free painting thus has a real defect's colours from the first step on, whatever the branch does.
+    """
+    image = _opponent(image)
+    own = _moments(image, mask)[:, :, None, None]
+    look = look[:, :, None, None]
+    # Where the network draws next to nothing, whatever pattern is in that would be blown up into a fabric.
+    scale = (look[:, 3:] / own[:, 3:].clamp_min(0.02)).clamp_max(_MOST_CONTRAST)
+    moved = (image - own[:, :3]) * scale + look[:, :3]
+    return F.conv2d(moved, moved.new_tensor(OPPONENT).t()[:, :, None, None])
+
+
+def _opponent(image: Tensor) -> Tensor:
+    return F.conv2d(image, image.new_tensor(OPPONENT)[:, :, None, None])
+
+
+def _moments(image: Tensor, mask: Tensor) -> Tensor:
+    weight = mask / mask.sum(dim=(2, 3), keepdim=True).clamp_min(1.0)
+    mean = (image * weight).sum(dim=(2, 3))
+    variance = ((image - mean[:, :, None, None]).square() * weight).sum(dim=(2, 3))
+    return torch.cat([mean, (variance + 1e-6).sqrt()], dim=1)

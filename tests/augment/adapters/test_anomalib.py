@@ -1,0 +1,301 @@
+"""anomalib runs for real, on a dozen small pictures, offline."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from defect_synth.errors import ConfigError
+from defect_synth.export.generate import generate
+from defect_synth.nn.torchvision_import import ensure_torchvision
+from defect_synth.samples import DefectSample, Provenance
+
+ensure_torchvision()
+pytest.importorskip("anomalib.data", reason="needs the anomalib extra", exc_type=ImportError)
+pytestmark = pytest.mark.filterwarnings("ignore")  # anomalib's and lightning's own
+
+SIDE = 64
+
+
+class Painter:
+    """A `DefectPainter` that paints a black square in the middle."""
+
+    category, defects = "part", ("hole", "spot")
+
+    def propose_mask(self, defect, foreground, seed, image=None):
+        mask = np.zeros(foreground.shape, np.uint8)
+        at = 20 + seed % 8
+        mask[at : at + 12, at : at + 12] = 1
+        return mask
+
+    def paint(self, image, mask, defect, seed):
+        return np.where(mask[..., None] == 1, np.uint8(0), image)
+
+    def sample(self, defect, seeds):
+        out = []
+        for seed in seeds:
+            clean = np.full((SIDE, SIDE, 3), 180, np.uint8)
+            mask = self.propose_mask(defect, np.ones((SIDE, SIDE), bool), seed)
+            out.append(DefectSample(self.paint(clean, mask, defect, seed), mask, defect,
+                                    Provenance("fake", "part", defect, seed), clean))  # fmt: skip
+        return out
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("parts")
+    rng = np.random.default_rng(0)
+    for part, count in (("train/good", 10), ("test/good", 4), ("test/hole", 4)):
+        for k in range(count):
+            image = np.clip(180 + rng.normal(0, 4, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
+            (root / part).mkdir(parents=True, exist_ok=True)
+            if part == "test/hole":
+                image[10:20, 10:20] = 0
+                mask = np.zeros((SIDE, SIDE), np.uint8)
+                mask[10:20, 10:20] = 255
+                (root / "ground_truth/hole").mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(root / f"ground_truth/hole/{k:03d}_mask.png"), mask)
+            cv2.imwrite(str(root / part / f"{k:03d}.png"), image)
+    return root
+
+
+def folder(data, mode="same_as_test"):
+    from anomalib.data import Folder
+
+    return Folder(
+        name="parts", root=data, normal_dir="train/good", abnormal_dir="test/hole", normal_test_dir="test/good",
+        mask_dir="ground_truth/hole", train_batch_size=4, eval_batch_size=4, num_workers=0,
+        val_split_mode=mode, seed=0,
+    )  # fmt: skip
+
+
+def module(data, tmp_path, **settings):
+    from defect_synth.augment.adapters.anomalib import DefectSynthDataModule
+
+    return DefectSynthDataModule(
+        settings.pop("base", None) or folder(data), settings.pop("source", Painter()), folder=str(tmp_path / "painted"),
+        **settings,
+    )  # fmt: skip
+
+
+def test_real_test_images_are_the_same_with_and_without_us(data, tmp_path):
+    plain = folder(data)
+    plain.setup()
+    for split in ("train", "val"):
+        ours = module(data, tmp_path / split, split=split, ratio=0.5)
+        ours.setup()
+        assert list(ours.test_data.samples.image_path) == list(plain.test_data.samples.image_path)
+        before, after = plain.test_data[0], ours.test_data[0]
+        assert (before.image == after.image).all()
+
+
+@pytest.mark.parametrize("mode", ["from_test", "same_as_test", "from_train", "none"])
+def test_no_real_test_image_is_lost_to_a_validation_split_of_the_base(data, tmp_path, mode):
+    ours = module(data, tmp_path, base=folder(data, mode))
+    ours.setup()
+    assert len(ours.test_data) == 8
+    assert len(ours.train_data) + (ours.val_data.samples.label_index == 0).sum() == 10
+
+
+def test_painted_files_of_another_severity_or_source_are_not_mistaken_for_ours(data, tmp_path):
+    for severity in (1.0, 0.8):
+        module(data, tmp_path, severity=severity, source="demo").setup()
+    folders = [path for path in (tmp_path / "painted").iterdir() if path.is_dir()]
+    assert len(folders) == 2
+
+
+def test_validation_is_normal_images_taken_from_train_and_as_many_with_defects(data, tmp_path):
+    ours = module(data, tmp_path, ratio=0.4)
+    ours.setup()
+    labels = ours.val_data.samples.label_index.to_numpy()
+    assert (labels == 0).sum() == 4
+    assert (labels == 1).sum() == 4
+    assert len(ours.train_data) == 6
+    assert not set(ours.val_data.samples.image_path) & set(ours.train_data.samples.image_path)
+    for i in range(len(ours.val_data)):
+        item = ours.val_data[i]
+        assert bool(item.gt_mask.any()) == bool(item.gt_label)
+
+
+def test_painted_files_are_the_same_bytes_for_the_same_seed_and_others_for_another(data, tmp_path):
+    def painted(name, seed):
+        ours = module(data, tmp_path / name, ratio=0.3, seed=seed)
+        ours.setup()
+        return [path.read_bytes() for path in sorted((tmp_path / name).rglob("*.png"))]
+
+    assert painted("a", 1) == painted("b", 1)
+    assert painted("a", 1) != painted("c", 2)
+
+
+def test_a_generated_folder_is_used_in_place(data, tmp_path):
+    generate(Painter(), tmp_path / "synthetic", count=3)
+    ours = module(data, tmp_path, source=str(tmp_path / "synthetic"), split="train", ratio=0.4)
+    ours.setup()
+    rows = ours.train_data.samples
+    added = rows[rows.label_index == 1]
+    assert len(added) == 4
+    assert all(str(tmp_path / "synthetic") in path for path in added.image_path)
+    assert not (tmp_path / "painted").exists()
+
+
+def test_a_one_class_model_refuses_a_poisoned_train_split(data, tmp_path):
+    from anomalib.engine import Engine
+    from anomalib.models import Padim
+
+    engine = Engine(accelerator="cpu", devices=1, logger=False, default_root_dir=tmp_path, barebones=False)
+    with pytest.raises(ConfigError, match=r"Padim learns from normal images only.*split='val'"):
+        engine.fit(Padim(backbone="resnet18", layers=["layer1"], pre_trained=False, n_features=8),
+                   datamodule=module(data, tmp_path, split="train"))  # fmt: skip
+
+
+def test_the_refusal_sees_through_a_second_wrapper(data, tmp_path):
+    from anomalib.engine import Engine
+    from anomalib.models import Padim
+
+    poisoned = module(data, tmp_path, base=module(data, tmp_path, split="train"), split="val")
+    engine = Engine(accelerator="cpu", devices=1, logger=False, default_root_dir=tmp_path)
+    with pytest.raises(ConfigError, match="Padim learns from normal images only"):
+        engine.fit(Padim(backbone="resnet18", layers=["layer1"], pre_trained=False, n_features=8), datamodule=poisoned)
+
+
+def test_two_wrappers_paint_train_and_validation_and_leave_test_alone(data, tmp_path):
+    ours = module(data, tmp_path, base=module(data, tmp_path, split="val", ratio=0.4), split="train", ratio=0.5)
+    ours.setup()
+    counts = [(d.samples.label_index == 1).sum() for d in (ours.train_data, ours.val_data, ours.test_data)]
+    assert counts == [3, 4, 4]
+    assert [len(d.samples) for d in (ours.train_data, ours.val_data, ours.test_data)] == [6 + 3, 4 + 4, 8]
+
+
+@pytest.mark.parametrize("online", [False, True])
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("from_train", "the validation set of parts has no defects"),
+        ("none", "parts has no validation set"),
+        ("same_as_test", None),
+    ],
+)
+def test_training_on_defects_without_any_in_validation_is_said(data, tmp_path, caplog, mode, words, online):
+    module(data, tmp_path, base=folder(data, mode), split="train", ratio=0.5, online=online).setup()
+    said = _warnings(caplog)
+    assert len(said) == (words is not None)
+    if words is not None:
+        assert said[0].startswith(words)
+        assert "split='val'), split='train')" in said[0]
+
+
+def _warnings(caplog):
+    name = "defect_synth.augment.adapters.anomalib"
+    return [r.getMessage() for r in caplog.records if r.name == name and r.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize(("category", "warned"), [("bottle", True), ("Part", False), ("", False)])
+def test_defects_of_another_category_are_said(data, tmp_path, caplog, category, warned):
+    base = folder(data)
+    base.category = category
+    module(data, tmp_path, base=base, ratio=0.2).setup()
+    said = _warnings(caplog)
+    assert len(said) == warned
+    if warned:
+        assert said[0].startswith(
+            "the source Painter makes defects of part, the images are of bottle: give one made for them"
+        )
+
+
+def test_a_second_wrapper_for_validation_needs_no_warning(data, tmp_path, caplog):
+    module(data, tmp_path, base=module(data, tmp_path, split="val", ratio=0.4), split="train", ratio=0.5).setup()
+    assert not _warnings(caplog)
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "message"),
+    [
+        ({"split": "train", "online": True}, {"split": "val"}, "online painting must be the outermost"),
+        ({"split": "val"}, {"split": "val"}, "split 'val' has synthetic defects already"),
+    ],
+)
+def test_wrappers_in_an_order_that_would_lose_defects_are_refused(data, tmp_path, inner, outer, message):
+    with pytest.raises(ConfigError, match=message):
+        module(data, tmp_path, base=module(data, tmp_path, **inner), **outer)
+
+
+def test_a_threshold_is_fitted_on_our_validation_set(data, tmp_path):
+    from anomalib.engine import Engine
+    from anomalib.models import Padim
+
+    model = Padim(backbone="resnet18", layers=["layer1"], pre_trained=False, n_features=8)
+    engine = Engine(accelerator="cpu", devices=1, logger=False, default_root_dir=tmp_path,
+                    enable_progress_bar=False)  # fmt: skip
+    ours = module(data, tmp_path, ratio=0.4)
+    engine.fit(model, datamodule=ours)
+    figures = engine.test(model, datamodule=ours, verbose=False)[0]
+    assert 0 <= figures["image_F1Score"] <= 1
+    assert np.isfinite(float(model.post_processor.image_threshold))
+
+
+@pytest.mark.parametrize("online", [False, True])
+def test_a_supervised_model_trains_on_our_labels_and_masks(data, tmp_path, online):
+    import timm
+    from anomalib.engine import Engine
+    from anomalib.models import Supersimplenet
+
+    seen = []
+
+    class Watched(Supersimplenet):
+        def training_step(self, batch, *args, **kwargs):
+            seen.append((batch.gt_label.clone(), batch.gt_mask.clone()))
+            return super().training_step(batch, *args, **kwargs)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        backbone = timm.create_model("resnet18", pretrained=False)
+        model = Watched(backbone=backbone, layers=["layer2", "layer3"], supervised=True,
+                        pre_processor=Supersimplenet.configure_pre_processor((128, 128)))  # fmt: skip
+    engine = Engine(accelerator="cpu", devices=1, logger=False, default_root_dir=tmp_path, max_epochs=1,
+                    limit_train_batches=2, limit_val_batches=0, enable_progress_bar=False)  # fmt: skip
+    engine.fit(model, datamodule=module(data, tmp_path, split="train", ratio=1.0, online=online, probability=0.7))
+    labels = np.concatenate([label.numpy().astype(int) for label, _ in seen])
+    masks = np.concatenate([mask.numpy().reshape(len(mask), -1).any(axis=1) for _, mask in seen])
+    assert labels.any()
+    assert (labels == masks).all()
+
+
+def test_base_and_source_can_be_plain_values(data, tmp_path):
+    """What `anomalib train --config` does with our class path."""
+    from anomalib.data import AnomalibDataModule
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(AnomalibDataModule, "data", fail_untyped=False)
+    base = {"class_path": "anomalib.data.Folder",
+            "init_args": {"name": "parts", "root": str(data), "normal_dir": "train/good"}}  # fmt: skip
+    config = {"class_path": "defect_synth.augment.adapters.anomalib.DefectSynthDataModule",
+              "init_args": {"base": base, "source": "demo", "split": "val", "ratio": 0.3}}  # fmt: skip
+    made = parser.instantiate_classes(parser.parse_object({"data": config})).data
+    assert type(made).__name__ == "DefectSynthDataModule"
+    assert made.base.name == "parts"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"split": "training"}, "split must be train, val or test"),
+        ({"split": "val", "online": True}, "online painting is for split 'train'"),
+        ({"split": "val", "ratio": 1.0}, "ratio must be above 0 and below 1"),
+        ({"split": "test", "ratio": 0.0}, "ratio must be above 0, got"),
+        ({"split": "train", "online": True, "probability": 1.5}, "probability must be between 0 and 1"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(data, tmp_path, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        module(data, tmp_path, **settings)
+
+
+def test_online_with_a_generated_folder_is_refused(data, tmp_path):
+    generate(Painter(), tmp_path / "synthetic", count=1)
+    with pytest.raises(ConfigError, match="holds finished images"):
+        module(data, tmp_path, source=Path(tmp_path / "synthetic"), split="train", online=True)

@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import json
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from defect_synth.compositor.bank import Bank, build_bank, record
+from defect_synth.compositor.gates import Gates
+from defect_synth.errors import ConfigError, DataError, OutputError, UnknownDefectError
+from defect_synth.samples import DefectSample, Provenance
+from tests.augment.adapters.test_anomalib import Painter
+
+OPEN = Gates(containment=0.0)
+
+
+@pytest.fixture
+def built(tmp_path):
+    return build_bank(Painter(), tmp_path / "bank", count=5, gates=OPEN)[0]
+
+
+def test_a_built_bank_opens_as_the_samples_it_was_made_of(built):
+    assert built.category == "part"
+    assert built.defects == ("hole", "spot")
+    assert len(built) == 10
+    first = Painter().sample("hole", [0])[0]
+    clean, image, mask = built.triplet(int(built.indices("hole")[0]))
+    np.testing.assert_array_equal(clean, first.clean)
+    np.testing.assert_array_equal(image, first.image)
+    np.testing.assert_array_equal(mask, first.mask)
+    assert built.box(0) == (20, 20, 32, 32)
+    assert built.appearance.shape == (10, 48)
+
+
+def test_a_bank_is_mapped_read_only_and_pickles_as_its_path(built):
+    assert isinstance(built.triplet(0).image.base, np.memmap) or not built.triplet(0).image.flags.writeable
+    assert len(pickle.dumps(built)) < 1000
+    assert pickle.loads(pickle.dumps(built)).digest == built.digest
+
+
+def test_equal_seeds_pick_equal_entries(built):
+    a, b = built.sample("spot", [3, 4, 5]), built.sample("spot", [5, 4, 3])
+    assert [s.provenance.parameters["entry"] for s in a] == [s.provenance.parameters["entry"] for s in b][::-1]
+
+
+def test_equal_banks_are_equal_bytes(tmp_path):
+    for name in ("a", "b"):
+        build_bank(Painter(), tmp_path / name, count=3, gates=OPEN)
+    for path in sorted((tmp_path / "a").iterdir()):
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_a_bank_of_many_samples_is_on_disk_what_numpy_would_have_saved_at_once(tmp_path):
+    samples = [sample for defect in Painter.defects for sample in Painter().sample(defect, range(70))]
+    bank, _ = build_bank(Painter(), tmp_path / "bank", count=70, gates=OPEN)
+    at_once = record("part", samples)
+    for name, array in at_once._arrays.items():
+        np.save(tmp_path / "whole.npy", array)
+        assert (tmp_path / "bank" / f"{name}.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes(), name
+    assert bank.digest == at_once.digest
+    assert bank.entries == at_once.entries
+
+
+def test_clean_pairs_that_come_late_stand_at_their_own_places(tmp_path):
+    class Paired(Painter):
+        def sample(self, defect, seeds):
+            return [
+                s if s.provenance.seed % 3 == 2 else DefectSample(s.image, s.mask, defect, s.provenance)
+                for s in super().sample(defect, seeds)
+            ]
+
+    bank, _ = build_bank(Paired(), tmp_path / "bank", count=9, defects=["hole"], gates=OPEN)
+    assert [bank.triplet(k).clean is not None for k in range(9)] == [False, False, True] * 3
+    np.testing.assert_array_equal(bank.triplet(8).clean, Painter().sample("hole", [8])[0].clean)
+    assert bank.digest == record("part", list(bank.recorded())).digest
+
+
+def test_memory_does_not_grow_with_the_number_of_samples(tmp_path):
+    def peak(count):
+        tracemalloc.start()
+        try:
+            build_bank(Painter(), tmp_path / str(count), count=count, defects=["hole"], gates=OPEN)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(8)  # what is loaded once
+    few, many = peak(32), peak(256)
+    grown = (256 - 32) * 7 * 64 * 64  # bytes that these samples would take
+    assert many - few < 0.2 * grown
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path):
+    class Interrupted(Painter):
+        def sample(self, defect, seeds):
+            if seeds[0] >= 32:
+                raise KeyboardInterrupt
+            return super().sample(defect, seeds)
+
+    with pytest.raises(KeyboardInterrupt):
+        build_bank(Interrupted(), tmp_path / "bank", count=100, gates=OPEN)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bank_has_no_name_before_it_is_whole_and_others_open_meanwhile(tmp_path, built):
+    seen = []
+
+    def progress(kept, wanted):
+        seen.append((kept, wanted, (tmp_path / "next").exists(), len(Bank.open(built.path).sample("hole", [kept]))))
+
+    build_bank(Painter(), tmp_path / "next", count=3, gates=OPEN, progress=progress)
+    assert seen == [(k, 6, False, 1) for k in range(1, 7)]
+    assert len(Bank.open(tmp_path / "next")) == 6
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
+    from defect_synth.compositor.bank import writer
+
+    def full(self, value):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer._Column, "append", full)
+    with pytest.raises(OutputError, match="No space left on device; choose another --output"):
+        build_bank(Painter(), tmp_path / "bank", count=2, gates=OPEN)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rejected_samples_are_replaced_by_the_next_seeds_and_counted(tmp_path):
+    class Half(Painter):
+        def sample(self, defect, seeds):
+            out = super().sample(defect, seeds)
+            return [s if s.provenance.seed % 2 else DefectSample(
+                s.clean, np.zeros_like(s.mask), defect, s.provenance, s.clean) for s in out]  # fmt: skip
+
+    bank, report = build_bank(Half(), tmp_path / "bank", count=4, defects=["hole"], gates=OPEN)
+    assert [entry.provenance["seed"] for entry in bank.entries] == [1, 3, 5, 7]
+    assert report.rejected["empty"] == report.drawn / 2
+
+
+def test_a_source_that_gives_nothing_usable_is_said_to(tmp_path):
+    class Empty(Painter):
+        def propose_mask(self, defect, foreground, seed, image=None):
+            return np.zeros(foreground.shape, np.uint8)
+
+    with pytest.raises(DataError, match=r"rejected every sample.*0% of"):
+        build_bank(Empty(), tmp_path / "bank", count=2)
+    assert not (tmp_path / "bank").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mixed_sizes_are_refused():
+    def sample(side):
+        image = np.zeros((side, side, 3), np.uint8)
+        return DefectSample(image, np.ones((side, side), np.uint8), "hole", Provenance("x", "part", "hole", 0))
+
+    with pytest.raises(DataError, match="images of one size, found 32x32, 48x48"):
+        record("part", [sample(32), sample(48)])
+
+
+def test_what_is_no_bank_or_a_damaged_or_newer_one_is_refused(tmp_path, built):
+    with pytest.raises(DataError, match=r"is no bank \(no bank.json\)"):
+        Bank.open(tmp_path)
+    index = json.loads((built.path / "bank.json").read_text())
+    (built.path / "bank.json").write_text(json.dumps({**index, "format": 99}))
+    with pytest.raises(DataError, match=r"format 99.*upgrade"):
+        Bank.open(built.path)
+    (built.path / "bank.json").write_text(json.dumps({**index, "format": 1}))
+    with pytest.raises(DataError, match=r"format 1, this version reads 2; make the bank again"):
+        Bank.open(built.path)
+    (built.path / "bank.json").write_text(json.dumps({**index, "defects": ["hole"]}))
+    with pytest.raises(DataError, match=r"damaged .labels that the index does not name"):
+        Bank.open(built.path)
+    (built.path / "bank.json").write_text(json.dumps({**index, "count": 3}))
+    with pytest.raises(DataError, match="damaged"):
+        Bank.open(built.path)
+    (built.path / "bank.json").write_text(json.dumps(index))
+    (built.path / "masks.npy").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="damaged"):
+        Bank.open(built.path)
+
+
+def test_opening_reads_no_provenance_and_whoever_needs_it_is_told_of_damage(built):
+    lines = (built.path / "provenance.jsonl").read_text().splitlines()
+    assert len(lines) == len(built) == 10
+    (built.path / "provenance.jsonl").write_text("\n".join(lines[:4]))
+    bank = Bank.open(built.path)
+    assert len(bank.sample("hole", [0, 1])) == 2
+    with pytest.raises(DataError, match=r"damaged .4 lines of provenance for 10 entries"):
+        next(bank.recorded())
+
+
+def test_a_pickle_in_the_place_of_an_array_is_not_opened(built):
+    np.save(built.path / "boxes.npy", np.array([{"a": 1}] * 10, dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match="damaged"):
+        Bank.open(built.path)
+
+
+def test_a_taken_folder_a_wrong_count_and_an_unknown_defect_are_refused(tmp_path, built):
+    with pytest.raises(OutputError, match="holds something already"):
+        build_bank(Painter(), built.path)
+    with pytest.raises(ConfigError, match="count must be 1 or more"):
+        build_bank(Painter(), tmp_path / "other", count=0)
+    with pytest.raises(UnknownDefectError):
+        build_bank(Painter(), tmp_path / "other", defects=["scratch"])
+    with pytest.raises(UnknownDefectError):
+        built.indices("scratch")
+
+
+def test_a_defect_that_the_gates_reject_wholly_is_named_with_its_reason(tmp_path, caplog):
+    class NoSpot(Painter):
+        def sample(self, defect, seeds):
+            out = super().sample(defect, seeds)
+            return [
+                DefectSample(s.clean, np.zeros_like(s.mask), defect, s.provenance, s.clean) if defect == "spot" else s
+                for s in out
+            ]
+
+    bank, report = build_bank(NoSpot(), tmp_path / "bank", count=2, gates=OPEN)
+    assert bank.defects == ("hole",)
+    report.warn()
+    (line,) = [record.message for record in caplog.records]
+    assert line.startswith("spot: nothing passed the gates, so it is left out: 0% of 40 accepted; rejected: empty 100%")
+    assert report.defects["hole"].acceptance == 1
+
+
+def test_each_defect_has_its_own_gates(tmp_path):
+    bank, _ = build_bank(Painter(), tmp_path / "bank", count=2, gates={"hole": Gates(area=(0.9, 1.0)), "spot": OPEN})
+    assert bank.defects == ("spot",)
+
+
+def test_a_banks_digest_depends_on_its_pixels():
+    sample = Painter().sample("hole", [0])[0]
+    other = DefectSample(sample.image ^ np.uint8(1), sample.mask, "hole", sample.provenance, sample.clean)
+    assert record("part", [sample]).digest != record("part", [other]).digest
+    assert record("part", [sample]).digest == record("part", [sample]).digest
+
+
+def test_a_bank_can_be_written_out_as_mvtec(built, tmp_path, monkeypatch, capsys):
+    import cv2
+
+    from defect_synth.cli import main
+
+    monkeypatch.setattr("sys.argv", ["defect-synth", "export", str(built.path), "-o", str(tmp_path / "out"),
+                                     "--format", "mvtec"])  # fmt: skip
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (0, None)
+    images = sorted((tmp_path / "out").rglob("test/hole/*.png"))
+    assert len(images) == 5
+    first = cv2.imread(str(images[0]))[:, :, ::-1]
+    np.testing.assert_array_equal(first, built.triplet(int(built.indices("hole")[0])).image)
+
+
+def test_a_painter_can_be_banked_with_limits_from_real_defects(tmp_path, monkeypatch, capsys):
+    from defect_synth.cli import main
+    from defect_synth.demo.hazelnut import write_demo
+
+    data = write_demo(tmp_path / "data", resolution=64, good=4, test_good=1, per_defect=4, seed=3)
+    monkeypatch.setattr("sys.argv", ["defect-synth", "bank", "demo", "-o", str(tmp_path / "bank"), "--count", "2",
+                                     "--defects", "hole", "--data", str(data)])  # fmt: skip
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (0, None)
+    assert "limits: from" in capsys.readouterr().out
+    assert Bank.open(tmp_path / "bank").defects == ("hole",)

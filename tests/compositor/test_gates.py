@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from defect_synth.compositor.gates import (
+    GateReport,
+    Gates,
+    border_contact,
+    change_inside,
+    copy_distance,
+    crop_thumbnail,
+    mask_area,
+)
+from defect_synth.samples import DefectSample, Provenance
+
+SIDE = 64
+
+
+def sample(*, y=20, x=20, size=12, dark=0, ghost=False, flat=False):
+    rng = np.random.default_rng(0)
+    clean = np.full((SIDE, SIDE, 3), 250, np.uint8)
+    clean[8:56, 8:56] = 120 + rng.integers(-20, 20, (48, 48, 3))
+    image, mask = clean.copy(), np.zeros((SIDE, SIDE), np.uint8)
+    mask[y : y + size, x : x + size] = 1
+    if not flat:
+        image[mask > 0] = dark
+    if ghost:
+        image[40:56, 40:56] = 255 - image[40:56, 40:56]
+    return DefectSample(image, mask, "hole", Provenance("x", "part", "hole", 0), clean)
+
+
+def test_area_and_border_are_shares():
+    mask = np.zeros((10, 10), np.uint8)
+    mask[0, :5] = 1
+    assert mask_area(mask) == 0.05
+    assert border_contact(mask) == pytest.approx(5 / 36)
+
+
+def test_change_is_measured_on_the_defect_and_against_all_change():
+    inside, share = change_inside(sample())
+    assert inside == pytest.approx(119, abs=8)
+    assert share == 1.0
+    assert change_inside(sample(ghost=True))[1] < 0.8
+
+
+@pytest.mark.parametrize(
+    ("made", "gate"),
+    [
+        (sample(), None),
+        (sample(size=0), "empty"),
+        (sample(y=0, x=0, size=64), "too large"),
+        (sample(y=0, x=0, size=40), "border"),
+        (sample(y=26, x=57, size=5), "off object"),
+        (sample(flat=True), "disagreement"),
+        (sample(size=4, ghost=True), "disagreement"),
+    ],
+)
+def test_every_fault_has_its_gate(made, gate):
+    assert Gates().reject(made) == gate
+
+
+def test_limits_come_from_real_defects():
+    real = [sample(y=16 + 3 * k, x=18 + 2 * k, size=10 + k, dark=10) for k in range(5)]
+    gates = Gates.of(real)
+    assert gates.reject(sample(y=30, x=24, size=13, dark=20)) is None
+    assert gates.reject(sample(y=30, x=24, size=13, dark=200)) == "unreal colour"
+    assert gates.reject(sample(y=14, x=14, size=34, dark=10)) == "too large"
+    assert gates.reject(real[2]) == "near copy"
+
+
+def test_a_turned_or_mirrored_copy_is_a_copy():
+    made = sample(y=26, x=26, size=10)
+    real = np.stack([crop_thumbnail(made)])
+    turned = DefectSample(
+        np.ascontiguousarray(np.rot90(made.image)), np.ascontiguousarray(np.rot90(made.mask)), "hole", made.provenance
+    )
+    assert copy_distance(made, real) == 0
+    assert copy_distance(turned, real) < 0.05  # the crop of an even side is off its centre by a pixel
+    assert copy_distance(sample(y=14, x=40, size=10, dark=200), real) > 0.1
+
+
+def test_too_few_real_defects_set_no_limits():
+    assert Gates.of([sample()]) == Gates()
+
+
+def test_a_low_acceptance_is_a_warning_that_says_what_to_do(caplog):
+    report = GateReport()
+    for k in range(20):
+        report.add("empty" if k else None)
+    with caplog.at_level(logging.WARNING):
+        report.warn()
+    assert "5% of 20 accepted" in caplog.text
+    assert "train longer" in caplog.text

@@ -1,0 +1,134 @@
+"""A painter that learns from a DFMGAN's triplets besides the real images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from defect_synth.data.layouts import index
+from defect_synth.data.partitions import everything
+from defect_synth.errors import CheckpointError, ConfigError, DataError
+from defect_synth.painter import Painter
+from defect_synth.painter.config import PAINT_TINY, override
+from defect_synth.painter.distill import lessons_of
+from defect_synth.painter.train import train_painter
+from defect_synth.painter.training_data import DefectImage, Movement, NormalImage, PainterData
+from defect_synth.samples import DefectSample, Provenance
+from tests.fake_data import fake_nut, write_mvtec
+
+STILL = Movement(quarter=False, any=False, half=False, mirror_x=False, mirror_y=False)
+
+
+class FakeDFMGAN:
+    """Nuts with a hole; those of odd seeds show no defect under their mask."""
+
+    digest = "teacher"
+
+    def __init__(self, *, category="nut", defects=("hole",), good=True, clean=True):
+        self.category, self.defects = category, defects
+        self.good, self.clean = good, clean
+
+    def sample(self, defect, seeds):
+        return [self._one(defect, seed) for seed in seeds]
+
+    def _one(self, defect, seed):
+        image, mask = fake_nut(np.random.default_rng(seed), 64, defect)
+        clean = image.copy()
+        clean[mask > 0] = (190, 140, 90)
+        shown = image if self.good and seed % 2 == 0 else clean
+        origin = Provenance("dfmgan", self.category, defect, seed)
+        return DefectSample(shown, mask, defect, origin, clean if self.clean else None)
+
+
+def real(count=4):
+    return [DefectImage(*fake_nut(np.random.default_rng(100 + i), 64, "hole")) for i in range(count)]
+
+
+def test_lessons_are_the_triplets_that_show_a_defect_with_their_clean_images():
+    lessons = lessons_of(FakeDFMGAN(), {"hole": real(), "cut": real()}, "nut", 4, seed=0)
+
+    assert set(lessons.triplets) == {"hole"}  # the DFMGAN knows no cut
+    assert len(lessons.triplets["hole"]) == len(lessons.normals) == 4
+    for item, normal in zip(lessons.triplets["hole"], lessons.normals, strict=True):
+        assert item.clean is normal.image
+        assert (item.image[item.mask > 0].mean(axis=0) < item.clean[item.mask > 0].mean(axis=0) - 50).all()
+        assert normal.drawn
+
+
+@pytest.mark.parametrize(
+    ("teacher", "error", "message"),
+    [
+        (FakeDFMGAN(category="pill"), ConfigError, "'pill' and the images are of 'nut'"),
+        (FakeDFMGAN(defects=("dent",)), ConfigError, "none of hole"),
+        (FakeDFMGAN(clean=False), DataError, "no clean image"),
+        (FakeDFMGAN(good=False), DataError, "train the DFMGAN longer"),
+    ],
+)
+def test_teachers_that_cannot_teach_are_refused(teacher, error, message):
+    with pytest.raises(error, match=message):
+        lessons_of(teacher, {"hole": real()}, "nut", 8, seed=0)
+
+
+def test_a_triplet_is_painted_onto_its_own_clean_image_and_is_no_donor_for_others():
+    image, mask = fake_nut(np.random.default_rng(5), 64, "hole")
+    image[mask > 0] = (0, 0, 250)  # no real hole is blue
+    clean = np.full_like(image, 99)
+    normals = [NormalImage(np.full_like(image, 200), np.ones((64, 64), bool))]
+    items = {"hole": [*real(3), DefectImage(image, mask, clean)]}
+
+    data = PainterData(normals, items, PAINT_TINY.model, STILL, lambda d, f, s: mask, seed=0)
+    batch = data.paint(0, 16, pairs=0, donor_prob=1.0)
+
+    assert len(data.exemplars[0]) == 3
+    taught = batch.view.mean(dim=(1, 2, 3)) < 0  # on the grey clean image
+    assert 0 < taught.sum() < 16
+    for view, seen, donor, has, own in zip(batch.view, batch.mask, batch.donor, batch.has_donor, taught, strict=True):
+        inside = (seen > 0).expand_as(view)
+        assert ((donor == view) | inside).all()
+        blue = donor[:, seen[0] > 0].mean(dim=1)
+        assert bool(blue[2] > 0.7) == bool(own)
+        assert has or not own
+
+
+def test_training_with_a_dfmgan_adds_masks_and_keeps_only_real_images_to_paint_on(tmp_path):
+    table = index(write_mvtec(tmp_path, category="nut", defects={"hole": 3, "cut": 2}, good=3, size=48))
+    lengths = {"backbone.total_kimg": 0.008, "painter.total_kimg": 0.008, "triplets": 4, "kept_normals": 9}
+    config = override(PAINT_TINY, lengths)
+
+    def fit(dfmgan, *, resume=False):
+        run = train_painter(table, everything(table, 0.0, 0), config, tmp_path / "run", dfmgan=dfmgan, resume=resume)
+        return Painter.load(run.path)
+
+    taught = fit(FakeDFMGAN())
+
+    count = {name: len(shapes) for name, shapes in taught._masks._shapes.items()}
+    assert count == {"hole": 3 + 4, "cut": 2}
+    assert len(taught._normals) == 3
+    assert taught.info.reference == 48  # the DFMGAN's images are of 64 pixels
+    with pytest.raises(CheckpointError, match="dfmgan"):
+        fit(None, resume=True)
+
+
+def test_the_command_line_says_whom_a_dfmgan_teaches(tmp_path):
+    import torch
+    from typer.testing import CliRunner
+
+    from defect_synth.cli import app
+    from defect_synth.config import TINY
+    from defect_synth.dfmgan.generator import DFMGAN
+    from defect_synth.engine.checkpoint import CheckpointInfo, save_checkpoint
+
+    data = write_mvtec(tmp_path, category="nut", defects={"hole": 2}, good=3, size=48)
+    file = tmp_path / "dfmgan.safetensors"
+    info = CheckpointInfo(kind="dfmgan", model=TINY.model, category="pill", defect="hole")
+    with torch.random.fork_rng(devices=[]):
+        save_checkpoint(file, info, DFMGAN(TINY.model).state_dict())
+    command = ["train", str(data), "-o", str(tmp_path / "run"), "--preset", "PAINT_TINY", "--from-dfmgan", str(file)]
+
+    other = CliRunner().invoke(app, [*command, "--method", "painter"], env={"COLUMNS": "400"})
+    wrong = CliRunner().invoke(app, command)
+
+    assert other.exit_code != 0
+    assert "'pill' and the images are of 'nut'" in other.output + str(other.exception)
+    assert wrong.exit_code != 0
+    assert "--method painter" in wrong.output + str(wrong.exception)

@@ -1,0 +1,261 @@
+"""The painter's networks, donors, views and judges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from defect_synth.painter.donors import DonorBank, Exemplar
+from defect_synth.painter.judges import BackboneFeatures, Judges, weighted_mean
+from defect_synth.painter.network import OPPONENT, Codes, PainterModel, PainterModelConfig, appearance, tinted
+from defect_synth.painter.region_painting import appearance_of
+from defect_synth.painter.window import clusters, window_of
+
+SIDE = 32
+CONFIG = PainterModelConfig(side=SIDE, channels=(16, 16, 16, 16, 16), z_dim=8, w_dim=8, map_channels=2)
+
+
+@pytest.fixture(scope="module")
+def network():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = PainterModel(CONFIG, 2)
+        with torch.no_grad():  # nothing zero: a start at zero would hide what is connected to what
+            network.branch.to_colour.weight.normal_()
+    return network.eval()
+
+
+def inputs(rng, count=2, side=SIDE):
+    def normal(*shape):
+        return torch.randn(count, *shape, generator=rng)
+
+    mask = torch.zeros(count, 1, side, side)
+    mask[:, :, 5:15, 8:20] = 1
+    codes = Codes(
+        normal(8), normal(2, side // 16, side // 16), normal(2, side // 4, side // 4), normal(6), normal(3, side, side)
+    )
+    return normal(3, side, side), mask, normal(3, side, side), torch.tensor([True, False][:count]), codes
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("side", [32, 64])
+def test_nothing_changes_outside_the_mask(network, rng, side):
+    view, mask, donor, has, codes = inputs(rng, side=side)
+
+    painted = network(view, mask, donor, has, codes, torch.tensor([0, 1]))
+
+    outside = (mask == 0).expand_as(view)
+    assert torch.equal(painted.image[outside], view[outside])
+    assert (painted.image - view)[~outside].abs().min() > 0
+    assert painted.opacity[mask == 0].abs().max() == 0
+
+
+@torch.no_grad()
+def test_grain_is_read_where_there_is_no_donor_and_by_painters_that_learnt_with_it(network, rng, monkeypatch):
+    view, mask, donor, has, codes = inputs(rng)
+    other = codes._replace(grain=codes.grain + 1)
+    label = torch.tensor([0, 1])
+
+    def images(grain):
+        monkeypatch.setattr(network.branch, "grain", grain)
+        return [network(view, mask, donor, has, c, label).image for c in (codes, other)]
+
+    assert torch.equal(*images(0.0))
+    one, two = images(1.0)
+    assert torch.equal(one[0], two[0])
+    assert not torch.equal(one[1], two[1])
+
+
+@torch.no_grad()
+def test_a_donor_is_read_only_where_it_counts(network, rng):
+    view, mask, donor, has, codes = inputs(rng)
+
+    one = network(view, mask, donor, has, codes, torch.tensor([0, 1])).image
+    two = network(view, mask, donor + 0.5, has, codes, torch.tensor([0, 1])).image
+
+    assert not torch.equal(one[0], two[0])
+    assert torch.equal(one[1], two[1])
+
+
+@torch.no_grad()
+def test_a_batch_of_donors_alone_is_painted_as_in_a_mixed_one(network, rng):
+    view, mask, donor, has, codes = inputs(rng)
+    labels = torch.tensor([0, 1])
+
+    mixed = network(view, mask, donor, has, codes, labels).image[0]
+    alone = network(view, mask, donor, torch.tensor([True, True]), codes, labels).image[0]
+
+    torch.testing.assert_close(alone, mixed)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("changed", ["z", "coarse_map", "fine_map", "appearance", "label"])
+def test_every_code_matters(network, rng, changed):
+    view, mask, donor, has, codes = inputs(rng)
+    labels = [torch.tensor([0, 0]), torch.tensor([0, 0])]
+    other = codes
+    if changed == "label":
+        labels[1] = torch.tensor([1, 1])
+    else:
+        other = codes._replace(**{changed: getattr(codes, changed) + 1})
+
+    one, two = (
+        network(view, mask, donor, has, c, label).image for c, label in zip((codes, other), labels, strict=True)
+    )
+
+    assert not torch.equal(one, two)
+
+
+def test_the_frozen_backbone_gets_no_gradient_and_the_branch_gets_one(network, rng):
+    network.backbone.requires_grad_(False)
+    view, mask, donor, has, codes = inputs(rng)
+
+    network(view, mask, donor, has, codes, torch.tensor([0, 1])).image.square().sum().backward()
+
+    assert all(p.grad is None for p in network.backbone.parameters())
+    assert [n for n, p in network.branch.named_parameters() if p.grad is None or not p.grad.any()] == []
+    network.zero_grad(set_to_none=True)
+
+
+def test_appearance_is_mean_and_deviation_of_opponent_colours_inside_the_mask(rng):
+    image, mask = torch.randn(1, 3, 8, 8, generator=rng), torch.zeros(1, 1, 8, 8)
+    mask[..., 2:5, 1:7] = 1
+
+    look = appearance(image, mask)[0]
+
+    inside = torch.tensor(OPPONENT) @ image[0, :, 2:5, 1:7].reshape(3, -1)
+    torch.testing.assert_close(look[:3], inside.mean(dim=1))
+    torch.testing.assert_close(look[3:], inside.std(dim=1, unbiased=False), rtol=1e-4, atol=1e-4)
+    numpy = appearance_of(image[0].permute(1, 2, 0).numpy(), mask[0, 0].numpy().astype(np.uint8))
+    np.testing.assert_allclose(numpy, look.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_tinting_gives_the_wanted_appearance_and_opponent_colours_are_a_rotation(rng):
+    image, mask = torch.randn(2, 3, 16, 16, generator=rng), torch.zeros(2, 1, 16, 16)
+    mask[..., 2:9, 1:12] = 1
+    look = torch.tensor([[0.3, -0.1, 0.05, 0.2, 0.1, 0.02], [-0.5, 0.2, 0.0, 0.4, 0.05, 0.1]])
+
+    torch.testing.assert_close(appearance(tinted(image, mask, look), mask), look, rtol=1e-3, atol=1e-3)
+    rotation = torch.tensor(OPPONENT)
+    torch.testing.assert_close(rotation @ rotation.t(), torch.eye(3))
+
+
+def test_judges_say_something_for_each_place_and_depend_on_mask_and_label(network, rng):
+    features = BackboneFeatures(network.backbone)
+    judges = Judges(features.channels, 2)
+    view, mask, *_ = inputs(rng)
+    with torch.no_grad():
+        maps = features(view)
+        judges.standardise(maps)
+        judges.eval()  # spectral norms move while training
+        one = judges(maps, view, mask, torch.tensor([0, 1]))
+        other_mask = judges(maps, view, mask.flip(3), torch.tensor([0, 1]))
+        other_label = judges(maps, view, mask, torch.tensor([1, 0]))
+
+    assert len(one) == 4
+    for a, b, c in zip(one, other_mask, other_label, strict=True):
+        assert not torch.equal(a, b)
+        assert not torch.equal(a, c)
+
+
+def test_a_small_defect_weighs_as_much_as_a_large_one():
+    values = torch.zeros(1, 1, 8, 8)
+    values[..., 0, 0] = 1.0
+    small, large = torch.zeros(1, 1, 32, 32), torch.ones(1, 1, 32, 32)
+    small[..., 1, 1] = 1
+
+    assert float(weighted_mean(values, small)) > 0.3
+    assert float(weighted_mean(values, large)) == pytest.approx(1 / 64)
+
+
+def test_a_small_defect_is_seen_in_its_own_pixels():
+    mask = np.zeros((1000, 900), np.uint8)
+    mask[500, 300:310] = 1
+
+    window = window_of(mask, 128, 1.0)
+    view = window.cut(mask, 128)
+
+    assert window.size == 128
+    assert view.sum() == 10
+
+
+def test_a_window_stays_inside_the_image_and_comes_back_where_it_was():
+    image = np.random.default_rng(0).integers(0, 256, (100, 140, 3), dtype=np.uint8)
+    mask = np.zeros((100, 140), np.uint8)
+    mask[0:4, 135:140] = 1
+    window = window_of(mask, 64, 1.0)
+
+    copy = np.zeros_like(image)
+    window.lay(copy, window.cut(image, 64))
+
+    assert (window.top, window.left) == (0, 76)
+    assert np.array_equal(copy[0:64, 76:], image[0:64, 76:])
+
+
+def test_a_window_larger_than_the_image_repeats_edges_but_no_mask():
+    image = np.arange(20, dtype=np.uint8).repeat(60).reshape(20, 20, 3)
+    mask = np.ones((20, 20), np.uint8)
+    window = window_of(mask, 32, 1.0)
+
+    view, seen = window.cut(image, 32), window.cut(mask, 32)
+
+    assert seen.sum() == 400
+    assert np.array_equal(view[0], view[6])
+
+
+def test_far_specks_are_seen_one_by_one_and_near_ones_together():
+    mask = np.zeros((400, 400), np.uint8)
+    mask[10:14, 10:14] = mask[20:24, 30:34] = mask[350:354, 380:384] = 1
+
+    parts = clusters(mask, 64, 1.0)
+
+    assert sorted(int(p.sum()) for p in parts) == [16, 32]
+    assert np.array_equal(sum(parts), mask)
+
+
+def striped(angle):
+    """A bright bar across a field whose left half is dark: context tells how it lay."""
+    image = np.full((48, 48, 3), 200, np.uint8)
+    image[:, :24] = 40
+    mask = np.zeros((48, 48), np.uint8)
+    mask[20:28, 14:34] = 1
+    image[mask > 0] = (250, 60, 60)
+    turned = np.rot90(image, angle), np.rot90(mask, angle)
+    return Exemplar(np.ascontiguousarray(turned[0]), np.ascontiguousarray(turned[1]))
+
+
+def test_donors_are_turned_to_fit_shape_and_surroundings():
+    bank = DonorBank([striped(0)], turns=4, mirror=False)
+    for quarter in range(4):
+        target = striped(quarter)
+        normal = target.image.copy()
+        normal[target.mask > 0] = 120
+
+        laid = bank.lay(normal, target.mask, bank.choose(normal, target.mask, np.random.default_rng(0)))
+
+        assert laid.covered > 0.9
+        assert np.abs(laid.picture.astype(int) - target.image).mean() < 2
+
+
+def test_what_a_donor_does_not_cover_is_filled_from_it_and_counted():
+    exemplar = striped(0)
+    bank = DonorBank([exemplar], turns=1, mirror=False)
+    view = np.full((48, 48, 3), 120, np.uint8)
+    mask = np.zeros((48, 48), np.uint8)
+    mask[4:44, 4:44] = 1
+
+    laid = bank.lay(view, mask, bank.choose(view, mask, np.random.default_rng(0)))
+
+    assert laid.covered < 0.6
+    assert np.abs(laid.picture[mask > 0].astype(int) - (250, 60, 60)).mean() < 12
+    assert (laid.picture[mask == 0] == 120).all()
+
+
+def test_two_donors_of_one_colour_are_mixed_half_of_the_time():
+    bank = DonorBank([striped(0), striped(0)], turns=1, mirror=False)
+    target = striped(0)
+
+    choices = [bank.choose(target.image, target.mask, np.random.default_rng(s)) for s in range(40)]
+
+    assert 8 < sum(choice.second is not None for choice in choices) < 32

@@ -1,0 +1,380 @@
+"""A trained painter: what it promises as a painter and as a source."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from defect_synth.data.layouts import index
+from defect_synth.data.partitions import everything
+from defect_synth.errors import CheckpointError, ConfigError, DataError, UnknownDefectError
+from defect_synth.painter import Painter, is_painter
+from defect_synth.painter.config import PAINT_TINY, override
+from defect_synth.painter.maps import fine_map
+from defect_synth.painter.quality_check import Gate, detail, statistics
+from defect_synth.painter.region_painting import soft
+from defect_synth.painter.train import train_painter
+from defect_synth.painter.window import focus
+from defect_synth.product.foreground import foreground as foreground_of
+from defect_synth.samples import DefectPainter, DefectSource
+from tests.fake_data import fake_nut, write_mvtec
+
+CONFIG = override(PAINT_TINY, {"backbone.total_kimg": 0.008, "painter.total_kimg": 0.008})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("painter")
+    table = index(write_mvtec(folder, category="nut", defects={"hole": 3, "cut": 3}, good=5, size=64))
+    output = folder / "run"
+    train_painter(table, everything(table, 0.0, 0), CONFIG, output)
+    return output
+
+
+@pytest.fixture(scope="module")
+def painter(run):
+    return Painter.load(run)
+
+
+def scene(seed=0, size=64):
+    image, _ = fake_nut(np.random.default_rng(seed), size)
+    mask = np.zeros((size, size), np.uint8)
+    mask[size // 2 - 4 : size // 2 + 5, size // 2 - 7 : size // 2 + 6] = 1
+    return image, mask
+
+
+def test_it_is_a_painter_and_a_source_of_the_defects_it_learnt(painter):
+    assert isinstance(painter, DefectPainter)
+    assert isinstance(painter, DefectSource)
+    assert painter.category == "nut"
+    assert painter.defects == ("cut", "hole")
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (100, 70), (33, 150), (200, 200)])
+def test_painting_changes_the_mask_and_nothing_else_at_any_size(painter, shape):
+    rng = np.random.default_rng(1)
+    image = rng.integers(60, 200, (*shape, 3), dtype=np.uint8)
+    mask = np.zeros(shape, np.uint8)
+    mask[5:15, 8:20] = mask[shape[0] - 6 :, shape[1] - 9 :] = 1
+
+    painted = painter.paint(image, mask, "hole", seed=3)
+
+    assert painted.shape == image.shape
+    assert np.array_equal(painted[mask == 0], image[mask == 0])
+    assert (painted != image).any(axis=2)[mask > 0].mean() > 0.5
+
+
+def test_the_same_arguments_give_the_same_bytes_and_other_seeds_do_not(painter):
+    image, mask = scene()
+
+    one, again, other = (painter.paint(image, mask, "hole", seed) for seed in (4, 4, 5))
+
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+def test_bytes_do_not_depend_on_batch_threads_or_process(painter):
+    image, mask = scene()
+    alone = painter.paint(image, mask, "cut", 7)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        together = painter.paint_many([image] * 4, [mask] * 4, "cut", [1, 7, 3, 9])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    elsewhere = pickle.loads(pickle.dumps(painter)).paint(image, mask, "cut", 7)
+
+    assert np.array_equal(together[1], alone)
+    assert np.array_equal(elsewhere, alone)
+
+
+def test_samples_are_painted_on_the_normals_that_travel_with_it(painter):
+    samples = painter.sample("hole", [0, 1, 2])
+
+    for sample, again in zip(samples, painter.sample("hole", [0, 1, 2]), strict=True):
+        assert np.array_equal(sample.image, again.image)
+        assert sample.mask.any()
+        assert np.array_equal(sample.image[sample.mask == 0], sample.clean[sample.mask == 0])
+        assert sample.provenance.method == "painter"
+        assert sample.provenance.checkpoint == painter.digest
+    assert np.array_equal(painter.sample("hole", [2])[0].image, samples[2].image)
+
+
+def test_a_user_can_give_the_normals(run):
+    image, _ = scene(9, 80)
+
+    (sample,) = Painter.load(run, normals=[image]).sample("hole", [0])
+
+    assert np.array_equal(sample.clean, image)
+
+
+def test_proposed_masks_lie_on_the_product(painter):
+    image, _ = scene()
+    foreground = foreground_of(image)
+
+    mask = painter.propose_mask("cut", foreground, 2)
+
+    assert mask.any()
+    assert not mask[~foreground].any()
+    assert 0.3 < foreground.mean() < 0.7  # the disc
+
+
+@pytest.mark.parametrize("shown", [1, 3])
+def test_what_is_no_number_is_painted_again_and_said_where_nothing_else_comes(run, shown):
+    painter = Painter.load(run)
+    image, mask = scene()
+    brush = painter._brushes["hole"]
+    calls = []
+
+    def broken(request):
+        calls.append(request)
+        colour, opacity = brush.network(request)
+        return (colour * np.float32(np.nan) if len(calls) <= shown else colour), opacity
+
+    painter._brushes["hole"] = dataclasses.replace(brush, network=broken)
+
+    if shown == 3:
+        with pytest.raises(CheckpointError, match="--minutes"):
+            painter.paint(image, mask, "hole", 0)
+    else:
+        painted = painter.paint(image, mask, "hole", 0)
+        assert len(calls) > 1
+        assert (painted != image).any()
+
+
+@pytest.mark.parametrize(("donor_prob", "donors"), [(1e-9, [0, 0, 1]), (0.0, [0, 0, 0])])
+def test_the_last_attempt_is_made_from_a_donor_unless_none_is_wanted(run, donor_prob, donors):
+    painter = Painter.load(run, donor_prob=donor_prob)
+    image, mask = scene()
+    brush = painter._brushes["hole"]
+    asked = []
+
+    class Never(Gate):
+        def excess(self, row):
+            return 100.0 - len(asked)
+
+    def network(request):
+        asked.append(int(request.has_donor[0]))
+        return brush.network(request)
+
+    gate = Never([[0.0] * 5], [0.0])
+    painter._brushes["hole"] = dataclasses.replace(brush, network=network, gate=gate)
+    painter.paint(image, mask, "hole", 0)
+
+    assert asked == donors
+
+
+@pytest.mark.parametrize(("box", "size"), [((60, 62, 60, 70), 64), ((20, 90, 40, 60), 112), ((0, 128, 0, 128), 128)])
+def test_only_the_part_of_a_view_around_the_mask_is_computed(box, size):
+    mask = np.zeros((128, 128), np.uint8)
+    mask[box[0] : box[1], box[2] : box[3]] = 1
+
+    rows, columns = focus(mask)
+
+    assert rows.stop - rows.start == columns.stop - columns.start == size
+    assert mask[rows, columns].sum() == mask.sum()
+    for part, (first, last) in zip((rows, columns), (box[:2], box[2:]), strict=True):
+        assert part.start % 16 == 0
+        assert part.start <= max(0, first - 12)
+        assert part.stop >= min(128, last + 12)
+
+
+def test_fine_maps_have_unit_variance_and_no_size_of_their_own():
+    rng = np.random.default_rng(0)
+
+    maps = fine_map(lambda *shape: rng.standard_normal(shape, dtype=np.float32), 64, 32, 32)
+
+    assert maps.shape == (64, 32, 32)
+    assert maps.std() == pytest.approx(1.0, abs=0.1)
+    near, far = ((maps[:, :, k:] * maps[:, :, :-k]).mean() / maps.var() for k in (1, 3))
+    assert near > 0.5 > far > 0.1  # white noise has 0 and 0: beads of a grid's size along every thin mask
+
+
+def test_an_empty_mask_gives_the_image_back(painter):
+    image, mask = scene()
+
+    assert np.array_equal(painter.paint(image, np.zeros_like(mask), "hole", 0), image)
+
+
+def test_mistakes_say_what_to_do(painter, run, tmp_path):
+    image, mask = scene()
+    with pytest.raises(UnknownDefectError, match="known: cut, hole"):
+        painter.paint(image, mask, "dent", 0)
+    with pytest.raises(DataError, match="divide a 0/255 mask by 255"):
+        painter.paint(image, mask * np.uint8(255), "hole", 0)
+    with pytest.raises(DataError, match="like its image"):
+        painter.paint(image, mask[:-1], "hole", 0)
+    with pytest.raises(ConfigError, match="seeds must be 0 or more"):
+        painter.paint(image, mask, "hole", -1)
+    with pytest.raises(ConfigError, match="donor_prob"):
+        Painter.load(run, donor_prob=2.0)
+    with pytest.raises(CheckpointError, match="--method painter"):
+        Painter.load(tmp_path)
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes((run / "painter" / "model.safetensors").read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match="damaged"):
+        Painter.load(broken)
+    table = index(run.parent / "nut") if (run.parent / "nut").is_dir() else None
+    if table is not None:
+        with pytest.raises(CheckpointError, match="--resume"):
+            train_painter(table, everything(table, 0.0, 0), CONFIG, run)
+
+
+def test_painters_are_told_from_other_checkpoints(run, tmp_path):
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(b"not a checkpoint")
+
+    assert is_painter(run / "painter" / "model.safetensors")
+    assert not is_painter(run / "painter" / "state.safetensors")
+    assert not is_painter(other)
+
+
+def test_the_gate_passes_real_defects_and_stops_flat_or_bright_ones():
+    rng = np.random.default_rng(0)
+    reals = [fake_nut(rng, 64, "hole") for _ in range(4)]
+    gate = Gate([statistics(*real) for real in reals], [detail(*real) for real in reals])
+    image, mask = fake_nut(rng, 64, "hole")
+    bright = image.copy()
+    bright[mask > 0] = 240
+
+    assert gate.excess(statistics(image, mask)) == 0
+    assert gate.excess(statistics(bright, mask)) > 50
+
+
+def test_the_gate_tells_a_smear_from_a_defect_whatever_its_contrast():
+    rng = np.random.default_rng(0)
+    mask = np.zeros((64, 64), np.uint8)
+    cv2.ellipse(mask, (32, 32), (20, 12), 30, 0, 360, 1, -1)
+    grain = rng.normal(0, 1, (64, 64, 1)).astype(np.float32)
+    real, smear = (
+        (128 + 20 * values / values[mask > 0].std()).clip(0, 255).astype(np.uint8).repeat(3, axis=2)
+        for values in (grain, cv2.GaussianBlur(grain, (0, 0), 4)[:, :, None])
+    )
+    gate = Gate([statistics(real, mask)], [detail(real, mask)])
+
+    assert statistics(smear, mask)[3] == pytest.approx(statistics(real, mask)[3], rel=0.1)  # as much contrast
+    assert gate.blur(detail(real, mask), 0.0) == 0
+    assert gate.blur(detail(smear, mask), 0.0) > 25
+    assert gate.blur(detail(real, mask), detail(real, mask)) == 0
+    assert gate.blur(detail(real, mask), 2 * detail(real, mask)) > 20  # a donor in its place would have twice of it
+    assert detail(real // 2, mask) == pytest.approx(detail(real, mask), rel=0.05)
+    dot = np.zeros_like(mask)
+    dot[5, 5] = 1
+    assert np.isfinite(detail(real, dot))
+
+
+def test_free_and_donor_paintings_can_be_asked_for(run):
+    image, mask = scene()
+
+    free = Painter.load(run, donor_prob=0.0).paint(image, mask, "hole", 1)
+    donor = Painter.load(run, donor_prob=1.0).paint(image, mask, "hole", 1)
+
+    assert not np.array_equal(free, donor)
+
+
+@pytest.mark.parametrize("uniform", [True, False])
+def test_foreground_is_the_product_or_everything_where_there_is_no_background(uniform):
+    rng = np.random.default_rng(0)
+    image = fake_nut(rng, 96)[0] if uniform else rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)
+
+    share = foreground_of(image).mean()
+
+    assert 0.3 < share < 0.6 if uniform else share == 1.0
+
+
+def test_the_command_line_trains_a_painter(tmp_path):
+    from typer.testing import CliRunner
+
+    from defect_synth.cli import app
+
+    data = write_mvtec(tmp_path, category="nut", defects={"hole": 2}, good=3, size=48)
+    short = ["--set", "backbone.total_kimg=0.004", "--set", "painter.total_kimg=0.004"]
+    command = ["train", str(data), "-o", str(tmp_path / "run"), "--method", "painter", "--preset", "PAINT_TINY", *short]
+
+    result = CliRunner().invoke(app, command)
+
+    assert result.exit_code == 0, result.output
+    assert Painter.load(Path(tmp_path / "run")).defects == ("hole",)
+
+
+def test_exported_painters_paint_the_same_without_torch(run, tmp_path):
+    pytest.importorskip("onnx", reason="torch's exporter needs the package onnx")
+    pytest.importorskip("onnxruntime")
+    from defect_synth.painter.onnx import OnnxPainter, export_onnx
+
+    export_onnx(run / "painter" / "model.safetensors", tmp_path)
+    ours, theirs = Painter.load(run), OnnxPainter(tmp_path)
+    image, mask = scene()
+
+    for defect in ours.defects:
+        a, b = (p.paint(image, mask, defect, 3).astype(int) for p in (ours, theirs))
+        assert np.abs(a - b).max() <= 2
+        assert np.array_equal(ours.sample(defect, [1])[0].mask, theirs.sample(defect, [1])[0].mask)
+
+
+def test_exporting_or_opening_without_the_packages_says_which(run, tmp_path, monkeypatch):
+    import sys
+
+    from defect_synth.errors import MissingExtraError
+    from defect_synth.painter.onnx import OnnxPainter, export_onnx
+
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingExtraError, match="onnx"):
+        export_onnx(run / "painter" / "model.safetensors", tmp_path)
+    with pytest.raises(CheckpointError, match="export a painter"):
+        OnnxPainter(tmp_path)
+
+
+def test_painting_needs_no_torch():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.modules['torch'] = None; "
+        "import defect_synth.painter.onnx, defect_synth.painter.region_painting"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0
+
+
+def test_the_demo_painter_ships_and_paints_its_product():
+    painter = Painter.load("demo")
+
+    assert painter.category == "hazelnut"
+    assert painter.defects == ("crack", "cut", "hole", "print")
+    assert painter._path.stat().st_size < 4_000_000
+    (sample,) = painter.sample("hole", [0])
+    assert np.array_equal(sample.image[sample.mask == 0], sample.clean[sample.mask == 0])
+    assert (sample.image != sample.clean).any()
+
+
+def test_painters_that_give_other_samples_have_other_digests(run):
+    """Features of samples are kept on disk under the digest: a painter must not get another one's."""
+    image, _ = scene(9, 80)
+    digests = {
+        Painter.load(run, **settings).digest
+        for settings in ({}, {"donor_prob": 0.0}, {"donor_prob": 1.0}, {"normals": [image]}, {"normals": [image] * 2})
+    }
+    assert len(digests) == 5
+    assert Painter.load(run, donor_prob=0.0).digest in digests
+
+
+def test_borders_are_seen_through_a_lens_and_thin_lines_keep_their_strength():
+    blot, wire = np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint8)
+    blot[10:30, 10:30] = 1
+    wire[20, 5:35] = 1
+
+    share = soft(blot)
+
+    assert (share[14:26, 14:26] > 0.999).all()
+    assert 0.5 < share[20, 10] < 0.9
+    assert share[10, 10] < share[20, 10]
+    assert np.allclose(share, share.T, atol=1e-5)
+    assert (soft(wire)[20, 8:32] > 0.999).all()

@@ -1,0 +1,35 @@
+"""Draws triplets.png: normal images of the procedural product, drawn masks, defects by the shipped painter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from defect_synth.demo.hazelnut import render
+from defect_synth.painter import Painter
+from defect_synth.product.foreground import foreground
+
+SIDE, GAP, BASE = 256, 6, 5_000_000  # nuts that the painter has not learnt from
+
+
+def main() -> None:
+    """One column for each defect and two seeds of it."""
+    painter = Painter.load("demo")
+    columns = []
+    for number, defect in enumerate([d for d in painter.defects for _ in range(2)]):
+        clean = render(BASE + number, SIDE).image
+        mask = painter.propose_mask(defect, foreground(clean), number)
+        painted = painter.paint(clean, mask, defect, number)
+        shown = np.repeat(mask[..., None] * np.uint8(255), 3, axis=2)
+        columns.append(np.concatenate([clean, np.full((GAP, SIDE, 3), 255, np.uint8), shown,
+                                       np.full((GAP, SIDE, 3), 255, np.uint8), painted]))  # fmt: skip
+    gap = np.full((columns[0].shape[0], GAP, 3), 255, np.uint8)
+    sheet = np.concatenate([part for column in columns for part in (column, gap)][:-1], axis=1)
+    small = cv2.resize(sheet, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(Path(__file__).parents[1] / "docs" / "images" / "triplets.png"), small[:, :, ::-1])
+
+
+if __name__ == "__main__":
+    main()
