@@ -8,7 +8,8 @@ This is the only file that converts between the two value ranges of this package
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -109,8 +110,29 @@ class DefectSource(Protocol):
         """Defect categories, sorted."""
         ...
 
+    @property
+    def digest(self) -> str:
+        """Identifies everything besides the seed that a sample depends on, such as weights and settings; not empty.
+
+        Two sources with the same digest give the same samples on one machine, so results can be cached under it.
+        """
+        ...
+
     def sample(self, defect: str, seeds: Sequence[int]) -> list[DefectSample]:
         """One sample per seed, in order.
+
+        Raises:
+            UnknownDefectError: `defect` is not in `defects`.
+        """
+        ...
+
+
+@runtime_checkable
+class FiniteSource(DefectSource, Protocol):
+    """A source that holds a fixed set of samples, such as a generated folder, a bank or the user's real defects."""
+
+    def seeds(self, defect: str) -> tuple[int, ...]:
+        """The seeds that exist for `defect`, ascending; `sample` accepts these and no others.
 
         Raises:
             UnknownDefectError: `defect` is not in `defects`.
@@ -135,6 +157,11 @@ class DefectPainter(Protocol):
         """Defect categories, sorted."""
         ...
 
+    @property
+    def digest(self) -> str:
+        """Identifies everything besides the arguments that a painting depends on; not empty."""
+        ...
+
     def propose_mask(
         self, defect: str, foreground: NDArray[np.bool_], seed: int, image: Pixels | None = None
     ) -> Pixels:
@@ -154,6 +181,15 @@ class DefectPainter(Protocol):
             UnknownDefectError: `defect` is not in `defects`.
         """
         ...
+
+
+def content_digest(name: str, arrays: Iterable[NDArray[Any]]) -> str:
+    """SHA-256, in hexadecimal, of a name and of the shapes, types and bytes of arrays: a source's `digest`."""
+    digest = hashlib.sha256(name.encode())
+    for array in arrays:
+        digest.update(f" {array.dtype} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def pixels_to_signal(image: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ def load_example(name: str) -> ModuleType:
 
 class Noise:
     category = "hazelnut"
+    digest = "noise"
     defects = DEFECTS
 
     def sample(self, defect, seeds):

@@ -16,7 +16,7 @@ from defect_synth.painter import Painter
 from defect_synth.runs import open_run
 from defect_synth.samples import DefectSample, Provenance
 
-SHIPPED = Path(str(files("defect_synth") / "models" / "demo_painter.safetensors"))
+SHIPPED = Path(str(files("defect_synth") / "demo" / "models" / "demo_painter.safetensors"))
 
 
 def test_demo_is_the_shipped_painter_and_a_folder_of_that_name_is_a_folder(tmp_path, monkeypatch):
@@ -59,7 +59,7 @@ def test_truncation_of_a_painter_is_refused():
 
 
 class TwoSizes:
-    category, defects = "part", ("hole",)
+    category, defects, digest = "part", ("hole",), "two sizes"
 
     def sample(self, defect, seeds):
         sizes = {seed: (40, 700) if seed % 2 else (300, 90) for seed in seeds}

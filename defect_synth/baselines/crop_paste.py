@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from defect_synth.errors import DataError, UnknownDefectError
-from defect_synth.samples import DefectSample, Pixels, Provenance
+from defect_synth.samples import DefectSample, Pixels, Provenance, content_digest
 
 
 class CropPaste:
@@ -57,6 +58,12 @@ class CropPaste:
     def defects(self) -> tuple[str, ...]:
         """Defect categories, sorted."""
         return tuple(self._crops)
+
+    @cached_property
+    def digest(self) -> str:
+        """Identifies the images, masks and good images."""
+        pairs = [array for pair in self._crops.values() for array in pair]
+        return content_digest(f"{self.method} {self._category} {' '.join(self._crops)}", [*pairs, self._good])
 
     def seeds(self, defect: str) -> tuple[int, ...]:
         """All the seeds there are: N_g x N_d of them.

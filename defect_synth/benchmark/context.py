@@ -145,6 +145,6 @@ class PartitionContext:
 
 def seeds_of(source: DefectSource, defect: str, count: int) -> Sequence[int]:
     """The first `count` seeds of a defect; all of them where the source has fewer."""
-    from defect_synth.datasets.defect_dataset import FiniteSource
+    from defect_synth.samples import FiniteSource
 
     return source.seeds(defect)[:count] if isinstance(source, FiniteSource) else range(count)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import cv2
 import numpy as np
 
 from defect_synth.errors import UnknownDefectError
-from defect_synth.samples import DefectSample, Pixels, Provenance
+from defect_synth.samples import DefectSample, Pixels, Provenance, content_digest
 
 
 def pipeline() -> Any:
@@ -60,6 +61,12 @@ class StandardAugmentation:
     def defects(self) -> tuple[str, ...]:
         """Classes, sorted."""
         return tuple(self._real)
+
+    @cached_property
+    def digest(self) -> str:
+        """Identifies the real images and masks."""
+        pairs = [array for pair in self._real.values() for array in pair]
+        return content_digest(f"{self.method} {self._category} {' '.join(self._real)}", pairs)
 
     def sample(self, defect: str, seeds: Sequence[int]) -> list[DefectSample]:
         """One changed image per seed, in order.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from defect_synth.data.partitions import Partition
 from defect_synth.data.records import Record, Table
 from defect_synth.data.store import ImageArrays, load
 from defect_synth.errors import DataError, UnknownDefectError
-from defect_synth.samples import DefectSample, Provenance
+from defect_synth.samples import DefectSample, Provenance, content_digest
 
 LARGEST = 1024  # of a side that nobody asked for: a bank of 100 such defects takes 700 MB
 
@@ -57,6 +58,12 @@ class RealSource:
             table.category,
             {d: load(partition.records(table, "base", d), resolution, "letterbox") for d in sorted(partition.defects)},
         )
+
+    @cached_property
+    def digest(self) -> str:
+        """Identifies the images and masks, whatever their file names."""
+        parts = [f"{name} {arrays.digest}" for name, arrays in self._arrays.items()]
+        return content_digest("\n".join(["real", self.category, *parts]), [])
 
     def seeds(self, defect: str) -> tuple[int, ...]:
         """Every number that exists."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,11 @@ class FolderSource:
     def defects(self) -> tuple[str, ...]:
         """Defect categories, sorted."""
         return self._defects
+
+    @cached_property
+    def digest(self) -> str:
+        """Identifies the folder's index: which samples it holds and how they were made."""
+        return hashlib.sha256((self._root / INDEX_NAME).read_bytes()).hexdigest()
 
     def seeds(self, defect: str) -> tuple[int, ...]:
         """The seeds that exist for `defect`, ascending.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,20 +16,11 @@ from defect_synth.datasets.cache import CachedSource
 from defect_synth.datasets.joint_transform import TorchvisionFirst, apply_jointly, image_tensor, kind_of, mask_tensor
 from defect_synth.errors import ConfigError, UnknownDefectError
 from defect_synth.runs import open_run
-from defect_synth.samples import DefectSample, DefectSource, Pixels
+from defect_synth.samples import DefectSample, DefectSource, FiniteSource, Pixels
 
 GOOD = "good"
 DEFAULT_LENGTH = 1000
 _NUM_SEEDS = 2**31  # random items take their seeds from 0 .. this
-
-
-@runtime_checkable
-class FiniteSource(DefectSource, Protocol):
-    """A source that holds certain samples and cannot make others, such as a folder."""
-
-    def seeds(self, defect: str) -> tuple[int, ...]:
-        """The seeds that exist for `defect`, ascending."""
-        ...
 
 
 def open_source(source: DefectSource | str | Path) -> DefectSource:
@@ -42,7 +33,7 @@ def open_source(source: DefectSource | str | Path) -> DefectSource:
     if not isinstance(source, str | Path):
         if not isinstance(source, DefectSource):
             raise ConfigError(
-                f"source must be a path or have category, defects and sample, got {type(source).__name__}"
+                f"source must be a path or have category, defects, digest and sample, got {type(source).__name__}"
             )
         return source
     return open_run(source)

@@ -38,6 +38,9 @@ from defect_synth.samples import DefectSample, Pixels, Provenance
 CATEGORY = "hazelnut"
 DEFECTS = ("crack", "cut", "hole", "print")
 GOOD = "good"
+DRAWING_VERSION = 1
+"""Raised whenever the same seed draws other pixels than before."""
+
 VISIBLE = 8
 """A pixel belongs to the mask where a defect moves one of its colours by at least this much, of 255.
 
@@ -124,6 +127,11 @@ class DemoSource:
     def defects(self) -> tuple[str, ...]:
         """Defect categories, sorted."""
         return DEFECTS
+
+    @property
+    def digest(self) -> str:
+        """Identifies the drawing program and the side of its images."""
+        return f"procedural hazelnut {DRAWING_VERSION}, {self.resolution} px"
 
     def sample(self, defect: str, seeds: Sequence[int]) -> list[DefectSample]:
         """One sample per seed, in order; each is `render(seed, resolution, defect)`.

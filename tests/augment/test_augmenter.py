@@ -20,7 +20,7 @@ from defect_synth.samples import DefectSample, Provenance
 
 SIDE = 64
 ROOT = Path(__file__).parents[2]
-SHIPPED = ROOT / "defect_synth" / "models" / "demo_painter.safetensors"
+SHIPPED = ROOT / "defect_synth" / "demo" / "models" / "demo_painter.safetensors"
 BOTTLE = ROOT.parent / "shared" / "data" / "mvtec_bottle"
 
 
@@ -67,7 +67,7 @@ def augmenter():
 class Painter:
     """Paints a block that is half as bright, wherever the foreground begins."""
 
-    category, defects = "disc", ("block",)
+    category, defects, digest = "disc", ("block",), "painter"
 
     def propose_mask(self, defect, foreground, seed, image=None):
         rows, columns = np.nonzero(foreground)
@@ -335,7 +335,7 @@ def test_the_plain_call_takes_rgb_only(augmenter):
 class Brush:
     """Paints the mask `level` grey levels darker; proposes a square in the middle of the area."""
 
-    category, defects = "part", ("spot",)
+    category, defects, digest = "part", ("spot",), "painter"
 
     def __init__(self, level):
         self.level = level

@@ -26,7 +26,7 @@ SIDE = 48
 class Discs:
     """A bright disc with a dark spot or a dark line: the source of every bank here."""
 
-    category, defects = "disc", ("line", "spot")
+    category, defects, digest = "disc", ("line", "spot"), "discs"
 
     def sample(self, defect, seeds):
         made = []

@@ -24,7 +24,7 @@ SIDE = 64
 class Painter:
     """A `DefectPainter` that paints a black square in the middle."""
 
-    category, defects = "part", ("hole", "spot")
+    category, defects, digest = "part", ("hole", "spot"), "painter"
 
     def propose_mask(self, defect, foreground, seed, image=None):
         mask = np.zeros(foreground.shape, np.uint8)
