@@ -17,13 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from defect_synth.config import TransferConfig
 from defect_synth.dfmgan import ada, objectives
 from defect_synth.dfmgan.backbone import Backbone, MappingNetwork, SynthesisBlock, Trunk, split_noise
+from defect_synth.dfmgan.config import TransferConfig
 from defect_synth.dfmgan.discriminators import Discriminator, Epilogue, minibatch_std
 from defect_synth.dfmgan.generator import DFMGAN, Synthesis
+from defect_synth.dfmgan.latents import Latents
 from defect_synth.dfmgan.losses import generator_loss, mode_seeking_loss, soft_mask
-from defect_synth.engine.draws import Latents
 from defect_synth.nn.layers import EqualConv, Projection, StyleConv
 
 FIR = torch.outer(torch.tensor([1.0, 3, 3, 1]), torch.tensor([1.0, 3, 3, 1])) / 64

@@ -24,12 +24,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from defect_synth.config import FAST_64, PAPER_256, ModelConfig, StageConfig, TrainConfig
 from defect_synth.dfmgan import ada, objectives
 from defect_synth.dfmgan.backbone import Backbone
+from defect_synth.dfmgan.config import FAST_64, PAPER_256, ModelConfig, TrainConfig
+from defect_synth.dfmgan.config import AdversarialStageConfig as StageConfig
 from defect_synth.dfmgan.discriminators import build_discriminator, build_match_discriminator
 from defect_synth.dfmgan.generator import DFMGAN
-from defect_synth.engine.draws import Draws, draw_latents
+from defect_synth.dfmgan.latents import draw_latents
+from defect_synth.engine.draws import Draws
 from defect_synth.nn.kept import keep
 from defect_synth.nn.memory import keep_memory
 

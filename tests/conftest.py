@@ -16,7 +16,7 @@ def rng() -> torch.Generator:
 @pytest.fixture
 def dfmgan(rng):
     """TINY networks of stage 2 in which nothing is zero: noise, biases and the mean w all have an effect."""
-    from defect_synth.config import TINY
+    from defect_synth.dfmgan.config import TINY
     from defect_synth.dfmgan.generator import DFMGAN
 
     with torch.random.fork_rng(devices=[]):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from defect_synth.config import (
+from defect_synth.config import override, validated
+from defect_synth.dfmgan.config import (
     CORRECTED,
     FAST_64,
     OFFICIAL,
@@ -12,8 +13,6 @@ from defect_synth.config import (
     PRESETS,
     TINY,
     TrainConfig,
-    override,
-    validated,
     with_protocol,
 )
 from defect_synth.errors import ConfigError

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from defect_synth.atomic import replacing
-from defect_synth.config import FAST_64, override
+from defect_synth.config import override
 from defect_synth.dfmgan.bundle import pack
+from defect_synth.dfmgan.config import FAST_64
 from defect_synth.engine.checkpoint import load_checkpoint, save_checkpoint
 from defect_synth.engine.snapshot import STATE
 

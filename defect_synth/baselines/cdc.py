@@ -18,17 +18,18 @@ from defect_synth.baselines.image_gan import MODEL_FILE, ImageGAN
 from defect_synth.baselines.schedules import continued, few_shot, resized
 from defect_synth.baselines.system import Materials, Step
 from defect_synth.baselines.two_scale_judge import TwoScaleJudge
-from defect_synth.config import FAST_64, PAPER_256, AugmentConfig, TrainConfig
 from defect_synth.data.store import ImageArrays
 from defect_synth.dfmgan.backbone import Backbone
+from defect_synth.dfmgan.config import FAST_64, PAPER_256, AugmentConfig, TrainConfig
 from defect_synth.dfmgan.discriminators import Discriminator
+from defect_synth.dfmgan.latents import Latents, draw_latents
 from defect_synth.dfmgan.losses import discriminator_loss, generator_loss
-from defect_synth.dfmgan.objectives import Outcome, object_rows
+from defect_synth.dfmgan.objectives import object_rows
 from defect_synth.dfmgan.pretrain import Pretrained, pretrain_stage
 from defect_synth.dfmgan.train import load_pretrained
 from defect_synth.dfmgan.training_images import AugmentedReals
-from defect_synth.engine.draws import Draws, Latents, draw_latents
-from defect_synth.engine.stage import Phase, Stage, adam
+from defect_synth.engine.draws import Draws
+from defect_synth.engine.stage import Outcome, Phase, Stage, adam
 from defect_synth.samples import DefectSource, Pixels
 
 

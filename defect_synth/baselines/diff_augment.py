@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from defect_synth.config import StageConfig
 from defect_synth.data.store import ImageArrays
 from defect_synth.dfmgan.ada import AdaController
+from defect_synth.dfmgan.config import AdversarialStageConfig as StageConfig
 from defect_synth.dfmgan.training_images import AugmentedReals
 from defect_synth.engine.draws import Draws
 

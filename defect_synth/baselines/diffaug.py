@@ -14,7 +14,7 @@ from defect_synth.baselines.diff_augment import DifferentiableReals
 from defect_synth.baselines.image_gan import MODEL_FILE, ImageGAN
 from defect_synth.baselines.schedules import resized
 from defect_synth.baselines.system import Materials, Step
-from defect_synth.config import FAST_64, PAPER_256, AugmentConfig, TrainConfig
+from defect_synth.dfmgan.config import FAST_64, PAPER_256, AugmentConfig, TrainConfig
 from defect_synth.dfmgan.pretrain import pretrain_stage
 from defect_synth.engine.stage import Stage
 from defect_synth.samples import DefectSource, Pixels

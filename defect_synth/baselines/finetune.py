@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from defect_synth.baselines.image_gan import MODEL_FILE, ImageGAN
 from defect_synth.baselines.schedules import continued, few_shot, resized
 from defect_synth.baselines.system import Materials, Step
-from defect_synth.config import FAST_64, PAPER_256, TrainConfig
+from defect_synth.dfmgan.config import FAST_64, PAPER_256, TrainConfig
 from defect_synth.dfmgan.pretrain import pretrain_stage
 from defect_synth.dfmgan.train import load_pretrained
 from defect_synth.engine.stage import Stage

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from defect_synth.config import PretrainConfig, StageConfig, TrainConfig, override
+from defect_synth.config import override
+from defect_synth.dfmgan.config import AdversarialStageConfig as StageConfig
+from defect_synth.dfmgan.config import PretrainConfig, TrainConfig
 
 
 def continued(config: TrainConfig) -> TrainConfig:

@@ -24,13 +24,13 @@ from defect_synth.baselines.system import Materials, Step
 from defect_synth.baselines.translated import MODEL_FILE, described, export, reopen
 from defect_synth.baselines.translation import PatchJudge, Translator
 from defect_synth.baselines.translation_losses import absolute, judged_fake, judged_real
-from defect_synth.config import AugmentConfig, StageConfig
 from defect_synth.data.store import ImageArrays
-from defect_synth.dfmgan.objectives import Outcome
+from defect_synth.dfmgan.config import AdversarialStageConfig as StageConfig
+from defect_synth.dfmgan.config import AugmentConfig
 from defect_synth.dfmgan.training_images import AugmentedReals
+from defect_synth.engine.contact_sheet import grid, save_sheet
 from defect_synth.engine.draws import Draws
-from defect_synth.engine.sheets import grid, save_sheet
-from defect_synth.engine.stage import Phase, Stage
+from defect_synth.engine.stage import Outcome, Phase, Stage
 from defect_synth.errors import DataError, UnknownDefectError
 from defect_synth.samples import DefectSample, DefectSource, Pixels, Provenance, pixels_to_signal, signal_to_pixels
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from defect_synth.config import ModelConfig
+from defect_synth.dfmgan.config import ModelConfig
 from defect_synth.engine.checkpoint import CheckpointInfo, library_versions, load_checkpoint, restore, save_checkpoint
 
 MODEL_FILE = "model.safetensors"

@@ -18,8 +18,8 @@ from defect_synth.benchmark.composed import Fitted
 from defect_synth.benchmark.context import ArmNotPossible, PartitionContext
 from defect_synth.benchmark.result_store import Cells
 from defect_synth.benchmark.results import GeneratorRecord
-from defect_synth.config import PAPER_256, TrainConfig
 from defect_synth.data.partitions import Partition
+from defect_synth.dfmgan.config import PAPER_256, TrainConfig
 from defect_synth.dfmgan.synthesizer import DefectSynthesizer, choose_device
 from defect_synth.dfmgan.train import train_category
 from defect_synth.engine.loop import Ended

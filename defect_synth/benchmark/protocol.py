@@ -13,7 +13,8 @@ from defect_synth.benchmark.quality import QualityConfig
 from defect_synth.benchmark.tasks.classify import ClassifyConfig
 from defect_synth.benchmark.tasks.probe import ProbeConfig
 from defect_synth.benchmark.tasks.segment import SegmentConfig
-from defect_synth.config import PRESETS, TrainConfig, override, validated
+from defect_synth.config import override, validated
+from defect_synth.dfmgan.config import PRESETS, TrainConfig
 from defect_synth.errors import ConfigError
 from defect_synth.painter.config import PAINTER_PRESETS, PainterConfig
 

@@ -46,10 +46,10 @@ from defect_synth.benchmark.results import (
     ThresholdCell,
 )
 from defect_synth.benchmark.tasks.probe import load_probe_network
-from defect_synth.config import TrainConfig
 from defect_synth.data.layouts import Table, index
 from defect_synth.data.partitions import Partition
 from defect_synth.data.store import ImageArrays, load
+from defect_synth.dfmgan.config import TrainConfig
 from defect_synth.dfmgan.synthesizer import choose_device
 from defect_synth.errors import ConfigError, OutputError
 from defect_synth.metrics.features import FeatureExtractor

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from defect_synth.config import TrainConfig
+    from defect_synth.dfmgan.config import TrainConfig
 
 Preset = Annotated[
     str | None,
@@ -38,7 +38,8 @@ def configure(
     Raises:
         ConfigError: An unknown name, or a value out of its bounds.
     """
-    from defect_synth.config import PRESETS, PROTOCOLS, override, with_protocol
+    from defect_synth.config import override
+    from defect_synth.dfmgan.config import PRESETS, PROTOCOLS, with_protocol
     from defect_synth.dfmgan.synthesizer import choose_device
     from defect_synth.errors import ConfigError
 

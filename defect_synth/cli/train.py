@@ -11,7 +11,7 @@ import typer
 from defect_synth.cli.settings import Device, Preset, Resolution, Set, configure, log_to_terminal
 
 if TYPE_CHECKING:
-    from defect_synth.config import TrainConfig
+    from defect_synth.dfmgan.config import TrainConfig
 
 
 def train(

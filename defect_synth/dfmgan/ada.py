@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from defect_synth.config import AugmentConfig
+from defect_synth.dfmgan.config import AugmentConfig
 from defect_synth.nn.upfirdn import Taps, upfirdn2d
 
 NUM_UNIFORMS = 28

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from defect_synth.config import BackboneConfig
+from defect_synth.dfmgan.config import BackboneConfig
 from defect_synth.nn.bias_act import bias_act
 from defect_synth.nn.layers import EqualLinear, Projection, StyleConv
 from defect_synth.nn.upfirdn import upsample2d

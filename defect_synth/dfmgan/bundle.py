@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from defect_synth.config import ModelConfig
+from defect_synth.dfmgan.config import ModelConfig
 from defect_synth.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from defect_synth.errors import CheckpointError
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from defect_synth.config import DiscriminatorConfig, ModelConfig
+from defect_synth.dfmgan.config import DiscriminatorConfig, ModelConfig
 from defect_synth.nn.bias_act import bias_act
 from defect_synth.nn.layers import EqualConv, EqualLinear
 

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from defect_synth.config import ModelConfig
 from defect_synth.dfmgan.backbone import Backbone, MappingNetwork, SynthesisBlock, Trunk, split_noise
+from defect_synth.dfmgan.config import ModelConfig
 from defect_synth.dfmgan.regions import Box, boxes
 from defect_synth.dfmgan.residual import ResidualBlock, ResidualBranch, manipulate
 from defect_synth.dfmgan.specks import without_specks

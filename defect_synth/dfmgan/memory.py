@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 
-from defect_synth.config import StageName, TrainConfig
+from defect_synth.dfmgan.config import StageName, TrainConfig
 from defect_synth.dfmgan.cost import count_parameters
 from defect_synth.dfmgan.discriminators import build_discriminator, build_match_discriminator
 from defect_synth.dfmgan.generator import DFMGAN

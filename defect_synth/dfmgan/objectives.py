@@ -7,15 +7,15 @@ A phase returns what to minimise and the numbers to log; the loop multiplies laz
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from defect_synth.config import TransferConfig
 from defect_synth.dfmgan.backbone import Backbone
+from defect_synth.dfmgan.config import TransferConfig
 from defect_synth.dfmgan.discriminators import Discriminator
 from defect_synth.dfmgan.generator import DFMGAN, Synthesis
+from defect_synth.dfmgan.latents import Latents
 from defect_synth.dfmgan.losses import (
     discriminator_loss,
     generator_loss,
@@ -24,19 +24,10 @@ from defect_synth.dfmgan.losses import (
     path_lengths,
     soft_mask,
 )
-from defect_synth.engine.draws import Latents
+from defect_synth.engine.stage import Outcome
 
 Augment = Callable[[Tensor], Tensor]
 PairAugment = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-
-
-@dataclass
-class Outcome:
-    """`loss` to minimise; `terms` to log (detached scalars); `state`: tensors that the phase updates."""
-
-    loss: Tensor
-    terms: dict[str, Tensor] = field(default_factory=dict)
-    state: dict[str, Tensor] = field(default_factory=dict)
 
 
 def _same(image: Tensor) -> Tensor:

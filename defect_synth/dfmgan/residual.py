@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from defect_synth.config import ModelConfig
+from defect_synth.dfmgan.config import ModelConfig
 from defect_synth.nn.layers import Projection, StyleConv
 
 

@@ -1,4 +1,4 @@
-"""Which snapshot is best: distance of its samples to validation images that training never sees."""
+"""The score that chooses the best snapshot: distance of its samples to validation images that training never sees."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from defect_synth.metrics.features import FeatureExtractor, RandomFeatures
 from defect_synth.metrics.kid import feature_statistics, snapshot_score, standardise
 
 
-class Judge:
+class SnapshotScore:
     """Scores samples against validation images; lower is better. See `metrics.kid.snapshot_score`."""
 
     def __init__(
@@ -28,7 +28,7 @@ class Judge:
         self._validation = self._features(*_tensors(validation))
         self._validation = standardise(self._validation, self._mean, self._std)
 
-    def score(self, images: Tensor, masks: Tensor | None) -> float:
+    def of(self, images: Tensor, masks: Tensor | None) -> float:
         """Images uint8 [N, 3, R, R]; masks uint8 [N, R, R] or None -> score."""
         features = standardise(self._features(images, masks), self._mean, self._std)
         return float(snapshot_score(features, self._validation))

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-from defect_synth.config import StageName, TrainConfig
 from defect_synth.data.check import check, require_trainable
 from defect_synth.data.layouts import Table
 from defect_synth.data.partitions import Partition
 from defect_synth.data.store import ImageArrays, load
+from defect_synth.dfmgan.config import StageName, TrainConfig
 from defect_synth.dfmgan.pretrain import Pretrained, pretrain_stage
 from defect_synth.dfmgan.transfer import transfer_stage
 from defect_synth.engine.checkpoint import load_checkpoint

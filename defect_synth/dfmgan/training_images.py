@@ -1,4 +1,4 @@
-"""Real images as the phases see them: held as uint8, batched by iteration, augmented with the current p."""
+"""Training images with the augmentation that the discriminators see."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from defect_synth.config import StageConfig
 from defect_synth.data.store import ImageArrays
 from defect_synth.dfmgan.ada import NUM_UNIFORMS, AdaController, Augmentation, augment, augment_pair, draw
-from defect_synth.engine.draws import Draws, batch_indices
-from defect_synth.samples import mask_to_signal, pixels_to_signal
+from defect_synth.dfmgan.config import AdversarialStageConfig
+from defect_synth.engine.draws import Draws
+from defect_synth.engine.image_batches import ImageBatches
 
 
-class Reals(Protocol):
-    """Real images with an augmentation, as the phases of stage 1 ask for them."""
+class AugmentedImages(Protocol):
+    """Training images and an augmentation of the discriminator's inputs, as the phases of stage 1 use them."""
 
     @property
-    def ada(self) -> AdaController:
-        """What moves the augmentation's strength."""
+    def ada(self) -> AdaController | None:
+        """Adapts the strength of the augmentation; None where it is fixed."""
         ...
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
@@ -28,7 +28,7 @@ class Reals(Protocol):
         ...
 
     def augmentation(self, draws: Draws, stream: int) -> Any:
-        """Whatever is drawn for a whole batch."""
+        """The drawn parameters for a whole batch."""
         ...
 
     def part(self, augmentation: Any, start: int, stop: int) -> Callable[[Tensor], Tensor]:
@@ -36,32 +36,16 @@ class Reals(Protocol):
         ...
 
 
-class AugmentedReals:
-    """All real images of a stage in memory, and the augmentation whose strength follows D's overfitting."""
+class AdaImages(ImageBatches):
+    """Training images with adaptive discriminator augmentation (Karras et al. 2020a)."""
 
     def __init__(
-        self, images: ImageArrays, config: StageConfig, seed: int, device: torch.device, *, cap_p: bool = True
-    ) -> None:
-        self._images = torch.from_numpy(images.images).permute(0, 3, 1, 2)  # uint8 [N, 3, R, R], channels last
-        self._masks = torch.from_numpy(images.masks)[:, None]
-        self._config, self._seed, self._device = config, seed, device
-        self._size = images.resolution
+        self, images: ImageArrays, config: AdversarialStageConfig, seed: int, device: torch.device, *,
+        cap_p: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__(images, config.batch, seed, device, mirror=config.mirror)
+        self._config, self._size = config, images.resolution
         self.ada = AdaController(config.augment, batch=config.batch, max_p=config.augment.max_p if cap_p else None)
-
-    def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
-        """Images [B, 3, R, R] and masks [B, 1, R, R] of one iteration, as signal in [-1, 1]."""
-        size, chosen = self._config.batch, self.indices(iteration)
-        images, masks = self._images[chosen].to(self._device), self._masks[chosen].to(self._device)
-        if self._config.mirror:
-            flip = Draws(self._seed, iteration, 90, self._device).uniform(0, size) < 0.5
-            images = torch.where(flip[:, None, None, None].to(images.device), images.flip(3), images)
-            masks = torch.where(flip[:, None, None, None].to(masks.device), masks.flip(3), masks)
-        return pixels_to_signal(images), mask_to_signal(masks)
-
-    def indices(self, iteration: int) -> Tensor:
-        """Which images one iteration shows, int64 [B]."""
-        size = self._config.batch
-        return torch.from_numpy(batch_indices(self._seed, iteration * size, size, len(self._images)))
 
     def augmentation(self, draws: Draws, stream: int) -> Augmentation | None:
         """Parameters for a whole batch at the current p; None where nothing would happen."""

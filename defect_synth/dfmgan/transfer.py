@@ -11,19 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from defect_synth.config import TrainConfig
 from defect_synth.data.store import ImageArrays
 from defect_synth.dfmgan import objectives
+from defect_synth.dfmgan.config import TrainConfig
 from defect_synth.dfmgan.discriminators import build_discriminator, build_match_discriminator
 from defect_synth.dfmgan.generator import DFMGAN
+from defect_synth.dfmgan.latents import Latents, draw_latents
 from defect_synth.dfmgan.mask_limits import as_drawn, box_of
 from defect_synth.dfmgan.precision import choose_dtype, set_precision
 from defect_synth.dfmgan.pretrain import Pretrained
 from defect_synth.dfmgan.snapshot_score import Judge
 from defect_synth.dfmgan.training_images import AugmentedReals
 from defect_synth.engine.checkpoint import CheckpointInfo, library_versions, restore, save_checkpoint
-from defect_synth.engine.draws import Draws, Latents, draw_latents
-from defect_synth.engine.sheets import grid, save_sheet
+from defect_synth.engine.contact_sheet import grid, save_sheet
+from defect_synth.engine.draws import Draws
 from defect_synth.engine.stage import Phase, Stage, adam
 from defect_synth.metrics import collapse
 from defect_synth.metrics.features import FeatureExtractor

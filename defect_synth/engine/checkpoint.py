@@ -1,68 +1,91 @@
-"""Configuration and weights in one safetensors file; nothing executable is ever stored or loaded."""
+"""A card and tensors in one safetensors file; nothing executable is ever stored or loaded.
+
+Each method declares its card, a subclass of `Card`, beside its networks; this file reads and writes any of them.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar, get_args
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from defect_synth.atomic import replacing
-from defect_synth.config import ModelConfig
-from defect_synth.dfmgan.backbone import Backbone
-from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.errors import CheckpointError
 
 FORMAT = 1
 _KEY = "defect_synth"
+_PAINTER_KEY_OF_0_1 = "defect_synth_painter"
 
-Kind = Literal["backbone", "dfmgan", "dfmgan-set", "training"]
 
+class Card(BaseModel):
+    """What a checkpoint says about itself: its model card in machine-readable form.
 
-class CheckpointInfo(BaseModel):
-    """What a checkpoint says about itself: its model card in machine form.
+    It contains no clock time, so that equal training gives equal bytes. `kind` is a `Literal` in each subclass.
 
-    No clock time is in here, so that equal training gives equal bytes.
+    Attributes:
+        format: Version of the file format.
+        kind: Which card this is.
+        category: Object category.
+        trained_kimg: Thousands of training images that the stored weights have seen.
+        training: The settings of the training, as plain values.
+        versions: Versions of the libraries that can change the numbers.
+        licence_note: Whose terms the weights inherit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int = FORMAT
-    kind: Kind
-    model: ModelConfig
+    kind: str
     category: str
-    defect: str | None = None
-    defects: tuple[str, ...] = ()
     trained_kimg: float = 0.0
-    data_digest: str = ""
-    num_images: int = 0
     training: dict[str, Any] = {}
-    score: float | None = None
-    origin: str = "defect-synth train"
     versions: dict[str, str] = {}
     licence_note: str = "Weights inherit the terms of the images they were trained on."
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A loaded file: what it says, its tensors (float32, on the CPU) and the SHA-256 of its bytes."""
+class TrainingCard(Card):
+    """Card of a snapshot from which a stage can be resumed, and of networks that have no card of their own.
 
-    info: CheckpointInfo
+    Attributes:
+        method: Name of the method, such as `dfmgan`.
+        defect: The defect category that the stage trains on; None: all of them, or none.
+        data_digest: Identifies the training images.
+        num_images: How many there are.
+        networks: Sizes of the networks, as plain values.
+    """
+
+    kind: Literal["training"] = "training"
+    method: str
+    defect: str | None = None
+    data_digest: str = ""
+    num_images: int = 0
+    networks: dict[str, Any] = {}
+
+
+CardT = TypeVar("CardT", bound=Card)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint(Generic[CardT]):
+    """A loaded file: its card, its tensors on the CPU, the SHA-256 of its bytes, and where it lies."""
+
+    card: CardT
     tensors: dict[str, Tensor]
     digest: str
     path: Path
 
 
 def library_versions() -> dict[str, str]:
-    """Versions that can change the numbers."""
+    """Versions of the libraries that can change the numbers."""
     found = {}
     for name in ("defect-synth", "torch", "numpy"):
         try:
@@ -72,28 +95,39 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def save_checkpoint(path: Path, info: CheckpointInfo, tensors: dict[str, Tensor]) -> None:
-    """Write atomically: an interrupted save leaves the old file as it was.
+def save_checkpoint(path: Path, card: Card, tensors: Mapping[str, Tensor]) -> None:
+    """Write a checkpoint; an interrupted save leaves the old file as it was.
 
     Raises:
         OutputError: The file cannot be written.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # Header and tensors are sorted, so that equal content is equal bytes.
-    header = json.dumps(info.model_dump(mode="json"), sort_keys=True)
+    header = json.dumps(card.model_dump(mode="json"), sort_keys=True)
     with replacing(path) as temporary:
         save_file(dict(sorted(plain.items())), temporary, metadata={_KEY: header})
 
 
-def load_checkpoint(path: Path, kind: Kind | None = None) -> Checkpoint:
+def checkpoint_kind(path: Path) -> str | None:
+    """The `kind` of a checkpoint, read from its header alone; None for any other file, readable or not."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            values = json.loads(_header(file.metadata() or {}) or "null")
+    except (SafetensorError, OSError, ValueError):
+        return None
+    return str(values["kind"]) if isinstance(values, dict) and "kind" in values else None
+
+
+def load_checkpoint(path: Path, card: type[CardT], kind: str | None = None) -> Checkpoint[CardT]:
     """Read a file that `save_checkpoint` wrote.
 
     Args:
         path: A `.safetensors` file.
-        kind: What it must be; None accepts all.
+        card: The card that it must have.
+        kind: Which kind it must be, where the card allows several; None: any of them.
 
     Raises:
-        CheckpointError: Missing, damaged, of another program, of a newer format or of another kind.
+        CheckpointError: The file is missing, damaged, of another program, of a newer format or of another kind.
     """
     if not path.is_file():
         raise CheckpointError(f"no checkpoint {path}; train one with `defect-synth train`, or give the path of one")
@@ -104,30 +138,43 @@ def load_checkpoint(path: Path, kind: Kind | None = None) -> Checkpoint:
         )
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if _KEY not in metadata:
+            header = _header(file.metadata() or {})
+            if header is None:
                 raise CheckpointError(f"{path} was not written by defect-synth: its header has no {_KEY!r} entry")
-            info = CheckpointInfo.model_validate(json.loads(metadata[_KEY]))
+            found = _parsed(path, json.loads(header), card, kind)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise CheckpointError(
             f"{path} is damaged or not a safetensors file ({str(error)[:80]}); copy it again or use an earlier snapshot"
         ) from None
+    with path.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return Checkpoint(found, tensors, digest, path)
+
+
+def _header(metadata: Mapping[str, str]) -> str | None:
+    return metadata.get(_KEY) or metadata.get(_PAINTER_KEY_OF_0_1)
+
+
+def _parsed(path: Path, values: Any, card: type[CardT], kind: str | None) -> CardT:
+    """The card in a header; the kind is compared before the fields, which differ between kinds."""
+    if isinstance(values, dict):
+        known = get_args(card.model_fields["kind"].annotation) if kind is None else (kind,)
+        if "kind" in values and known and values["kind"] not in known:
+            raise CheckpointError(f"{path} holds a {values['kind']} checkpoint, but a {known[0]} one is needed here")
+        newer = values.get("format", 0)
+        if isinstance(newer, int) and newer > FORMAT:
+            raise CheckpointError(f"{path} has format {newer}; this version reads up to {FORMAT}: upgrade defect-synth")
+    try:
+        return card.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         raise CheckpointError(
             f"{path} has settings this version cannot read: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         ) from None
-    if info.format > FORMAT:
-        raise CheckpointError(
-            f"{path} has format {info.format}; this version reads up to {FORMAT}: upgrade defect-synth"
-        )
-    if kind is not None and info.kind != kind:
-        raise CheckpointError(f"{path} holds a {info.kind} checkpoint, but a {kind} one is needed here")
-    return Checkpoint(info, tensors, _digest(path), path)
 
 
-def restore(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+def restore(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Load a state_dict, strictly.
 
     Raises:
@@ -146,27 +193,4 @@ def restore(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
             f"{path} is of another architecture: {sorted(problems)[0]} ({len(problems)} differences); "
             "use the preset and resolution it was trained with"
         )
-    module.load_state_dict(tensors)
-
-
-def build_generator(checkpoint: Checkpoint) -> Backbone | DFMGAN:
-    """The network of a `backbone` or `dfmgan` checkpoint, ready to generate (eval mode, no gradients).
-
-    Raises:
-        CheckpointError: The tensors do not fit the configuration.
-    """
-    # Built without drawing initial weights: nothing here may depend on, or move, the global random state.
-    with torch.device("meta"):
-        network = (
-            DFMGAN(checkpoint.info.model)
-            if checkpoint.info.kind == "dfmgan"
-            else Backbone(checkpoint.info.model.backbone)
-        )
-    network = network.to_empty(device="cpu")
-    restore(network, checkpoint.tensors, checkpoint.path)
-    return network.eval().requires_grad_(False)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    module.load_state_dict(dict(tensors))

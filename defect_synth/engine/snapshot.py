@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from defect_synth.engine.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from defect_synth.engine.checkpoint import TrainingCard, load_checkpoint, save_checkpoint
 from defect_synth.engine.log import Tick
 from defect_synth.engine.stage import Stage
 from defect_synth.errors import CheckpointError
@@ -17,7 +17,7 @@ STATE = "state.safetensors"
 
 
 class Snapshot:
-    """Weights, optimisers, averages, controllers and the best score so far."""
+    """Weights, optimizers, averages, adaptive numbers and the best score so far."""
 
     def __init__(self, stage: Stage, folder: Path, tick: Tick) -> None:
         self.stage, self.path, self.tick = stage, folder / STATE, tick
@@ -37,13 +37,13 @@ class Snapshot:
             for number, values in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{name}.{number}.{key}": value for key, value in values.items()}
         tensors |= {f"scalar.{name}": value for name, value in stage.scalars.items()}
-        numbers = {f"ada.{name}": value for name, value in stage.ada.state().items()}
+        numbers = {f"control.{name}": value for name, value in stage.controls().items()}
         numbers |= self.tick.state()
         score, kimg = self.best
         numbers |= {"iteration": iteration, "best_kimg": kimg}
         numbers["best_score"] = float("nan") if score is None else score
         tensors |= {f"number.{name}": torch.tensor(float(v), dtype=torch.float64) for name, v in numbers.items()}
-        save_checkpoint(self.path, stage.info, tensors)
+        save_checkpoint(self.path, stage.card, tensors)
 
     def load(self) -> int:
         """Put the saved state back; the number of iterations done.
@@ -52,10 +52,11 @@ class Snapshot:
             CheckpointError: The file is damaged, or of a run with other settings or data.
         """
         stage = self.stage
-        checkpoint = load_checkpoint(self.path, "training")
-        old = checkpoint.info.model_copy(update={"versions": stage.info.versions})  # an upgrade is no other run
-        if old != stage.info:
-            raise CheckpointError(f"{self.path} belongs to another run: {_difference(old, stage.info)}")
+        checkpoint = load_checkpoint(self.path, TrainingCard)
+        # A run may be continued after an upgrade of the libraries.
+        old = checkpoint.card.model_copy(update={"versions": stage.card.versions})
+        if old != stage.card:
+            raise CheckpointError(f"{self.path} belongs to another run: {_difference(old, stage.card)}")
         groups: dict[str, dict[str, Tensor]] = {}
         for name, tensor in checkpoint.tensors.items():
             kind, rest = name.split(".", 1)
@@ -78,7 +79,9 @@ class Snapshot:
             for name, value in stage.scalars.items():
                 value.copy_(groups["scalar"][name])
             numbers = {name: float(value) for name, value in groups["number"].items()}
-            stage.ada.load({k.removeprefix("ada."): v for k, v in numbers.items() if k.startswith("ada.")})
+            stage.restore_controls(
+                {k.removeprefix("control."): v for k, v in numbers.items() if k.startswith("control.")}
+            )
             self.tick.load(numbers)
             score = numbers["best_score"]
             self.best = (None if score != score else score, numbers["best_kimg"])
@@ -98,7 +101,7 @@ def _match_layouts(optimizer: torch.optim.Optimizer) -> None:
                 values[name] = torch.empty_like(parameter).copy_(value)
 
 
-def _difference(old: CheckpointInfo, new: CheckpointInfo) -> str:
+def _difference(old: TrainingCard, new: TrainingCard) -> str:
     before, after = old.model_dump(), new.model_dump()
     for name in before:
         if before[name] != after[name]:

@@ -1,8 +1,9 @@
-"""What the loop runs: phases, and the stage they belong to."""
+"""What the loop trains: a stage, and the optimisation phases of which its iterations consist."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from defect_synth.config import StageConfig
-from defect_synth.dfmgan.ada import AdaController
-from defect_synth.dfmgan.objectives import Outcome
-from defect_synth.engine.checkpoint import CheckpointInfo
+from defect_synth.engine.checkpoint import TrainingCard
 from defect_synth.engine.draws import Draws
+
+
+@dataclass
+class Outcome:
+    """Result of a phase on one part of a batch.
+
+    Attributes:
+        loss: What to minimise, a scalar.
+        terms: Detached scalars to log.
+        state: New values of the stage's `scalars`.
+    """
+
+    loss: Tensor
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    state: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -22,11 +36,11 @@ class Phase:
     """One optimisation step of one network: what to minimise, and how often.
 
     Attributes:
-        name: For the log.
-        module: Network whose parameters move.
+        name: Name in messages.
+        module: The network whose parameters move.
         interval: Iterations between steps; the loss is multiplied by it (lazy regularisation).
-        prepare: Draws everything random for the whole batch.
-        compute: The loss on samples start..stop of that batch.
+        prepare: (draws, iteration) -> everything random for the whole batch.
+        compute: (what `prepare` returned, start, stop) -> the loss on samples start..stop of that batch.
     """
 
     name: str
@@ -36,49 +50,69 @@ class Phase:
     compute: Callable[[Any, int, int], Outcome]
 
 
-@dataclass
-class Stage:
-    """What differs between stage 1 and stage 2.
+class Stage(ABC):
+    """A training that `loop.run` can run, interrupt and resume.
+
+    A subclass builds its networks in `__init__` and sets the attributes; its methods are the losses of its phases.
 
     Attributes:
-        name: `backbone` or a defect.
+        name: Shown to the user, such as `backbone` or a defect category.
         config: Schedule.
+        card: Card of the snapshots; a run is resumed only by a stage whose card is equal.
+        device: Where the networks are.
+        seed: Seed of everything random.
         phases: In order; the position is the phase's number in the random streams.
-        optimizers: One Adam per trained network, by network name; shared by its main and lazy phases.
+        optimizers: One per trained network, by network name; shared by its main and its lazy phases.
         modules: Everything with weights, by name; all of it is in the snapshot.
-        averaged: Pairs (average, source) of tensors for the weight average.
+        averaged: Pairs (average, source) of tensors whose moving average is taken.
         copied: Pairs (average, source) of buffers that are copied as they are.
-        ada: Controller of the augmentation probability.
-        scalars: Tensors that phases update, such as the path-length mean.
-        ema_kimg: Half-life of the weight average.
-        evaluate: At a snapshot: (numbers to log, score or None; lower is better), from the averaged generator.
-        sample_sheet: Writes a sheet of samples to a path.
-        export: Writes the averaged generator as a checkpoint: (path, kimg, score).
-        moved: Tensors that forward passes move, such as the mapping's average w; saved with their module.
+        scalars: Tensors that phases update through `Outcome.state`, such as the mean path length.
+        moved: Tensors that forward passes change, such as the mapping's average w; saved with their module.
     """
 
-    name: str
-    config: StageConfig
     phases: Sequence[Phase]
-    optimizers: dict[str, torch.optim.Optimizer]
-    modules: dict[str, nn.Module]
-    averaged: Sequence[tuple[Tensor, Tensor]]
-    copied: Sequence[tuple[Tensor, Tensor]]
-    ada: AdaController
-    scalars: dict[str, Tensor]
-    evaluate: Callable[[], tuple[dict[str, float], float | None]]
-    sample_sheet: Callable[[Path], None]
-    export: Callable[[Path, float, float | None], None]
-    info: CheckpointInfo
-    device: torch.device
-    seed: int
-    optimizer_of: dict[int, str] = field(default_factory=dict)
+    optimizers: Mapping[str, torch.optim.Optimizer]
+    modules: Mapping[str, nn.Module]
+    averaged: Sequence[tuple[Tensor, Tensor]] = ()
+    copied: Sequence[tuple[Tensor, Tensor]] = ()
     moved: Sequence[Tensor] = ()
 
-    def __post_init__(self) -> None:
-        """Know each phase's optimiser by its module."""
-        for name in self.optimizers:
-            self.optimizer_of[id(self.modules[name])] = name
+    def __init__(self, name: str, config: StageConfig, card: TrainingCard, device: torch.device, seed: int) -> None:
+        self.name, self.config, self.card, self.device, self.seed = name, config, card, device, seed
+        self.scalars: dict[str, Tensor] = {}
+
+    def evaluate(self) -> tuple[dict[str, float], float | None]:
+        """At a snapshot: numbers to log, and the score of the averaged network (lower is better).
+
+        Without a score, the last snapshot is the one that is kept.
+        """
+        return {}, None
+
+    @abstractmethod
+    def save_contact_sheet(self, path: Path) -> None:
+        """Write a sheet of samples as PNG."""
+
+    @abstractmethod
+    def export(self, path: Path, kimg: float, score: float | None) -> None:
+        """Write the averaged network as a checkpoint from which samples can be drawn."""
+
+    def after_iteration(self, means: Mapping[str, float], iteration: int) -> None:  # noqa: B027 - most need nothing
+        """Called after each iteration with the mean of each logged term, to adapt what follows."""
+
+    def controls(self) -> dict[str, float]:
+        """Numbers that `after_iteration` adapts; they are part of a snapshot."""
+        return {}
+
+    def restore_controls(self, numbers: Mapping[str, float]) -> None:  # noqa: B027 - most have none
+        """Set the numbers of `controls` from a snapshot."""
+
+    def logged_controls(self) -> dict[str, float]:
+        """Which of the controls each row of the log shows, by column name."""
+        return {}
+
+    def optimizer_of(self, module: nn.Module) -> str:
+        """Name of the optimizer that trains `module`."""
+        return next(name for name in self.optimizers if self.modules[name] is module)
 
 
 def adam(parameters: Iterable[Tensor], config: StageConfig, interval: int, active: bool) -> torch.optim.Adam:

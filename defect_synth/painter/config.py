@@ -6,7 +6,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from defect_synth.config import AugmentConfig, StageConfig
+from defect_synth.dfmgan.config import AdversarialStageConfig as StageConfig
+from defect_synth.dfmgan.config import AugmentConfig
 from defect_synth.errors import ConfigError
 from defect_synth.painter.network import PainterModelConfig
 

@@ -10,13 +10,14 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from defect_synth.config import ModelConfig, StageConfig
 from defect_synth.dfmgan.ada import AdaController
-from defect_synth.dfmgan.objectives import Outcome
+from defect_synth.dfmgan.config import AdversarialStageConfig as StageConfig
+from defect_synth.dfmgan.config import ModelConfig
 from defect_synth.engine.checkpoint import CheckpointInfo, library_versions
+from defect_synth.engine.contact_sheet import grid, save_sheet
 from defect_synth.engine.draws import Draws
 from defect_synth.engine.loop import Phase, Stage
-from defect_synth.engine.sheets import grid, save_sheet
+from defect_synth.engine.stage import Outcome
 from defect_synth.errors import CheckpointError
 from defect_synth.painter.config import PainterConfig
 from defect_synth.painter.judges import (

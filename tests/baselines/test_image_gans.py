@@ -17,9 +17,10 @@ from defect_synth.baselines.finetune import Finetune
 from defect_synth.baselines.fitting import is_system, open_system, settings_of, train_system
 from defect_synth.baselines.schedules import continued
 from defect_synth.baselines.two_scale_judge import TwoScaleJudge
-from defect_synth.config import TINY, AugmentConfig, override
+from defect_synth.config import override
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
+from defect_synth.dfmgan.config import TINY, AugmentConfig
 from defect_synth.dfmgan.discriminators import build_discriminator
 from defect_synth.engine.checkpoint import load_checkpoint
 from defect_synth.errors import CheckpointError, ConfigError, DataError, UnknownDefectError

@@ -16,10 +16,10 @@ from defect_synth.benchmark.arms import ARMS, Arm
 from defect_synth.benchmark.context import ArmNotPossible
 from defect_synth.benchmark.generators import SYSTEMS
 from defect_synth.benchmark.results import BenchmarkResults, without_times
-from defect_synth.config import TINY as TINY_GENERATOR
 from defect_synth.config import override
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import split
+from defect_synth.dfmgan.config import TINY as TINY_GENERATOR
 from defect_synth.errors import ConfigError, DataError, OutputError
 from tests.fake_data import write_mvtec
 

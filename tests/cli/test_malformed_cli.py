@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_file
 
 from defect_synth.cli import main
-from defect_synth.config import FAST_64, TINY
 from defect_synth.dfmgan.backbone import Backbone
+from defect_synth.dfmgan.config import FAST_64, TINY
 from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.engine.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from defect_synth.errors import OutputError

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from defect_synth.config import AugmentConfig
 from defect_synth.dfmgan.ada import (
     LOW_PASS,
     NUM_UNIFORMS,
@@ -18,6 +17,7 @@ from defect_synth.dfmgan.ada import (
     augment_pair,
     draw,
 )
+from defect_synth.dfmgan.config import AugmentConfig
 
 FIXTURE = Path(__file__).parents[2].parent / "shared" / "fixtures" / "tiny64" / "augment.npz"
 GEOMETRY = ("scale", "rotate", "anisotropic_scale", "translation")

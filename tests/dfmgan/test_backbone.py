@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from defect_synth.config import TINY, BackboneConfig
 from defect_synth.dfmgan.backbone import Backbone, MappingNetwork
+from defect_synth.dfmgan.config import TINY, BackboneConfig
 
 
 @pytest.fixture

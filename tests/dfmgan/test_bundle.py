@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from defect_synth.benchmark.product import PRODUCT_SEED
 from defect_synth.cli import app
-from defect_synth.config import TINY
 from defect_synth.dfmgan.bundle import pack, part_of
+from defect_synth.dfmgan.config import TINY
 from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.dfmgan.synthesizer import DefectSynthesizer
 from defect_synth.engine.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from defect_synth.config import TINY
+from defect_synth.dfmgan.config import TINY
 from defect_synth.dfmgan.discriminators import build_discriminator, build_match_discriminator, minibatch_std
 
 

@@ -5,16 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from defect_synth.config import (
-    PAPER_256,
-    TINY,
-    BackboneConfig,
-    DiscriminatorConfig,
-    ModelConfig,
-    ResidualConfig,
-    override,
-)
+from defect_synth.config import override
 from defect_synth.dfmgan.backbone import Backbone
+from defect_synth.dfmgan.config import PAPER_256, TINY, BackboneConfig, DiscriminatorConfig, ModelConfig, ResidualConfig
 from defect_synth.dfmgan.discriminators import build_discriminator, build_match_discriminator
 from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.dfmgan.precision import set_precision

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from defect_synth.config import FAST_64, FAST_128, PAPER_256, TINY, override
+from defect_synth.config import override
+from defect_synth.dfmgan.config import FAST_64, FAST_128, PAPER_256, TINY
 from defect_synth.dfmgan.memory import fitting, needed
 from defect_synth.errors import ConfigError
 

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from defect_synth.config import TINY, override
+from defect_synth.config import override
 from defect_synth.dfmgan import objectives
+from defect_synth.dfmgan.config import TINY
 from defect_synth.dfmgan.discriminators import build_discriminator, build_match_discriminator
+from defect_synth.dfmgan.latents import draw_latents
 from defect_synth.dfmgan.losses import generator_loss, mode_seeking_loss, path_lengths, soft_mask
 from defect_synth.dfmgan.mask_limits import as_drawn, box_of
 from defect_synth.dfmgan.objectives import saturation_guard
-from defect_synth.engine.draws import Draws, draw_latents
+from defect_synth.engine.draws import Draws
 
 BATCH = 4
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from defect_synth.config import DiscriminatorConfig
 from defect_synth.dfmgan.backbone import Backbone
+from defect_synth.dfmgan.config import DiscriminatorConfig
 from defect_synth.dfmgan.discriminators import build_discriminator, build_match_discriminator
 from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.dfmgan.official import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from defect_synth.config import TINY
+from defect_synth.dfmgan.config import TINY
 from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.dfmgan.regions import Box, boxes
 

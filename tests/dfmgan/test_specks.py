@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from defect_synth.config import TINY
+from defect_synth.dfmgan.config import TINY
 from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.dfmgan.specks import without_specks
 

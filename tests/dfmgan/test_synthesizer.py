@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from defect_synth.config import FAST_64, TINY
 from defect_synth.data.generated import FolderSource
 from defect_synth.datasets.defect_dataset import DefectSynthDataset
+from defect_synth.dfmgan.config import FAST_64, TINY
 from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.dfmgan.synthesizer import DefectSynthesizer, latent, official_latent
 from defect_synth.engine.checkpoint import CheckpointInfo, build_generator, load_checkpoint, save_checkpoint

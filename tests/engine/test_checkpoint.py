@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from defect_synth.config import TINY, override
+from defect_synth.config import override
 from defect_synth.dfmgan.backbone import Backbone
+from defect_synth.dfmgan.config import TINY
 from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.engine.checkpoint import (
     FORMAT,

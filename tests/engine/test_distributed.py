@@ -10,9 +10,10 @@ import sys
 
 import pytest
 
-from defect_synth.config import PAPER_256, TINY, override
+from defect_synth.config import override
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
+from defect_synth.dfmgan.config import PAPER_256, TINY
 from defect_synth.dfmgan.train import require_shares, train_category
 from defect_synth.engine.distributed import Processes, joined, processes
 from defect_synth.errors import ConfigError
@@ -29,7 +30,8 @@ import json, os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from defect_synth.config import TINY, override
+from defect_synth.config import override
+from defect_synth.dfmgan.config import TINY
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
 from defect_synth.errors import DefectSynthError, UnknownDefectError

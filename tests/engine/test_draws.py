@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from defect_synth.config import TINY
-from defect_synth.engine.draws import Draws, Latents, batch_indices, draw_latents, epoch_order
+from defect_synth.dfmgan.config import TINY
+from defect_synth.dfmgan.latents import Latents, draw_latents
+from defect_synth.engine.draws import Draws, batch_indices, epoch_order
 
 CPU = torch.device("cpu")
 NOISE, DEFECT_NOISE = 20, 12

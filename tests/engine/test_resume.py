@@ -18,7 +18,8 @@ import os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from defect_synth.config import TINY, override
+from defect_synth.config import override
+from defect_synth.dfmgan.config import TINY
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
 from defect_synth.dfmgan.train import train_category

@@ -167,7 +167,8 @@ def test_equal_objects_bring_a_warning():
 
 
 def test_settings_named_in_advice_exist():
-    from defect_synth.config import TrainConfig, override
+    from defect_synth.config import override
+    from defect_synth.dfmgan.config import TrainConfig
 
     assert override(TrainConfig(), {"transfer.lambda_match": 0.2, "transfer.lambda_mode_seeking": 0.2})
 

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import save_file
 
 from defect_synth.cli import main
-from defect_synth.config import TINY
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import split
+from defect_synth.dfmgan.config import TINY
 from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.engine.checkpoint import CheckpointInfo, save_checkpoint
 from tests.fake_data import fake_nut, save, write_mvtec

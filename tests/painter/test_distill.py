@@ -114,7 +114,7 @@ def test_the_command_line_says_whom_a_dfmgan_teaches(tmp_path):
     from typer.testing import CliRunner
 
     from defect_synth.cli import app
-    from defect_synth.config import TINY
+    from defect_synth.dfmgan.config import TINY
     from defect_synth.dfmgan.generator import DFMGAN
     from defect_synth.engine.checkpoint import CheckpointInfo, save_checkpoint
 

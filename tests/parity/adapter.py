@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from defect_synth.config import OFFICIAL, ModelConfig, TransferConfig
 from defect_synth.dfmgan import objectives
 from defect_synth.dfmgan.backbone import Backbone
+from defect_synth.dfmgan.config import OFFICIAL, ModelConfig, TransferConfig
 from defect_synth.dfmgan.discriminators import build_discriminator, build_match_discriminator
 from defect_synth.dfmgan.generator import DFMGAN
+from defect_synth.dfmgan.latents import Latents
 from defect_synth.dfmgan.official import (
     NetworkState,
     Snapshot,
@@ -21,7 +22,6 @@ from defect_synth.dfmgan.official import (
     to_official_generator,
 )
 from defect_synth.dfmgan.official.importer import convert_snapshot
-from defect_synth.engine.draws import Latents
 
 
 class Adapter:

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from defect_synth.config import ModelConfig
 from defect_synth.dfmgan.backbone import Backbone
+from defect_synth.dfmgan.config import ModelConfig
 from defect_synth.dfmgan.discriminators import build_discriminator, build_match_discriminator
 from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.dfmgan.official.names import to_ours_discriminator, to_ours_generator

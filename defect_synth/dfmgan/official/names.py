@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from defect_synth.config import ModelConfig
+from defect_synth.dfmgan.config import ModelConfig
 from defect_synth.errors import CheckpointError
 from defect_synth.nn.upfirdn import BINOMIAL
 

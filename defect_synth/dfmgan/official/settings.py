@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from defect_synth.config import ModelConfig, validated
+from defect_synth.config import validated
+from defect_synth.dfmgan.config import ModelConfig
 from defect_synth.dfmgan.official.snapshot import NetworkState, Snapshot
 from defect_synth.errors import CheckpointError, ConfigError
 
