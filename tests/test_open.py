@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from defect_synth.runs import open_run
 
 from defect_synth import DefectSynthDataset
 from defect_synth.errors import CheckpointError, ConfigError, DataError
 from defect_synth.export.generate import SHEET, generate
 from defect_synth.painter import Painter
-from defect_synth.runs import open_run
 from defect_synth.samples import DefectSample, Provenance
 
 SHIPPED = Path(str(files("defect_synth") / "demo" / "models" / "demo_painter.safetensors"))

@@ -23,9 +23,9 @@ from defect_synth.compositor.realised import levels
 from defect_synth.compositor.transfer import Mode
 from defect_synth.data.records import COMBINED
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
+from defect_synth.open import open_painter
 from defect_synth.product.foreground import ForegroundCache
 from defect_synth.samples import DefectPainter, DefectSample, DefectSource, Pixels, Provenance
-from defect_synth.sources import open_source
 
 GOOD = "good"
 _TRIES = 12  # draws for one defect before the image stays as it is
@@ -105,7 +105,7 @@ class DefectAugmenter:
         self.mode: Mode = mode
         self.mirror = bool(mirror)
         self.region = None if region is None else marked("region", region)
-        self.source = open_source(source)
+        self.source = open_painter(source)
         self.defects = self._known(self.source.defects if defects is None else defects)
         how = (self.scale, self.placement, self.mirror, self.mode)
         self._put: Pasting | Painting = (

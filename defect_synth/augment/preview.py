@@ -19,8 +19,8 @@ from defect_synth.data.images import examine_mask
 from defect_synth.data.images import read_image as read_rgb
 from defect_synth.data.records import Record
 from defect_synth.errors import DataError
+from defect_synth.open import open_painter
 from defect_synth.samples import DefectSample, Pixels
-from defect_synth.sources import open_source
 
 SEVERITIES = (0.5, 1.0, 1.5)
 _TILE = 224
@@ -85,7 +85,7 @@ def preview(
     if not images:
         raise DataError("no image to preview; give at least one")
     pictures = [to_rgb(read_image(path)) for path in images]  # all, before anything slow
-    opened = open_source(source)
+    opened = open_painter(source)
     augmenters = [DefectAugmenter(opened, defects=defects, severity=severity) for severity in severities]
     rows: list[Pixels] = []
     body: list[str] = []

@@ -20,11 +20,12 @@ from defect_synth.benchmark.result_store import Cells
 from defect_synth.benchmark.results import GeneratorRecord
 from defect_synth.data.partitions import Partition
 from defect_synth.dfmgan.config import PAPER_256, TrainConfig
-from defect_synth.dfmgan.synthesizer import DefectSynthesizer, choose_device
+from defect_synth.dfmgan.synthesizer import DefectSynthesizer
 from defect_synth.dfmgan.train import train_category
 from defect_synth.engine.loop import Ended
 from defect_synth.engine.run_folder import PARTITION_FILE, RUN_FILE
 from defect_synth.errors import DataError
+from defect_synth.nn.device import choose_device
 from defect_synth.painter.config import PainterConfig
 from defect_synth.samples import DefectSource
 

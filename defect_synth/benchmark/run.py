@@ -50,10 +50,10 @@ from defect_synth.data.layouts import Table, index
 from defect_synth.data.partitions import Partition
 from defect_synth.data.store import ImageArrays, load
 from defect_synth.dfmgan.config import TrainConfig
-from defect_synth.dfmgan.synthesizer import choose_device
 from defect_synth.errors import ConfigError, OutputError
 from defect_synth.metrics.features import FeatureExtractor
 from defect_synth.metrics.measure import digest_of
+from defect_synth.nn.device import choose_device
 from defect_synth.nn.memory import keep_memory
 
 _LENGTHS = {

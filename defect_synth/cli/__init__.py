@@ -11,7 +11,21 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from defect_synth.cli import bank, benchmark, data, export, generate, models, preview, quality, train
+from defect_synth.cli import (
+    bank,
+    benchmark,
+    check,
+    demo_data,
+    export,
+    generate,
+    import_snapshot,
+    info,
+    pack,
+    paint,
+    preview,
+    quality,
+    train,
+)
 from defect_synth.errors import ConfigError, DefectSynthError, ToldElsewhereError
 
 
@@ -35,19 +49,19 @@ app = typer.Typer(
     rich_markup_mode=None,  # importing rich takes longer than all the rest of --help
     help="Few-shot defect images with masks and labels (DFMGAN).",
 )
-app.command("check")(data.check)
-app.command("demo-data")(data.demo_data)
+app.command("check")(check.check)
+app.command("demo-data")(demo_data.demo_data)
 app.command("train")(train.train)
 app.command("generate")(generate.generate)
 app.command("benchmark")(benchmark.benchmark)
 app.command("quality")(quality.quality)
 app.command("bank")(bank.bank)
 app.command("preview")(preview.preview)
-app.command("paint")(preview.paint)
+app.command("paint")(paint.paint)
 app.command("export")(export.export)
-app.command("import")(models.import_)
-app.command("pack")(models.pack)
-app.command("info")(models.info)
+app.command("import")(import_snapshot.import_)
+app.command("pack")(pack.pack)
+app.command("info")(info.info)
 
 
 @app.callback(invoke_without_command=True)

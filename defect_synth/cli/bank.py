@@ -41,21 +41,14 @@ def bank(
     from defect_synth.cli.settings import log_to_terminal
     from defect_synth.compositor.bank import build_bank, require_buildable
     from defect_synth.compositor.real_source import RealSource
-    from defect_synth.errors import CheckpointError, ConfigError, DataError
-    from defect_synth.runs import open_run
-    from defect_synth.sources import require_no_data
+    from defect_synth.errors import ConfigError
+    from defect_synth.open import open_source
 
     log_to_terminal()
     if real and data is not None:
         raise ConfigError("--real banks your data as it is, so --data has nothing to compare; leave one of them out")
     require_buildable(output, count)
-    source: DefectSource
-    try:
-        source = RealSource.open(Path(run), category, resolution) if real else open_run(run, device=device)
-    except (CheckpointError, DataError):
-        if not real:
-            require_no_data(Path(run))
-        raise
+    source: DefectSource = RealSource.open(Path(run), category, resolution) if real else open_source(run, device=device)
     gates = None if data is None else _limits(source, Path(run), data, category)
     names = None if defects is None else [name.strip() for name in defects.split(",")]
     try:
@@ -82,8 +75,11 @@ def _limits(source: DefectSource, run: Path, data: Path, category: str | None) -
     from defect_synth.data.partitions import Partition
     from defect_synth.engine.run_folder import PARTITION_FILE
     from defect_synth.errors import DataError
+    from defect_synth.samples import FiniteSource
 
-    sample = source.sample(source.defects[0], getattr(source, "seeds", lambda _: (0,))(source.defects[0])[:1])[0]
+    first = source.defects[0]
+    seeds = source.seeds(first)[:1] if isinstance(source, FiniteSource) else (0,)
+    sample = source.sample(first, seeds)[0]
     table = index(data, category or (source.category if (data / source.category).is_dir() else None))
     if table.category != source.category:
         raise DataError(f"{run} makes {source.category}, but {data} is {table.category}; check --data and --category")

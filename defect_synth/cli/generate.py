@@ -11,7 +11,7 @@ from defect_synth.cli.settings import Device
 
 
 def generate(
-    run: Annotated[str, typer.Argument(help="Run folder or checkpoint of any method, or demo.")],
+    run: Annotated[str, typer.Argument(help="Run folder or checkpoint of any method, a bank, or demo.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder in MVTec layout.")],
     count: Annotated[int, typer.Option(help="Samples of each defect.")] = 100,
     defects: Annotated[str | None, typer.Option(help="Comma-separated; default: all.")] = None,
@@ -31,10 +31,10 @@ def generate(
     from defect_synth.cli.progress import bar
     from defect_synth.export.generate import SHEET, Shard
     from defect_synth.export.generate import generate as write
-    from defect_synth.runs import open_run
+    from defect_synth.open import open_source
 
     part = None if shard is None else Shard.parse(shard)
-    source = open_run(run, device=device, truncation_object=truncation_object, truncation_defect=truncation_defect)
+    source = open_source(run, device=device, truncation_object=truncation_object, truncation_defect=truncation_defect)
     names = None if defects is None else [name.strip() for name in defects.split(",")]
     with bar("generate") as update:
         folder = write(source, output, count=count, defects=names, first_seed=seed, shard=part, progress=update)

@@ -58,16 +58,16 @@ def quality(
     from defect_synth.atomic import replacing
     from defect_synth.cli.progress import bar
     from defect_synth.data.layouts import index
-    from defect_synth.dfmgan.synthesizer import choose_device
     from defect_synth.errors import ConfigError
     from defect_synth.metrics.quality import assess
-    from defect_synth.runs import open_run
+    from defect_synth.nn.device import choose_device
+    from defect_synth.open import open_source
 
     for name, value in (("--count", count), ("--lpips-count", lpips_count)):
         if value < 2:
             raise ConfigError(f"{name} must be 2 or more, got {value}")
     where = str(choose_device(device))
-    opened = open_run(source, device=device)
+    opened = open_source(source, device=device)
     table = index(data, category or opened.category)
     chosen = _defects(opened, table, defects)
     real = _real(opened, table, chosen, _partition(source, table, partition))
@@ -130,7 +130,7 @@ def _real(source: DefectSource, table: Table, defects: list[str], partition: Par
 
     side = getattr(source, "resolution", None)
     if side is None:
-        seeds = getattr(source, "seeds", lambda _: (0,))(defects[0])
+        seeds = source.seeds(defects[0]) if isinstance(source, FiniteSource) else (0,)
         side = min(max(source.sample(defects[0], seeds[:1])[0].mask.shape), PAPER_SIDE)
     real = {}
     for defect in defects:

@@ -40,8 +40,8 @@ def configure(
     """
     from defect_synth.config import override
     from defect_synth.dfmgan.config import PRESETS, PROTOCOLS, with_protocol
-    from defect_synth.dfmgan.synthesizer import choose_device
     from defect_synth.errors import ConfigError
+    from defect_synth.nn.device import choose_device
 
     if preset is None:
         preset = "PAPER_256" if choose_device(device).type == "cuda" else "FAST_128"
@@ -62,14 +62,14 @@ def configure(
             changes[f"{stage}.augment"] = getattr(config, stage).augment.safe().model_dump()
     config = override(config, changes)
     config = with_protocol(config, protocol)
-    return override(config, dict(_parse(item) for item in settings or []))
+    return override(config, dict(parse_setting(item) for item in settings or []))
 
 
 def _power_of_two_below(value: int) -> int:
     return 1 << (value.bit_length() - 1)
 
 
-def _parse(item: str) -> tuple[str, Any]:
+def parse_setting(item: str) -> tuple[str, Any]:
     from defect_synth.errors import ConfigError
 
     name, found, text = item.partition("=")

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from defect_synth.cli.settings import Device, Preset, Resolution, Set, configure, log_to_terminal
+from defect_synth.cli.settings import Resolution, Set, log_to_terminal
 
 if TYPE_CHECKING:
-    from defect_synth.dfmgan.config import TrainConfig
+    from defect_synth.data.partitions import Partition
+    from defect_synth.data.records import Table
+    from defect_synth.engine.loop import Ended
 
 
 def train(
@@ -22,28 +24,39 @@ def train(
     method: Annotated[
         str,
         typer.Option(
-            help="dfmgan: from noise, hours. painter: on your own normal images, minutes. "
+            help="painter: paints on your own normal images, minutes. dfmgan: images from noise, hours. "
             "finetune, diffaug, cdc, sdgan, defect-gan: what the paper compares with."
         ),
-    ] = "dfmgan",
-    preset: Preset = None,
+    ] = "painter",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="painter: PAINT_128, PAINT_256 or PAINT_TINY. dfmgan: PAPER_256 (default on a GPU), FAST_128 (default "
+            "on a CPU), FAST_64 or TINY. Others: fast or paper."
+        ),
+    ] = None,
     resolution: Resolution = None,
-    protocol: Annotated[
-        str, typer.Option(help="corrected, or official: as the authors' program behaves.")
-    ] = "corrected",
-    safe_augment: Annotated[
-        bool, typer.Option("--safe-augment", help="For parts whose orientation or colour matters.")
-    ] = False,
     partition: Annotated[
         str | None, typer.Option(help="P1, P2 or P3: learn from a third of each defect, as in the paper. Default: all.")
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Time budget for this call.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --output.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    device: Device = "auto",
-    precision: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="dfmgan: corrected (default), or official: as the authors' program behaves.")
+    ] = None,
+    safe_augment: Annotated[
+        bool, typer.Option("--safe-augment", help="dfmgan: for parts whose orientation or colour matters.")
+    ] = False,
+    device: Annotated[
+        str | None, typer.Option(help="auto (default), cpu, cuda, cuda:1, mps; the painter trains on the CPU.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="dfmgan: auto (default), float32, bfloat16 or float16.")] = None,
     features: Annotated[
-        Path | None, typer.Option(help="EfficientNet-Lite0 weights to choose snapshots with; default: none needed.")
+        Path | None,
+        typer.Option(
+            help="EfficientNet-Lite0 weights: for the painter's discriminators, or to choose DFMGAN's snapshots."
+        ),
     ] = None,
     max_memory: Annotated[
         float | None,
@@ -51,113 +64,77 @@ def train(
             "--max-memory",
             "--max-vram",
             metavar="GiB",
-            help="Of the GPU, or of the process on a CPU: cuts batches into parts that should fit. Losses depend on "
-            "the parts, so keep it when you resume.",
+            help="dfmgan: of the GPU, or of the process on a CPU; cuts batches into parts that should fit. Losses "
+            "depend on the parts, so keep it when you resume.",
         ),
     ] = None,
     from_dfmgan: Annotated[
-        Path | None, typer.Option("--from-dfmgan", help="painter only: a trained DFMGAN of the category to learn from.")
+        str | None, typer.Option("--from-dfmgan", help="painter: a trained DFMGAN of the category to learn from.")
     ] = None,
     settings: Set = None,
 ) -> None:
-    """Train a category: stage 1 on the good images, then one stage 2 per defect."""
+    """Train a generator of a category's defects; what each method takes is said at its options."""
+    from defect_synth.cli.methods import MethodOptions, plan
     from defect_synth.engine.distributed import joined
     from defect_synth.errors import ConfigError
 
-    if minutes is not None and minutes <= 0:
+    if minutes is not None and not minutes > 0:
         raise ConfigError(f"minutes must be more than 0, got {minutes:g}")
-    if method == "painter":
-        from defect_synth.cli.train_painter import train_painter
+    options = MethodOptions(
+        preset=preset, resolution=resolution, set=None if settings is None else tuple(settings), device=device,
+        precision=precision, protocol=protocol, safe_augment=safe_augment or None, features=features,
+        max_memory=max_memory, from_dfmgan=from_dfmgan,
+    )  # fmt: skip
+    names = None if defects is None else [name.strip() for name in defects.split(",")]
+    with joined(device or "auto") as (team, own_device):
+        log_to_terminal(team.first)
+        planned = plan(method, options, seed, minutes, team.world)
+        table, chosen = _images(
+            data, category, partition, output if resume else None, planned.validation_fraction, seed
+        )
+        if team.first:
+            print(f"{table.category}: {planned.description}, partition {chosen.name}")
+        from defect_synth.cli.progress import bar
+        from defect_synth.engine.loop import Progress
+        from defect_synth.engine.runner import TrainingRequest
+        from defect_synth.engine.runner import train as run_training
+        from defect_synth.nn.device import choose_device
 
-        return train_painter(
-            data, output, category=category, defects=defects, preset=preset, resolution=resolution,
-            partition=partition, minutes=minutes, resume=resume, seed=seed, features=features, from_dfmgan=from_dfmgan,
-            settings=settings,
-        )  # fmt: skip
-    if from_dfmgan is not None:
-        raise ConfigError(f"--from-dfmgan teaches a painter, not {method}; add --method painter or leave it out")
-    if method != "dfmgan":
-        from defect_synth.cli.train_baseline import train_baseline
+        with bar(table.category) if team.first else nullcontext(_silent) as update:
 
-        return train_baseline(
-            method, data, output, category=category, defects=defects, preset=preset, resolution=resolution,
-            partition=partition, minutes=minutes, resume=resume, seed=seed, device=device, settings=settings,
-        )  # fmt: skip
-    extra = [] if precision is None else [f"precision={precision}"]
-    with joined(device) as (team, own_device):
-        config = configure(
-            preset, resolution, extra + (settings or []),
-            device=own_device, protocol=protocol, seed=seed, safe_augment=safe_augment,
-        )  # fmt: skip
-        if max_memory is not None:
-            config = _within(config, max_memory, team.world)
-        _train(data, output, category, defects, config, partition, minutes, resume, own_device, features, team.first)
+            def report(progress: Progress) -> None:
+                text = f"{progress.stage}: {progress.done_kimg:.2f}/{progress.total_kimg:.2f} kimg, {progress.text}"
+                update(progress.done_kimg, progress.total_kimg, text)
 
-
-def _within(config: TrainConfig, max_memory: float, processes: int) -> TrainConfig:
-    """The largest micro-batches that fit, so that fewer parts do the same work."""
-    from defect_synth.config import override
-    from defect_synth.dfmgan.memory import fitting
-
-    sizes = fitting(config, max_memory, processes)
-    return override(config, {f"{stage}.micro_batch": size for stage, size in sizes.items()})
+            ended = run_training(
+                planned.method,
+                TrainingRequest(table, chosen, output, names, choose_device(own_device), resume, minutes, report),
+            )
+    if team.first:
+        _tell(ended, output)
 
 
-def _train(
-    data: Path,
-    output: Path,
-    category: str | None,
-    defects: str | None,
-    config: TrainConfig,
-    partition: str | None,
-    minutes: float | None,
-    resume: bool,
-    device: str,
-    features: Path | None,
-    talk: bool,
-) -> None:
-    from defect_synth.cli.progress import bar
+def _images(
+    data: Path, category: str | None, partition: str | None, resumed: Path | None, validation: float, seed: int
+) -> tuple[Table, Partition]:
+    """The category's images, and which of them are learnt from: as before in a resumed run."""
     from defect_synth.data.layouts import index
     from defect_synth.data.partitions import Partition, everything, split
-    from defect_synth.dfmgan.synthesizer import choose_device
-    from defect_synth.dfmgan.train import train_category
-    from defect_synth.engine.loop import Progress
     from defect_synth.engine.run_folder import PARTITION_FILE
-    from defect_synth.metrics.features import EfficientNetLite0
 
-    log_to_terminal(talk)
     table = index(data, category)
-    saved = output / PARTITION_FILE
-    if resume and saved.exists():
-        chosen = Partition.load(saved)
-    elif partition is None:
-        chosen = everything(table, config.validation_fraction, config.seed)
-    else:
-        chosen = split(table, partition, config.validation_fraction)
-    names = None if defects is None else [name.strip() for name in defects.split(",")]
-    if talk:
-        print(f"{table.category}: {config.preset}, {config.model.backbone.resolution} px, partition {chosen.name}")
-    with bar(table.category) if talk else nullcontext(_silent) as update:
+    if resumed is not None and (resumed / PARTITION_FILE).exists():
+        return table, Partition.load(resumed / PARTITION_FILE)
+    if partition is None:
+        return table, everything(table, validation, seed)
+    return table, split(table, partition, validation)
 
-        def report(progress: Progress) -> None:
-            text = f"{progress.stage}: {progress.done_kimg:.2f}/{progress.total_kimg:.2f} kimg, {progress.text}"
-            update(progress.done_kimg, progress.total_kimg, text)
 
-        summary = train_category(
-            table, chosen, config, output,
-            defects=names, resume=resume, minutes=minutes, device=choose_device(device),
-            features=None if features is None else EfficientNetLite0(features), report=report,
-        )  # fmt: skip
-    if not talk:
-        return
-    for name, ended in summary.stages.items():
-        kimg = ended.iterations * (config.pretrain if name == "backbone" else config.transfer).batch / 1000
-        best = (
-            "last" if ended.best_score is None else f"best at {ended.best_kimg:.1f} kimg, score {ended.best_score:.3g}"
-        )
-        print(
-            f"{name}: {kimg:.1f} kimg{'' if ended.complete else ' (budget ended)'}, kept {best}, {ended.seconds:.0f} s"
-        )
+def _tell(ended: dict[str, Ended], output: Path) -> None:
+    for name, step in ended.items():
+        chosen = "" if step.best_score is None else f", best at {step.best_kimg:.2f} kimg (score {step.best_score:.3g})"
+        cut = "" if step.complete else " (the time budget ended)"
+        print(f"{name}: {step.kimg:.2f} kimg{cut}{chosen}, {step.seconds:.0f} s")
     print(f"next: defect-synth generate {output} --count 100 --output synthetic")
 
 

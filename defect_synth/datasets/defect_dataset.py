@@ -15,28 +15,12 @@ from torch.utils.data import Dataset
 from defect_synth.datasets.cache import CachedSource
 from defect_synth.datasets.joint_transform import TorchvisionFirst, apply_jointly, image_tensor, kind_of, mask_tensor
 from defect_synth.errors import ConfigError, UnknownDefectError
-from defect_synth.runs import open_run
+from defect_synth.open import open_source
 from defect_synth.samples import DefectSample, DefectSource, FiniteSource, Pixels
 
 GOOD = "good"
 DEFAULT_LENGTH = 1000
 _NUM_SEEDS = 2**31  # random items take their seeds from 0 .. this
-
-
-def open_source(source: DefectSource | str | Path) -> DefectSource:
-    """`source` itself, or what a path or `demo` stands for (see `runs.open_run`).
-
-    Raises:
-        DataError: The path does not exist, or a generated folder is damaged.
-        CheckpointError: A run folder or checkpoint that cannot be used.
-    """
-    if not isinstance(source, str | Path):
-        if not isinstance(source, DefectSource):
-            raise ConfigError(
-                f"source must be a path or have category, defects, digest and sample, got {type(source).__name__}"
-            )
-        return source
-    return open_run(source)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from defect_synth.dfmgan.precision import choose_dtype, set_precision
 from defect_synth.engine.checkpoint import Checkpoint, build_generator, load_checkpoint
 from defect_synth.errors import CheckpointError, ConfigError, UnknownDefectError
 from defect_synth.nn import native
+from defect_synth.nn.device import choose_device
 from defect_synth.nn.kept import keep
 from defect_synth.nn.memory import keep_memory
 from defect_synth.samples import DefectSample, Pixels, Provenance, signal_to_pixels
@@ -307,25 +308,6 @@ class DefectSynthesizer:
     def __getstate__(self) -> dict[str, Any]:
         """Workers get paths, not weights: each process opens the files itself."""
         return {**self.__dict__, "_loaded": {}}
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda[:n]` or `mps` -> a device that is there.
-
-    Raises:
-        ConfigError: It is not there, or no such name.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"unknown device {name!r}; use auto, cpu, cuda, cuda:0, ... or mps") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device {name!r} was asked for, but this machine has no usable CUDA GPU; use --device cpu")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device 'mps' was asked for, but it is not available here; use --device cpu")
-    return device
 
 
 def _one_by_one(forward: Callable[[Latent], Any], codes: Sequence[Latent]) -> list[Any]:

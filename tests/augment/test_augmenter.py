@@ -480,9 +480,10 @@ def test_the_mask_is_what_was_meant_on_the_demo_product(monkeypatch):
 
 
 def test_demo_pastes_recorded_defects_and_demo_painter_paints():
+    from defect_synth.sources import open_source
+
     from defect_synth.compositor.bank import Bank
     from defect_synth.painter import Painter
-    from defect_synth.sources import open_source
 
     pasted, painted = open_source("demo"), open_source("demo-painter")
     assert isinstance(pasted, Bank)

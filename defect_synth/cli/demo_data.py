@@ -1,4 +1,4 @@
-"""`check` and `demo-data`."""
+"""`demo-data`."""
 
 from __future__ import annotations
 
@@ -6,22 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-
-def check(
-    data: Annotated[Path, typer.Argument(help="A category's folder, a folder of categories, a CSV or a COCO JSON.")],
-    category: Annotated[str | None, typer.Option(help="Which category of a folder of categories.")] = None,
-    layout: Annotated[str, typer.Option(help="auto, mvtec, visa, folders, csv or coco.")] = "auto",
-) -> None:
-    """Print what a data folder holds and every misfit in it; exit code 2 if training would refuse it."""
-    from defect_synth.data.check import check as check_table
-    from defect_synth.data.layouts import index
-
-    table = index(data, category, layout)  # type: ignore[arg-type]
-    report = check_table(table)
-    print(report.format())
-    if report.errors:
-        raise typer.Exit(2)
 
 
 def demo_data(

@@ -1,0 +1,70 @@
+"""`info`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from defect_synth.cli.settings import Resolution, configure
+
+if TYPE_CHECKING:
+    from defect_synth.samples import DefectSource
+
+
+def info(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="What to describe: a run, a checkpoint, a bank, a generated folder or demo. Default: a preset."
+        ),
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="PAPER_256 (default), FAST_128, FAST_64 or TINY.")] = None,
+    resolution: Resolution = None,
+) -> None:
+    """Describe a source of defects; or print parameters, FLOPs per image and memory of a DFMGAN preset."""
+    from defect_synth.dfmgan.cost import describe
+    from defect_synth.errors import ConfigError
+
+    if source is None:
+        print(describe(configure(preset or "PAPER_256", resolution, None, device="cpu").model))
+        return
+    for option, value in (("--preset", preset), ("--resolution", resolution)):
+        if value is not None:
+            raise ConfigError(f"{option} describes a preset, and {source} has a size of its own; leave one of them out")
+    if Path(source).is_file():
+        _describe_checkpoint(Path(source))
+        return
+    from defect_synth.open import open_source
+
+    _describe_source(open_source(source, device="cpu"))
+
+
+def _describe_checkpoint(path: Path) -> None:
+    """The card of a file of any method."""
+    from defect_synth.dfmgan.checkpoint import DFMGANCard
+    from defect_synth.dfmgan.cost import describe
+    from defect_synth.engine.checkpoint import Card, TrainingCard, checkpoint_kind, load_checkpoint
+    from defect_synth.painter.checkpoint import PainterCard
+
+    cards: dict[str | None, type[Card]] = {"painter": PainterCard, "training": TrainingCard}
+    checkpoint = load_checkpoint(path, cards.get(checkpoint_kind(path), DFMGANCard))
+    card = checkpoint.card
+    for name, value in card.model_dump(mode="json", exclude={"model", "networks", "training", "product"}).items():
+        print(f"{name}: {value}")
+    print(f"sha256: {checkpoint.digest}")
+    if isinstance(card, DFMGANCard):
+        print(describe(card.model))
+
+
+def _describe_source(source: DefectSource) -> None:
+    from defect_synth.samples import DefectPainter, FiniteSource
+
+    print(f"kind: {type(source).__name__}")
+    print(f"category: {source.category}")
+    for defect in source.defects:
+        held = f" ({len(source.seeds(defect))} samples)" if isinstance(source, FiniteSource) else ""
+        print(f"defect: {defect}{held}")
+    print(f"paints on given images: {'yes' if isinstance(source, DefectPainter) else 'no'}")
+    print(f"digest: {source.digest}")

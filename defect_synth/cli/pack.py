@@ -1,0 +1,45 @@
+"""`pack`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def pack(
+    run: Annotated[Path, typer.Argument(help="Run folder of `defect-synth train`: a DFMGAN or a painter.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .safetensors file to write.")],
+    half: Annotated[bool, typer.Option("--half", help="Store float16: half the bytes, other last bits.")] = False,
+) -> None:
+    """Write a trained run as one file, to hand on or to deploy; DFMGANs of several defects share their backbone."""
+    from defect_synth.errors import CheckpointError, ConfigError
+    from defect_synth.open import open_source, painter_file
+
+    if output.suffix != ".safetensors":
+        raise ConfigError(f"--output must end in .safetensors, got {output.name}")
+    painter = painter_file(run)
+    files = {path.parent.name: path for path in run.glob("defects/*/model.safetensors")}
+    if painter is not None:
+        from defect_synth.painter.checkpoint import repack
+
+        defects = repack(painter, output, half=half)
+    elif files and not _is_baseline(run):
+        from defect_synth.dfmgan.bundle import pack as write
+
+        write(files, output, half=half)
+        defects = tuple(sorted(files))
+    else:
+        opened = open_source(run)  # names what is wrong with a path that nothing can open
+        raise CheckpointError(
+            f"{run} holds a {type(opened).__name__}, which is no single file; expected a run folder of `defect-synth train` "
+            "with --method painter or dfmgan"
+        )
+    print(f"{output}: {', '.join(defects)}, {output.stat().st_size / 1e6:.1f} MB")
+
+
+def _is_baseline(run: Path) -> bool:
+    from defect_synth.baselines.train import is_system
+
+    return is_system(run)

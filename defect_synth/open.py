@@ -1,0 +1,191 @@
+"""The only door: a name or a path -> something that makes defect samples, or something that paints on given images.
+
+Names of what ships with the package, the same everywhere: `demo` is the painter, `demo-dfmgan` the DFMGANs and
+`demo-bank` a small bank of recorded defects, all of the procedural hazelnut. `./demo` is a folder of that name.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from defect_synth.compositor.bank import INDEX as BANK_INDEX
+from defect_synth.compositor.bank import Bank, record
+from defect_synth.compositor.gates import GateReport, Gates
+from defect_synth.data.generated import INDEX_NAME, FolderSource
+from defect_synth.data.layouts import index
+from defect_synth.demo.hazelnut import DemoSource
+from defect_synth.demo.models import shipped_dfmgan, shipped_painter
+from defect_synth.errors import CheckpointError, ConfigError, DataError
+from defect_synth.samples import DefectPainter, DefectSample, DefectSource, FiniteSource
+
+DEMO = "demo"
+DEMO_DFMGAN = "demo-dfmgan"
+DEMO_BANK = "demo-bank"
+SHIPPED = (DEMO, DEMO_DFMGAN, DEMO_BANK)
+
+_EXPECTED = (
+    f"expected {', '.join(SHIPPED)}, a run folder, a checkpoint, a bank or a folder that `defect-synth generate` wrote"
+)
+_RECORDED_PER_DEFECT = 24  # samples drawn into memory to paint with a source that is neither bank nor painter
+_MOST_READ = 500  # samples of each defect read from a finite source for the same purpose
+_DEMO_PER_DEFECT = 10  # 25 ms each, in every program that opens `demo-bank`
+_DEMO_SIDE = 128
+_DEMO_SEED = 9_000_000  # other nuts than any that `demo-data` writes with small seeds
+
+
+def open_source(
+    source: str | Path | DefectSource,
+    *,
+    device: str = "auto",
+    truncation_object: float = 1.0,
+    truncation_defect: float = 1.0,
+) -> DefectSource:
+    """Open whatever makes defect samples.
+
+    Args:
+        source: `demo`, `demo-dfmgan` or `demo-bank`; the path of a run folder or checkpoint of any method, of a bank, or
+            of a generated folder; or a `DefectSource`, which is returned as it is.
+        device: `auto`, `cpu`, `cuda`, ...; a painter, a bank and a generated folder work on the CPU and ignore it.
+        truncation_object: psi for w_object of a DFMGAN; 1: no truncation.
+        truncation_defect: psi for w_defect of a DFMGAN; 1: no truncation.
+
+    Raises:
+        DataError: Nothing there that can be opened, or a generated folder or bank that is damaged.
+        CheckpointError: A run folder or checkpoint that cannot be used.
+        ConfigError: Truncation of something other than a DFMGAN.
+    """
+    truncated = truncation_object != 1 or truncation_defect != 1
+    path = _path_of(source)
+    opened = _shipped_or_given(source) if path is None else _without_truncation(path, device)
+    if opened is not None:
+        if truncated:
+            raise ConfigError(
+                f"truncation applies to the w_object and w_defect of a DFMGAN, and {source} has none; leave it out"
+            )
+        return opened
+    from defect_synth.dfmgan.synthesizer import DefectSynthesizer
+
+    file = shipped_dfmgan() if path is None else path
+    try:
+        return DefectSynthesizer.load(
+            file, device=device, truncation_object=truncation_object, truncation_defect=truncation_defect
+        )
+    except CheckpointError:
+        _require_no_data(file)
+        raise
+
+
+def open_painter(source: str | Path | DefectSource | DefectPainter) -> Bank | DefectPainter:
+    """Open whatever defects are painted or pasted from.
+
+    From a source that is neither a bank nor a painter, a few samples are drawn into memory, and those that pass the
+    general quality checks are used as a bank; `defect-synth bank` records more of them, once.
+
+    Args:
+        source: What `open_source` takes, or a `DefectPainter`.
+
+    Raises:
+        DataError: As `open_source`, or not one sample of the source can be used.
+        CheckpointError: As `open_source`.
+    """
+    if isinstance(source, Bank | DefectPainter):
+        return source
+    opened = open_source(source)
+    return opened if isinstance(opened, Bank | DefectPainter) else _recorded(opened)
+
+
+def _path_of(source: object) -> Path | None:
+    """The existing path that `source` is; None: the name of something that ships, or an object."""
+    if not isinstance(source, str | Path) or source in SHIPPED:
+        return None
+    path = Path(source)
+    if not path.exists():
+        raise DataError(f"{path} does not exist; {_EXPECTED}")
+    return path
+
+
+def _shipped_or_given(source: object) -> DefectSource | None:
+    """What is no path; None: the DFMGANs that ship."""
+    if source == DEMO:
+        from defect_synth.painter import Painter
+
+        return Painter.load(shipped_painter())
+    if source == DEMO_BANK:
+        return _demo_bank()
+    if source == DEMO_DFMGAN:
+        return None
+    if isinstance(source, DefectSource):
+        return source
+    raise ConfigError(
+        f"source must be {', '.join(SHIPPED)}, a path, or an object with category, defects, digest and sample; "
+        f"got {type(source).__name__}"
+    )
+
+
+def _without_truncation(path: Path, device: str) -> DefectSource | None:
+    """Whatever is no DFMGAN; None: it must be one."""
+    if (path / BANK_INDEX).is_file():
+        return Bank.open(path)
+    if path.is_dir() and ((path / INDEX_NAME).is_file() or any(path.glob(f"*/{INDEX_NAME}"))):
+        return FolderSource(path)
+    painter = painter_file(path)
+    if painter is not None:
+        from defect_synth.painter import Painter
+
+        return Painter.load(painter)
+    if path.is_dir():
+        from defect_synth.baselines.train import is_system, open_system
+        from defect_synth.nn.device import choose_device
+
+        if is_system(path):
+            return open_system(path, device=choose_device(device))
+    return None
+
+
+def painter_file(path: Path) -> Path | None:
+    """The painter's checkpoint that `path` is, or that the run folder `path` holds; None: neither."""
+    from defect_synth.engine.checkpoint import checkpoint_kind
+
+    candidates = (path / "painter" / "model.safetensors", path / "model.safetensors") if path.is_dir() else (path,)
+    return next((file for file in candidates if file.is_file() and checkpoint_kind(file) == "painter"), None)
+
+
+def _require_no_data(path: Path) -> None:
+    """Say what to do with a folder of images and masks, which is the most frequent mistake.
+
+    Raises:
+        DataError: `path` is such a folder.
+    """
+    if not path.is_dir():
+        return
+    try:
+        table = index(path)
+    except DataError:
+        return
+    if any(record.mask is not None for record in table.records):
+        raise DataError(
+            f"{path} is a data folder, not a run; train on it, or make a bank of its defects with "
+            f"`defect-synth bank {path} --real -o BANK`"
+        )
+
+
+def _recorded(source: DefectSource) -> Bank:
+    """A bank in memory, of a few samples of each defect that pass the general quality checks."""
+    usable: list[DefectSample] = []
+    checks, report = Gates(), GateReport()
+    for defect in source.defects:
+        finite = isinstance(source, FiniteSource)
+        seeds = source.seeds(defect)[:_MOST_READ] if finite else range(_RECORDED_PER_DEFECT)
+        usable += [sample for sample in source.sample(defect, seeds) if report.add(checks.reject(sample), defect)]
+    report.warn()
+    if not usable:
+        raise DataError(f"no sample of this source can be used ({report.summary()}); look at them, or train longer")
+    return record(source.category, usable, source.digest)
+
+
+@lru_cache(maxsize=1)
+def _demo_bank() -> Bank:
+    source = DemoSource(_DEMO_SIDE)
+    seeds = range(_DEMO_SEED, _DEMO_SEED + _DEMO_PER_DEFECT)
+    return record(source.category, [sample for defect in source.defects for sample in source.sample(defect, seeds)])
