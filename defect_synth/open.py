@@ -44,8 +44,8 @@ def open_source(
     """Open whatever makes defect samples.
 
     Args:
-        source: `demo`, `demo-dfmgan` or `demo-bank`; the path of a run folder or checkpoint of any method, of a bank, or
-            of a generated folder; or a `DefectSource`, which is returned as it is.
+        source: `demo`, `demo-dfmgan` or `demo-bank`; the path of a run folder or checkpoint of any method, of a bank
+            or of a generated folder; or a `DefectSource`, which is returned as it is.
         device: `auto`, `cpu`, `cuda`, ...; a painter, a bank and a generated folder work on the CPU and ignore it.
         truncation_object: psi for w_object of a DFMGAN; 1: no truncation.
         truncation_defect: psi for w_defect of a DFMGAN; 1: no truncation.

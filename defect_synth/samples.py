@@ -141,6 +141,16 @@ class FiniteSource(DefectSource, Protocol):
 
 
 @runtime_checkable
+class SquareSource(DefectSource, Protocol):
+    """A source whose images are all squares of one side, such as a DFMGAN."""
+
+    @property
+    def resolution(self) -> int:
+        """Side of the images in pixels."""
+        ...
+
+
+@runtime_checkable
 class DefectPainter(Protocol):
     """Anything that paints a defect into a given image where a mask says, such as the learnt painter.
 

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 def info(
     source: Annotated[
         str | None,
-        typer.Argument(
-            help="What to describe: a run, a checkpoint, a bank, a generated folder or demo. Default: a preset."
-        ),
+        typer.Argument(help="A run, a checkpoint, a bank, a generated folder or demo; default: a preset."),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="PAPER_256 (default), FAST_128, FAST_64 or TINY.")] = None,
     resolution: Resolution = None,

@@ -33,8 +33,8 @@ def pack(
     else:
         opened = open_source(run)  # names what is wrong with a path that nothing can open
         raise CheckpointError(
-            f"{run} holds a {type(opened).__name__}, which is no single file; expected a run folder of `defect-synth train` "
-            "with --method painter or dfmgan"
+            f"{run} is a {type(opened).__name__}, which cannot be written as one file; expected a run folder of "
+            "`defect-synth train` with --method painter or dfmgan"
         )
     print(f"{output}: {', '.join(defects)}, {output.stat().st_size / 1e6:.1f} MB")
 

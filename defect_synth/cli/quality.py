@@ -127,9 +127,11 @@ def _real(source: DefectSource, table: Table, defects: list[str], partition: Par
     """Validation images count as training: snapshots were chosen by them."""
     from defect_synth.data.store import load
     from defect_synth.metrics.quality import RealDefects
+    from defect_synth.samples import FiniteSource, SquareSource
 
-    side = getattr(source, "resolution", None)
-    if side is None:
+    if isinstance(source, SquareSource):
+        side = source.resolution
+    else:
         seeds = source.seeds(defects[0]) if isinstance(source, FiniteSource) else (0,)
         side = min(max(source.sample(defects[0], seeds[:1])[0].mask.shape), PAPER_SIDE)
     real = {}

@@ -70,6 +70,11 @@ def _power_of_two_below(value: int) -> int:
 
 
 def parse_setting(item: str) -> tuple[str, Any]:
+    """`NAME=VALUE` as a name and a JSON value, or a text where the value is no JSON.
+
+    Raises:
+        ConfigError: There is no `=` or no name.
+    """
     from defect_synth.errors import ConfigError
 
     name, found, text = item.partition("=")

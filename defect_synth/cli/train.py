@@ -89,9 +89,8 @@ def train(
     with joined(device or "auto") as (team, own_device):
         log_to_terminal(team.first)
         planned = plan(method, options, seed, minutes, team.world)
-        table, chosen = _images(
-            data, category, partition, output if resume else None, planned.validation_fraction, seed
-        )
+        resumed = output if resume else None
+        table, chosen = _images(data, category, partition, resumed, planned.validation_fraction, seed)
         if team.first:
             print(f"{table.category}: {planned.description}, partition {chosen.name}")
         from defect_synth.cli.progress import bar
