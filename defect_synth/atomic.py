@@ -1,41 +1,87 @@
-"""Write a file whole or not at all."""
+"""Write a file or a folder completely or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from defect_synth.errors import OutputError
+from defect_synth.errors import DefectSynthError, OutputError
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it over `path` when the block ends, remove it when the block fails.
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends, remove it when the block fails.
 
-    The suffix is kept, since image writers choose the format by it.
+    The temporary path has the same suffix, since image writers choose the format by it.
 
     Raises:
-        OutputError: The file cannot be written: disk full, no permission, the folder is a file.
+        OutputError: The file cannot be written: disk full, no permission, or the folder is a file.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
-    except BaseException as error:
+        with output_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            os.replace(temporary, path)
+    except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        cause = _system_error(error)
-        if cause is not None:
-            raise OutputError(_explain(path, cause)) from error
         raise
 
 
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`; rename it to `path` when the block ends, remove it when the block fails.
+
+    Errors of the block itself are passed on as they are; wrap what it writes in `replacing` or `output_errors`.
+
+    Raises:
+        OutputError: `path` is a file or a folder that is not empty, or cannot be written.
+    """
+    require_free_folder(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with output_errors(path):
+            temporary.mkdir(parents=True)
+        yield temporary
+        with output_errors(path):
+            if path.exists():
+                path.rmdir()  # it is empty, and not every system replaces an empty folder
+            os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_free_folder(path: Path) -> None:
+    """Check that `path` may become a new folder.
+
+    Raises:
+        OutputError: It is a file or a folder that is not empty.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise OutputError(f"{path} already holds something; choose another --output or remove it")
+
+
+@contextlib.contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the file system in this block into an `OutputError` that says what to do about `path`."""
+    try:
+        yield
+    except DefectSynthError:
+        raise
+    except Exception as error:
+        cause = _system_error(error)
+        if cause is None:
+            raise
+        raise OutputError(_explain(path, cause)) from error
+
+
 def _system_error(error: BaseException) -> OSError | None:
-    """The OSError that `error` is, or that a native writer put into words ("No space left on device (os error 28)")."""
+    """`error` if it is an OSError, or the OSError that a native writer reported as text ("... (os error 28)")."""
     if isinstance(error, OSError):
         return error
     if "os error 28" in str(error) or "No space left" in str(error):

@@ -1,8 +1,10 @@
 """The types that travel the whole way: one sample, where it came from, and anything that can make more.
 
-This is the only file that converts between the two value ranges of this package:
+This is the only file that converts between the three value ranges of this package:
 
-* **pixels**: uint8 in 0..255, RGB, channels last, NumPy: files, users, albumentations.
+* **pixels**: uint8 in 0..255, RGB, channels last, NumPy: files, users, albumentations. Masks are 0 and 1 in memory, 0
+  and 255 in image files.
+* **unit**: float in [0, 1]: what torchvision, anomalib and the items of data sets use.
 * **signal**: float in [-1, 1], NCHW, torch: networks and losses. Masks as signal are +1 on the defect, -1 elsewhere.
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -200,6 +202,50 @@ def content_digest(name: str, arrays: Iterable[NDArray[Any]]) -> str:
         digest.update(f" {array.dtype} {array.shape} ".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def mask_to_pixels(mask: Pixels) -> Pixels:
+    """Defect mask 0/1 -> the 0/255 of image files; uint8, shape unchanged."""
+    return mask * np.uint8(255)
+
+
+def pixels_to_mask(pixels: Pixels) -> Pixels:
+    """Image of a mask -> uint8 mask: 1 where a value is above 127, 0 elsewhere; shape unchanged."""
+    return (pixels > 127).astype(np.uint8)
+
+
+@overload
+def pixels_to_unit(image: Pixels) -> NDArray[np.float32]: ...
+
+
+@overload
+def pixels_to_unit(image: Tensor) -> Tensor: ...
+
+
+def pixels_to_unit(image: Pixels | Tensor) -> NDArray[np.float32] | Tensor:
+    """uint8 0..255 -> float32 in [0, 1], for NumPy arrays and tensors; shape unchanged."""
+    if isinstance(image, np.ndarray):
+        return image.astype(np.float32) / np.float32(255)
+    import torch
+
+    return image.to(torch.float32) / 255
+
+
+@overload
+def unit_to_pixels(image: NDArray[Any]) -> Pixels: ...
+
+
+@overload
+def unit_to_pixels(image: Tensor) -> Tensor: ...
+
+
+def unit_to_pixels(image: NDArray[Any] | Tensor) -> Pixels | Tensor:
+    """Float in [0, 1] -> uint8 0..255, rounded and clamped, for NumPy arrays and tensors; shape unchanged."""
+    if isinstance(image, np.ndarray):
+        return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    import torch
+
+    return (image.float().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def pixels_to_signal(image: Tensor) -> Tensor:

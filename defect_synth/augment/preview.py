@@ -17,6 +17,7 @@ from defect_synth.augment import DefectAugmenter
 from defect_synth.compositor.pixels import to_rgb
 from defect_synth.data.images import examine_mask
 from defect_synth.data.images import read_image as read_rgb
+from defect_synth.data.png import encode_png
 from defect_synth.data.records import Record
 from defect_synth.errors import DataError
 from defect_synth.open import open_painter
@@ -99,7 +100,7 @@ def preview(
             body.append("</div>")
     sheet, page = output / "preview.png", output / "preview.html"
     with replacing(sheet) as sheet_file, replacing(page) as page_file:  # both or none
-        sheet_file.write_bytes(_png(np.concatenate(rows)))
+        sheet_file.write_bytes(encode_png(np.concatenate(rows)))
         page_file.write_text(_PAGE.replace("BODY", "\n".join(body)), encoding="utf-8")
     return [sheet, page]
 
@@ -111,10 +112,6 @@ def _tile(image: Pixels) -> Pixels:
     out = np.full((_TILE + 4, _TILE + 4, 3), 255, np.uint8)
     out[2 : 2 + size[1], 2 : 2 + size[0]] = small
     return out
-
-
-def _png(image: Pixels) -> bytes:
-    return bytes(cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))[1].tobytes())
 
 
 def _jpeg(image: Pixels) -> bytes:

@@ -22,13 +22,14 @@ def paint(
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another defect.")] = 0,
 ) -> None:
     """Paint one defect on one image, with its mask."""
-    import cv2
     import numpy as np
 
     from defect_synth.atomic import replacing
     from defect_synth.augment import DefectAugmenter
     from defect_synth.augment.preview import read_image, read_mask
+    from defect_synth.data.png import encode_png
     from defect_synth.errors import ConfigError, DataError
+    from defect_synth.samples import mask_to_pixels
 
     if output.suffix.lower() != ".png":
         raise ConfigError(f"--output must end in .png, which keeps every value, got {output.name!r}")
@@ -43,10 +44,9 @@ def paint(
             f"{'' if at is None else f' at {at}'}; try another --seed, --at, --scale or --severity"
         )
     beside = output.with_name(f"{output.stem}_mask.png")
-    pixels = painted.image if painted.image.ndim == 2 else painted.image[:, :, ::-1]
     with replacing(output) as image_file, replacing(beside) as mask_file:  # both or none
-        for path, values in ((image_file, pixels), (mask_file, painted.mask * np.uint8(255))):
-            path.write_bytes(cv2.imencode(".png", np.ascontiguousarray(values))[1].tobytes())
+        image_file.write_bytes(encode_png(painted.image))
+        mask_file.write_bytes(encode_png(mask_to_pixels(painted.mask)))
     print(output, beside, sep="\n")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defect_synth.product.foreground import foreground
-from defect_synth.samples import DefectSample, Pixels
+from defect_synth.samples import DefectSample, Pixels, pixels_to_unit
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def crop_thumbnail(sample: DefectSample) -> NDArray[np.float32]:
     padded = cv2.copyMakeBorder(sample.image, half, half, half, half, cv2.BORDER_REFLECT_101)
     crop = padded[cy : cy + 2 * half, cx : cx + 2 * half]
     small: Pixels = cv2.resize(crop, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32) / np.float32(255)
+    return pixels_to_unit(small)
 
 
 def copy_distance(sample: DefectSample, real: NDArray[np.float32]) -> float:

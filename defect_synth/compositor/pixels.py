@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from defect_synth.compositor.area import Box
 from defect_synth.errors import DataError
-from defect_synth.samples import Pixels
+from defect_synth.samples import Pixels, unit_to_pixels
 
 SMALLEST = 16
 
@@ -54,7 +54,7 @@ def thumbnail(image: NDArray[Any], side: int) -> Pixels:
 def to_rgb(image: NDArray[Any]) -> Pixels:
     """Any accepted image -> uint8 [H, W, 3]."""
     if image.dtype != np.uint8:
-        image = np.round(image * 255).astype(np.uint8)
+        image = unit_to_pixels(image)
     if image.ndim == 2:
         image = image[..., None]
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from defect_synth.errors import DataError, UnknownDefectError
-from defect_synth.samples import DefectSample, Pixels, Provenance
+from defect_synth.samples import DefectSample, Pixels, Provenance, pixels_to_mask
 
 INDEX_NAME = "provenance.jsonl"
 
@@ -97,7 +97,7 @@ class FolderSource:
 
     def _load(self, record: _Record) -> DefectSample:
         image = _read_image(self._root / record.image, "RGB")
-        mask = (_read_image(self._root / record.mask, "L") > 127).astype(np.uint8)
+        mask = pixels_to_mask(_read_image(self._root / record.mask, "L"))
         clean = None if record.clean is None else _read_image(self._root / record.clean, "RGB")
         try:
             return DefectSample(image, mask, record.provenance.defect, record.provenance, clean)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -12,8 +11,9 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from defect_synth.atomic import replacing
 from defect_synth.data.records import Record, Table
-from defect_synth.errors import ConfigError, DataError, OutputError, UnknownDefectError
+from defect_synth.errors import ConfigError, DataError, UnknownDefectError
 
 PART_SEEDS: dict[str, int] = {"P1": 1, "P2": 2, "P3": 3}
 """The three partitions of Table 2. The paper does not say which images they are; these seeds are ours."""
@@ -115,19 +115,13 @@ class Partition(BaseModel):
             )
 
     def save(self, path: str | Path) -> None:
-        """Write as JSON, at once or not at all.
+        """Write as JSON, completely or not at all.
 
         Raises:
             OutputError: The file cannot be written.
         """
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with replacing(Path(path)) as temporary:
             temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OutputError(f"cannot write {path}: {error.strerror}; give a path in a folder that exists") from None
 
     @classmethod
     def load(cls, path: str | Path) -> Partition:

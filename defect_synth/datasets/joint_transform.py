@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from defect_synth.errors import ConfigError
-from defect_synth.samples import Pixels
+from defect_synth.samples import Pixels, pixels_to_unit
 
 Kind = Literal["albumentations", "torchvision", "callable"]
 
@@ -92,7 +92,7 @@ def image_tensor(image: Any) -> Tensor:
     else:
         raise ConfigError(f"transform must return an image [H, W, 3] or a tensor [3, H, W], got {_describe(image)}")
     if tensor.dtype == torch.uint8:
-        return tensor.to(torch.float32) / 255
+        return pixels_to_unit(tensor)
     if tensor.is_floating_point():
         return tensor.to(torch.float32).contiguous()
     raise ConfigError(f"transform must return a uint8 or float image, got {_describe(image)}")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from torch import Tensor
 
-from defect_synth.atomic import replacing
+from defect_synth.data.png import write_png
 from defect_synth.samples import Pixels
 
 
@@ -32,7 +31,4 @@ def save_sheet(path: Path, sheet: Pixels) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    done, data = cv2.imencode(".png", sheet[:, :, ::-1])
-    assert done
-    with replacing(path) as temporary:
-        temporary.write_bytes(data.tobytes())
+    write_png(path, sheet)

@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from defect_synth.atomic import replacing_folder
+from defect_synth.data.png import write_png
 from defect_synth.export.outlines import box, polygons, run_lengths
-from defect_synth.export.writing import dumps, new_folder, png, put
+from defect_synth.export.writing import json_text, write_text
 from defect_synth.samples import DefectSample
 
 
@@ -22,15 +24,15 @@ def write_coco(folder: Path, samples: Iterable[DefectSample]) -> int:
     kinds: dict[str, int] = {}
     cleans: list[dict[str, Any]] = []
     count = 0
-    with new_folder(folder) as partial:
+    with replacing_folder(folder) as partial:
         for number, sample in enumerate(samples, start=1):
             count = number
             height, width = sample.mask.shape
             name = f"{sample.defect}_{number:06d}.png"
-            put(partial / "images" / name, png(sample.image))
+            write_png(partial / "images" / name, sample.image)
             images.append({"id": number, "file_name": name, "height": height, "width": width})
             if sample.clean is not None:
-                put(partial / "images" / f"clean_{name}", png(sample.clean))
+                write_png(partial / "images" / f"clean_{name}", sample.clean)
                 cleans.append({"file_name": f"clean_{name}", "height": height, "width": width})
             shared = {
                 "id": number, "image_id": number, "category_id": kinds.setdefault(sample.defect, len(kinds) + 1),
@@ -44,5 +46,5 @@ def write_coco(folder: Path, samples: Iterable[DefectSample]) -> int:
         categories = [{"id": number, "name": name, "supercategory": "defect"} for name, number in kinds.items()]
         for place, annotations in (("annotations", runs), ("annotations_polygons", rings)):
             content = {"images": images, "annotations": annotations, "categories": categories}
-            put(partial / place / "instances.json", dumps(content))
+            write_text(partial / place / "instances.json", json_text(content))
     return count

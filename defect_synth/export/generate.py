@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 
 from defect_synth.atomic import replacing
+from defect_synth.data.png import decode_png, write_png
 from defect_synth.errors import ConfigError, OutputError, UnknownDefectError
-from defect_synth.samples import DefectSample, DefectSource, Pixels
+from defect_synth.samples import DefectSample, DefectSource, Pixels, mask_to_pixels
 
 INDEX = "provenance.jsonl"
 SHEET = "contact_sheet.png"
@@ -139,20 +140,14 @@ def _write(root: Path, sample: DefectSample) -> Line:
     line = sample.provenance.to_json()
     files = {
         "image": (f"test/{sample.defect}/{name}.png", sample.image),
-        "mask": (f"ground_truth/{sample.defect}/{name}_mask.png", sample.mask * np.uint8(255)),
+        "mask": (f"ground_truth/{sample.defect}/{name}_mask.png", mask_to_pixels(sample.mask)),
     }
     if sample.clean is not None:
         files["clean"] = (f"clean/{sample.defect}/{name}.png", sample.clean)
     for key, (relative, pixels) in files.items():
-        _write_png(root / relative, pixels)
+        write_png(root / relative, pixels)
         line[key] = relative
     return line
-
-
-def _write_png(path: Path, pixels: Pixels) -> None:
-    data = cv2.imencode(".png", pixels[:, :, ::-1] if pixels.ndim == 3 else pixels)[1]
-    with replacing(path) as temporary:
-        temporary.write_bytes(data.tobytes())
 
 
 def _read_all(root: Path) -> dict[tuple[str, int], Line]:
@@ -214,7 +209,7 @@ def _write_sheet(root: Path, lines: Sequence[Line]) -> None:
         cells = [_padded(triplets[str(x["image"])], height, width + 6) for x in shown if x["defect"] == defect]
         cells += [np.full_like(cells[0], 255)] * (-len(cells) % 3)
         rows += [np.hstack(cells[i : i + 3]) for i in range(0, len(cells), 3)]
-    _write_png(root / SHEET, np.vstack(rows)[:, :, ::-1])
+    write_png(root / SHEET, np.vstack(rows))
 
 
 def _reduced(picture: Pixels) -> Pixels:
@@ -231,6 +226,5 @@ def _padded(picture: Pixels, height: int, width: int) -> Pixels:
 
 
 def _read(path: Path) -> Pixels:
-    picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    assert picture is not None
-    return np.asarray(picture, dtype=np.uint8)
+    picture = decode_png(path.read_bytes())
+    return picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)

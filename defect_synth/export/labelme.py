@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from defect_synth.atomic import replacing_folder
+from defect_synth.data.png import write_png
 from defect_synth.export.outlines import polygons
-from defect_synth.export.writing import dumps, new_folder, png, put
+from defect_synth.export.writing import json_text, write_text
 from defect_synth.samples import DefectSample
 
 
 def write_labelme(folder: Path, samples: Iterable[DefectSample]) -> int:
     """Every connected part of a defect is one polygon with the defect as its label."""
     count = 0
-    with new_folder(folder) as partial:
+    with replacing_folder(folder) as partial:
         for count, sample in enumerate(samples, start=1):
             height, width = sample.mask.shape
             name = f"{sample.defect}_{count:06d}"
-            put(partial / f"{name}.png", png(sample.image))
+            write_png(partial / f"{name}.png", sample.image)
             shapes: list[dict[str, object]] = [
                 {"label": sample.defect, "points": [list(point) for point in ring], "group_id": None,
                  "shape_type": "polygon", "flags": {}}
@@ -27,5 +29,5 @@ def write_labelme(folder: Path, samples: Iterable[DefectSample]) -> int:
                 "version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": f"{name}.png", "imageData": None,
                 "imageHeight": height, "imageWidth": width,
             }  # fmt: skip
-            put(partial / f"{name}.json", dumps(content))
+            write_text(partial / f"{name}.json", json_text(content))
     return count

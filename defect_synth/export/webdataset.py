@@ -7,11 +7,10 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
-from defect_synth.atomic import replacing
-from defect_synth.export.writing import dumps, new_folder, png, put
-from defect_synth.samples import DefectSample
+from defect_synth.atomic import replacing, replacing_folder
+from defect_synth.data.png import encode_png
+from defect_synth.export.writing import json_text, write_text
+from defect_synth.samples import DefectSample, mask_to_pixels
 
 PER_SHARD = 1000
 
@@ -20,7 +19,7 @@ def write_webdataset(folder: Path, samples: Iterable[DefectSample]) -> int:
     """Shards of up to 1,000 samples; `<key>.cls` is the label, its names are in `classes.json`."""
     kinds: dict[str, int] = {}
     count = 0
-    with new_folder(folder) as partial:
+    with replacing_folder(folder) as partial:
         shard: list[DefectSample] = []
         for sample in samples:
             kinds.setdefault(sample.defect, len(kinds))
@@ -31,7 +30,7 @@ def write_webdataset(folder: Path, samples: Iterable[DefectSample]) -> int:
         if shard:
             _write(partial, count, shard, kinds)
             count += len(shard)
-        put(partial / "classes.json", dumps(list(kinds)))
+        write_text(partial / "classes.json", json_text(list(kinds)))
     return count
 
 
@@ -42,13 +41,13 @@ def _write(folder: Path, first: int, samples: list[DefectSample], kinds: dict[st
     ):
         for number, sample in enumerate(samples, start=first):
             members = {
-                "png": png(sample.image),
-                "mask.png": png(sample.mask * np.uint8(255)),
+                "png": encode_png(sample.image),
+                "mask.png": encode_png(mask_to_pixels(sample.mask)),
                 "cls": str(kinds[sample.defect]).encode(),
-                "json": dumps(sample.provenance.to_json()).encode(),
+                "json": json_text(sample.provenance.to_json()).encode(),
             }
             if sample.clean is not None:
-                members["clean.png"] = png(sample.clean)
+                members["clean.png"] = encode_png(sample.clean)
             for extension, content in members.items():
                 info = tarfile.TarInfo(f"{number:06d}.{extension}")  # no owner and no time: equal bytes
                 info.size = len(content)

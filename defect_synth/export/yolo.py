@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from defect_synth.atomic import replacing_folder
+from defect_synth.data.png import write_png
 from defect_synth.export.outlines import polygons
-from defect_synth.export.writing import new_folder, png, put
+from defect_synth.export.writing import write_text
 from defect_synth.samples import DefectSample
 
 
@@ -15,17 +17,17 @@ def write_yolo(folder: Path, samples: Iterable[DefectSample]) -> int:
     """Class numbers are in the order in which defects first appear; coordinates are shares of width and height."""
     kinds: dict[str, int] = {}
     count = 0
-    with new_folder(folder) as partial:
+    with replacing_folder(folder) as partial:
         for count, sample in enumerate(samples, start=1):
             height, width = sample.mask.shape
             kind = kinds.setdefault(sample.defect, len(kinds))
             name = f"{sample.defect}_{count:06d}"
-            put(partial / "images" / "train" / f"{name}.png", png(sample.image))
+            write_png(partial / "images" / "train" / f"{name}.png", sample.image)
             lines = [
                 " ".join([str(kind), *(f"{x / width:.6f} {y / height:.6f}" for x, y in ring)])
                 for ring in polygons(sample.mask)
             ]
-            put(partial / "labels" / "train" / f"{name}.txt", "".join(line + "\n" for line in lines))
+            write_text(partial / "labels" / "train" / f"{name}.txt", "".join(line + "\n" for line in lines))
         names = "".join(f"  {number}: {json.dumps(name)}\n" for name, number in kinds.items())
-        put(partial / "data.yaml", f"path: .\ntrain: images/train\nval: images/train\nnames:\n{names}")
+        write_text(partial / "data.yaml", f"path: .\ntrain: images/train\nval: images/train\nnames:\n{names}")
     return count

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from defect_synth.data.png import decode_png, encode_png
 from defect_synth.errors import CheckpointError
 from defect_synth.painter.donors import DonorBank, Exemplar
 from defect_synth.painter.quality_check import Gate, detail
 from defect_synth.painter.surroundings import Surroundings, surroundings_of
 from defect_synth.product.masks import DIRECTIONS, MaskSource, Shape, Symmetry
-from defect_synth.samples import Pixels
+from defect_synth.samples import Pixels, pixels_to_mask
 
 _TINT = 4  # grey levels between channels
 _TINTED = 0.001  # share of the pixels
@@ -108,10 +108,7 @@ def may_mirror(symmetry: Symmetry) -> bool:
 
 def pack(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """uint8 [H, W, 3] RGB or [H, W] -> PNG bytes, uint8 [n]."""
-    bgr = picture[:, :, ::-1] if picture.ndim == 3 else picture
-    done, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    assert done
-    return np.ascontiguousarray(data.ravel())
+    return np.frombuffer(bytearray(encode_png(picture, compression=9)), np.uint8)
 
 
 def unpack(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -120,11 +117,8 @@ def unpack(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Raises:
         ValueError: Not a picture.
     """
-    found = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    if found is None or found.dtype != np.uint8:
-        raise ValueError("a picture inside is damaged")
-    return np.ascontiguousarray(found[:, :, ::-1]) if found.ndim == 3 else found
+    return decode_png(data.tobytes())
 
 
 def _mask(pictures: Mapping[str, NDArray[np.uint8]], name: str) -> Pixels:
-    return (unpack(pictures[name]) > 127).astype(np.uint8)
+    return pixels_to_mask(unpack(pictures[name]))

@@ -163,7 +163,7 @@ COMMANDS = {
     ),
     "data as source": (source("{w}/nut"), "nut is a data folder, not a run"),
     "bank of no entries": (("bank", "{w}/made", "-o", "{o}/b", "--count", "0"), "count must be 1 or more, got 0"),
-    "bank where something is": (("bank", "{w}/made", "-o", "{w}/folder"), "folder holds something already"),
+    "bank where something is": (("bank", "{w}/made", "-o", "{w}/folder"), "folder already holds something"),
     "bank below a file": (("bank", "{w}/made", "-o", "{w}/text.png/b", "--count", "1"), "cannot write .*text.png/b"),
     "bank of two defects, one unknown": (
         ("bank", "{w}/made", "-o", "{o}/b", "--count", "1", "--defects", "spot,dent"),

@@ -177,5 +177,8 @@ def test_wrong_settings_are_refused(tmp_path: Path) -> None:
         split(table_of({}), "P1", 1.5)
     with pytest.raises(DataError, match=r"cannot read the partition"):
         Partition.load(tmp_path / "none.json")
-    with pytest.raises(OutputError, match=r"cannot write .*p.json"):
-        split(table_of({}), "P1", 0.2).save(tmp_path / "none" / "p.json")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"cannot write .*p.json: a file stands where a folder is needed"):
+        split(table_of({}), "P1", 0.2).save(tmp_path / "file" / "p.json")
+    split(table_of({}), "P1", 0.2).save(tmp_path / "new" / "p.json")
+    assert Partition.load(tmp_path / "new" / "p.json").name == "P1"

@@ -124,7 +124,7 @@ def test_an_unknown_format_and_a_taken_folder_are_refused(tmp_path):
         export(tmp_path / "out", samples(), "voc")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken/file").write_text("mine")
-    with pytest.raises(OutputError, match="holds something already"):
+    with pytest.raises(OutputError, match="already holds something"):
         export(tmp_path / "taken", samples(), "coco")
     assert (tmp_path / "taken/file").read_text() == "mine"
 

@@ -21,12 +21,13 @@ import cv2
 import numpy as np
 
 from defect_synth import __version__
-from defect_synth.atomic import replacing
 from defect_synth.augment import DefectAugmenter
 from defect_synth.augment.adapters.anomalib_generator import paint_signal
 from defect_synth.data.generated import FolderSource, find_generated_folder
+from defect_synth.data.png import write_png
 from defect_synth.errors import ConfigError, DataError, MissingExtraError
 from defect_synth.nn.torchvision_import import ensure_torchvision
+from defect_synth.samples import mask_to_pixels
 
 ensure_torchvision()
 if importlib.util.find_spec("anomalib") is None:
@@ -258,8 +259,8 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
                 if pixels is None:
                     raise DataError(f"{normal} cannot be read as an image; repair or remove it")
                 image, mask = self._paint(np.ascontiguousarray(pixels[:, :, ::-1]), k, normal)
-                _write(mask_path, mask * np.uint8(255))
-                _write(image_path, image[:, :, ::-1])
+                write_png(mask_path, mask_to_pixels(mask))
+                write_png(image_path, image)
             files.append((image_path, mask_path))
         return files
 
@@ -333,12 +334,6 @@ def _extended(data: AnomalibDataset, rows: pd.DataFrame) -> AnomalibDataset:
     extended.samples = both
     extended.samples.attrs.update(both.attrs)
     return extended
-
-
-def _write(path: Path, pixels: np.ndarray) -> None:
-    data = cv2.imencode(".png", np.ascontiguousarray(pixels))[1]
-    with replacing(path) as temporary:
-        temporary.write_bytes(data.tobytes())
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from defect_synth.augment import DefectAugmenter
 from defect_synth.errors import ConfigError
+from defect_synth.samples import unit_to_pixels
 
 
 class DefectAnomalyGenerator(nn.Module):
@@ -85,7 +86,7 @@ class DefectAnomalyGenerator(nn.Module):
 
 def paint_signal(augmenter: DefectAugmenter, image: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """One image [C, H, W] in [0, 1] -> (image, mask [H, W] in {0, 1}); every value outside the mask is untouched."""
-    pixels = (image.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().permute(1, 2, 0).numpy()
+    pixels = unit_to_pixels(image.detach()).cpu().permute(1, 2, 0).numpy()
     grey = pixels.shape[2] == 1
     sample = augmenter(np.ascontiguousarray(np.repeat(pixels, 3, axis=2) if grey else pixels), rng)
     mask = torch.from_numpy(sample.mask.astype(np.float32)).to(image.device, image.dtype)

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defect_synth.atomic import replacing
 from defect_synth.benchmark.labelled import LabelledArrays
+from defect_synth.data.png import write_png
 from defect_synth.samples import Pixels
 
 COLUMNS = 8
@@ -56,9 +56,7 @@ def write_gallery(synthetic: LabelledArrays, base: LabelledArrays, path: Path) -
             between += own.min(1).tolist()
     columns = [_column(synthetic, i, base.images[nearest[i]]) for i in shown]
     picture = np.concatenate(columns, 1)
-    data = cv2.imencode(".png", picture[..., ::-1])[1]
-    with replacing(path) as temporary:
-        temporary.write_bytes(data.tobytes())
+    write_png(path, picture)
     return Gallery(
         defects=tuple(synthetic.classes[synthetic.labels[i]] for i in shown),
         distances=tuple(round(float(distances[i]), 3) for i in shown),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from defect_synth.atomic import output_errors, replacing_folder, require_free_folder
 from defect_synth.compositor.bank.bank import Bank
 from defect_synth.compositor.bank.row import digest_start, provenance_line, require_size, row
 from defect_synth.compositor.bank.writer import Writer
 from defect_synth.compositor.gates import GateReport, Gates
-from defect_synth.errors import ConfigError, DataError, OutputError, UnknownDefectError
+from defect_synth.errors import ConfigError, DataError, UnknownDefectError
 from defect_synth.samples import DefectSample, DefectSource
 
 _CHUNK = 16  # drawn at a time, and all that is held in memory
@@ -56,8 +55,7 @@ def require_buildable(path: Path, count: int) -> None:
     """
     if count < 1:
         raise ConfigError(f"count must be 1 or more, got {count}")
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise OutputError(f"{path} holds something already; choose another --output or remove it")
+    require_free_folder(path)
 
 
 def build_bank(
@@ -94,16 +92,12 @@ def build_bank(
         if defect not in source.defects:
             raise UnknownDefectError(defect, source.category, tuple(source.defects))
     report = GateReport()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    writer = Writer(partial, source.category)
-    try:
-        with _telling(path):
-            partial.mkdir(parents=True)
+    with replacing_folder(path) as folder, contextlib.closing(Writer(folder, source.category)) as writer:
         for defect in chosen:
             limits = gates if isinstance(gates, Gates) else (gates or {}).get(defect, Gates())
             wanted = len(writer) + count
             for sample in _accepted(source, defect, count, limits, seed, report):
-                with _telling(path):
+                with output_errors(path):
                     writer.add(sample)
                 if progress is not None:
                     progress(len(writer), count * len(chosen))
@@ -113,24 +107,9 @@ def build_bank(
             raise DataError(
                 f"the gates rejected every sample ({report.summary()}); look at the samples, or train longer"
             )
-        with _telling(path):
+        with output_errors(path):
             writer.finish()
-            if path.exists():
-                path.rmdir()
-            os.replace(partial, path)
-    finally:
-        writer.abandon()
-        shutil.rmtree(partial, ignore_errors=True)
     return Bank.open(path), report
-
-
-@contextlib.contextmanager
-def _telling(path: Path) -> Iterator[None]:
-    """Only around writing: what the source itself fails at is not the disk's fault."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another --output") from None
 
 
 def _accepted(

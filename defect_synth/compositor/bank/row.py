@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defect_synth.errors import DataError
-from defect_synth.samples import DefectSample, Pixels
+from defect_synth.samples import DefectSample, Pixels, pixels_to_unit
 
 
 def row(sample: DefectSample, names: list[str]) -> dict[str, NDArray[Any]]:
@@ -49,7 +49,7 @@ def digest_start(names: Sequence[str]) -> hashlib._Hash:
 def appearance(image: Pixels) -> NDArray[np.float32]:
     """Mean colour of a 4x4 grid, float32 [48], 0..1: what the nearest recorded object is found by."""
     grid: Pixels = cv2.resize(image, (4, 4), interpolation=cv2.INTER_AREA)
-    return grid.reshape(-1).astype(np.float32) / np.float32(255)
+    return pixels_to_unit(grid.reshape(-1))
 
 
 def require_size(sample: DefectSample, first: tuple[int, ...]) -> None:

@@ -79,10 +79,10 @@ class Writer:
         }  # fmt: skip
         (self._folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
-    def abandon(self) -> None:
-        """Close whatever is open, so that the folder can be removed; nothing after `finish`."""
+    def close(self) -> None:
+        """Close all files without completing them, so that the folder can be removed; does nothing after `finish`."""
         for column in self._columns.values():
-            column.abandon()
+            column.close()
         if self._provenance is not None:
             with contextlib.suppress(OSError):
                 self._provenance.close()
@@ -118,7 +118,7 @@ class _Column:
         assert self._file.tell() == self._start, "NumPy's header has grown"
         self._file.close()
 
-    def abandon(self) -> None:
+    def close(self) -> None:
         with contextlib.suppress(OSError):  # what was held back cannot be written either; nobody will read it
             self._file.close()
 

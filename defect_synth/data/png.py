@@ -1,0 +1,47 @@
+"""Pixels to the bytes of a PNG file and back: the only PNG encoder of the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from defect_synth.atomic import replacing
+from defect_synth.samples import Pixels
+
+
+def encode_png(image: Pixels, compression: int | None = None) -> bytes:
+    """The bytes of a PNG file, the same for the same pixels and version of OpenCV.
+
+    Args:
+        image: uint8 [H, W, 3], RGB, or [H, W], grey.
+        compression: zlib level, 0 (fast) to 9 (small); None: OpenCV's default.
+    """
+    bgr = image[:, :, ::-1] if image.ndim == 3 else image
+    options = [] if compression is None else [cv2.IMWRITE_PNG_COMPRESSION, compression]
+    done, data = cv2.imencode(".png", np.ascontiguousarray(bgr), options)
+    assert done
+    return bytes(data.tobytes())
+
+
+def decode_png(data: bytes) -> Pixels:
+    """The inverse of `encode_png`: uint8 [H, W, 3], RGB, or [H, W], grey.
+
+    Raises:
+        ValueError: The bytes are not an image of 8 bits per channel.
+    """
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    if found is None or found.dtype != np.uint8:
+        raise ValueError("the PNG data is damaged")
+    return np.ascontiguousarray(found[:, :, ::-1]) if found.ndim == 3 else np.asarray(found, np.uint8)
+
+
+def write_png(path: Path, image: Pixels) -> None:
+    """Write `encode_png(image)` to `path`, completely or not at all.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(encode_png(image))
