@@ -384,11 +384,9 @@ def test_a_painter_keeps_to_the_region_also_at_a_given_point():
 def test_the_shipped_painter_paints_online_in_any_number_of_workers():
     from torch.utils.data import DataLoader
 
-    from defect_synth.painter import Painter
-
     class Set:
         def __init__(self):
-            self.augmenter = DefectAugmenter(Painter.load("demo"))
+            self.augmenter = DefectAugmenter("demo")
 
         def __len__(self):
             return 3
@@ -476,21 +474,7 @@ def agreement_over(augmenter, images, draws, meant):
 
 def test_the_mask_is_what_was_meant_on_the_demo_product(monkeypatch):
     images = [render(50 + k, 160).image for k in range(6)]
-    assert agreement_over(DefectAugmenter("demo"), images, 40, Meant(monkeypatch)) >= 0.9
-
-
-def test_demo_pastes_recorded_defects_and_demo_painter_paints():
-    from defect_synth.sources import open_source
-
-    from defect_synth.compositor.bank import Bank
-    from defect_synth.painter import Painter
-
-    pasted, painted = open_source("demo"), open_source("demo-painter")
-    assert isinstance(pasted, Bank)
-    assert len(pasted) == 40
-    assert isinstance(painted, Painter)
-    assert pasted.defects == painted.defects == ("crack", "cut", "hole", "print")
-    assert open_source("demo") is pasted  # drawn once in a program
+    assert agreement_over(DefectAugmenter("demo-bank"), images, 40, Meant(monkeypatch)) >= 0.9
 
 
 def test_the_painters_mask_is_what_was_meant(monkeypatch):

@@ -333,14 +333,15 @@ def test_the_embedded_product_needs_no_data_and_has_a_positive_control(tmp_path)
 
 def test_a_shipped_generator_is_used_for_the_embedded_product_alone(tmp_path, monkeypatch, dfmgan):
     from defect_synth.benchmark import product as embedded
-    from defect_synth.engine.checkpoint import CheckpointInfo, save_checkpoint
+    from defect_synth.dfmgan.checkpoint import DFMGANCard
+    from defect_synth.engine.checkpoint import save_checkpoint
 
     models = tmp_path / "models"
     monkeypatch.setattr(embedded, "_models", lambda: models)
     assert embedded.shipped_dfmgan(32) is None
     for defect in ("crack", "cut", "hole", "print"):
         assert embedded.shipped_dfmgan(32) is None  # not before every defect is there
-        info = CheckpointInfo(kind="dfmgan", model=TINY_GENERATOR.model, category="hazelnut", defect=defect)
+        info = DFMGANCard(kind="dfmgan", model=TINY_GENERATOR.model, category="hazelnut", defect=defect)
         save_checkpoint(models / "demo" / f"{defect}.safetensors", info, dfmgan.state_dict())
         card = models / "demo" / f"{defect}.json"
         card.write_text(json.dumps({"images": {"seed": embedded.PRODUCT_SEED}}))

@@ -14,8 +14,10 @@ import pytest
 from defect_synth.cli import main
 from tests.fake_data import write_mvtec
 
-TICK = ("--preset", "TINY", "--set", "pretrain.total_kimg=0.016", "--set", "transfer.total_kimg=0.008",
-        "--set", "pretrain.micro_batch=8", "--set", "transfer.micro_batch=8")  # fmt: skip
+TICK = (
+    "--method", "dfmgan", "--preset", "TINY", "--set", "pretrain.total_kimg=0.016", "--set", "transfer.total_kimg=0.008",
+    "--set", "pretrain.micro_batch=8", "--set", "transfer.micro_batch=8",
+)  # fmt: skip
 
 
 def run(monkeypatch, capsys, *arguments, code=0):
@@ -46,7 +48,7 @@ def trained(data, tmp_path, monkeypatch, capsys):
 def test_train_generate_and_info_follow_each_other(trained, tmp_path, monkeypatch, capsys):
     folder, said = trained
     assert "nut: TINY, 32 px" in said
-    assert "hole: 0.0 kimg, kept best" in said
+    assert "hole: 0.01 kimg, best at 0.01 kimg (score " in said
     assert f"next: defect-synth generate {folder}" in said
     rows = [json.loads(line) for line in (folder / "backbone" / "stats.jsonl").read_text().splitlines()]
     assert rows[-1]["iteration"] == 2
@@ -68,7 +70,7 @@ def test_train_generate_and_info_follow_each_other(trained, tmp_path, monkeypatc
     assert "sha256: " in said
 
     said = run(monkeypatch, capsys, "train", data_of(folder), "-o", folder, *TICK, "--resume").out
-    assert "hole: 0.0 kimg" in said  # nothing left to do, and it says so in no time
+    assert "hole: 0.01 kimg" in said  # nothing left to do, and it says so in no time
 
 
 def data_of(folder):
@@ -116,7 +118,8 @@ def test_an_interrupted_command_says_how_to_go_on_and_exits_with_130(number, dat
 
 def test_of_several_processes_the_first_one_speaks(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("RANK", "1")
-    said = run(monkeypatch, capsys, "train", data, "-o", tmp_path / "run", "--preset", "HUGE", code=2)
+    huge = ("--method", "dfmgan", "--preset", "HUGE")
+    said = run(monkeypatch, capsys, "train", data, "-o", tmp_path / "run", *huge, code=2)
     assert said.err == ""  # the first process says the same
     said = run(monkeypatch, capsys, "train", tmp_path / "nowhere", "-o", tmp_path / "run", *TICK, code=2)
     assert said.err.startswith("error in process 1: ")  # may be wrong with this machine alone
@@ -127,3 +130,40 @@ def test_the_module_runs_as_the_console_script_does():
         [sys.executable, "-m", "defect_synth", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "0.1.0"
+
+
+@pytest.mark.parametrize("name", ["demo", "demo-bank", "demo-dfmgan"])
+def test_info_describes_whatever_the_door_opens(name, monkeypatch, capsys):
+    said = run(monkeypatch, capsys, "info", name).out
+    assert "category: hazelnut" in said
+    assert "defect: crack" in said
+
+
+def test_info_reads_the_card_of_a_painter(monkeypatch, capsys):
+    from defect_synth.demo.models import shipped_painter
+
+    said = run(monkeypatch, capsys, "info", shipped_painter()).out
+    assert "kind: painter" in said
+    assert "sha256: " in said
+
+
+def test_a_painters_run_is_packed_as_one_file_that_paints_alike(tmp_path, monkeypatch, capsys):
+    import shutil
+
+    import numpy as np
+
+    from defect_synth.demo.models import shipped_painter
+    from defect_synth.open import open_source
+
+    (tmp_path / "run" / "painter").mkdir(parents=True)
+    shutil.copy(shipped_painter(), tmp_path / "run" / "painter" / "model.safetensors")
+    said = run(monkeypatch, capsys, "pack", tmp_path / "run", "-o", tmp_path / "one.safetensors").out
+    assert "crack, cut, hole, print" in said
+    before, after = (open_source(tmp_path / name).sample("hole", [3])[0] for name in ("run", "one.safetensors"))
+    np.testing.assert_array_equal(before.image, after.image)
+
+
+def test_a_generated_folder_cannot_be_packed_and_says_so(tmp_path, monkeypatch, capsys):
+    run(monkeypatch, capsys, "generate", "demo-bank", "-o", tmp_path / "made", "--count", 1)
+    said = run(monkeypatch, capsys, "pack", tmp_path / "made", "-o", tmp_path / "one.safetensors", code=2)
+    assert "is a FolderSource, which cannot be written as one file" in said.err

@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 
 from defect_synth.cli import main
 from defect_synth.dfmgan.backbone import Backbone
+from defect_synth.dfmgan.checkpoint import DFMGANCard
 from defect_synth.dfmgan.config import FAST_64, TINY
 from defect_synth.dfmgan.generator import DFMGAN
-from defect_synth.engine.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from defect_synth.engine.checkpoint import load_checkpoint, save_checkpoint
 from defect_synth.errors import OutputError
 from tests.fake_data import write_mvtec
 
@@ -33,8 +34,8 @@ def world(tmp_path_factory):
     whole = (root / "run/defects/hole/model.safetensors").read_bytes()
     (root / "truncated.safetensors").write_bytes(whole[: len(whole) // 2])
     save_file({"x": torch.zeros(2)}, root / "foreign.safetensors")
-    checkpoint = load_checkpoint(root / "run/defects/hole/model.safetensors")
-    info = checkpoint.info.model_copy(update={"model": FAST_64.model})
+    checkpoint = load_checkpoint(root / "run/defects/hole/model.safetensors", DFMGANCard)
+    info = checkpoint.card.model_copy(update={"model": FAST_64.model})
     save_checkpoint(root / "other.safetensors", info, checkpoint.tensors)
     (root / "snapshot.pkl").write_bytes(pickle.dumps({"G": print}))
     (root / "text.pkl").write_text("hello")
@@ -51,7 +52,7 @@ def world(tmp_path_factory):
 
 def save_model(path, config, kind):
     network = DFMGAN(config.model) if kind == "dfmgan" else Backbone(config.model.backbone)
-    info = CheckpointInfo(kind=kind, model=config.model, category="nut", defect="hole" if kind == "dfmgan" else None)
+    info = DFMGANCard(kind=kind, model=config.model, category="nut", defect="hole" if kind == "dfmgan" else None)
     save_checkpoint(path, info, network.state_dict())
 
 
@@ -82,22 +83,31 @@ BROKEN = {
     "empty_mask": lambda nut: cv2.imwrite(str(first(nut, "ground_truth/hole/*.png")), np.zeros((40, 40), np.uint8)),
 }
 
-TRAIN = ("train", "{w}/data", "-o", "{w}/out", "--preset", "TINY")
+TRAIN = ("train", "{w}/data", "-o", "{w}/out", "--method", "dfmgan", "--preset", "TINY")
 CASES = {
     "data path that is not there": (("check", "{w}/nowhere"), "does not exist"),
     "folder with nothing in it": (("check", "{w}/bare"), "no known layout"),
     "train on no data": (("train", "{w}/nowhere", "-o", "{w}/out"), "does not exist"),
-    "no masks": (("train", "{w}/no_masks", "-o", "{w}/out", "--preset", "TINY"), "mask"),
-    "mask of another size": (("train", "{w}/wrong_mask", "-o", "{w}/out", "--preset", "TINY"), "20"),
-    "corrupt image": (("train", "{w}/corrupt", "-o", "{w}/out", "--preset", "TINY"), "png"),
-    "one good image": (("train", "{w}/one_good", "-o", "{w}/out", "--preset", "TINY"), "good"),
-    "one image of a defect": (("train", "{w}/one_hole", "-o", "{w}/out", "--preset", "TINY"), "hole"),
-    "empty mask": (("train", "{w}/empty_mask", "-o", "{w}/out", "--preset", "TINY"), "mask"),
+    "no masks": (("train", "{w}/no_masks", "-o", "{w}/out", "--method", "dfmgan", "--preset", "TINY"), "mask"),
+    "mask of another size": (
+        ("train", "{w}/wrong_mask", "-o", "{w}/out", "--method", "dfmgan", "--preset", "TINY"),
+        "20",
+    ),
+    "corrupt image": (("train", "{w}/corrupt", "-o", "{w}/out", "--method", "dfmgan", "--preset", "TINY"), "png"),
+    "one good image": (("train", "{w}/one_good", "-o", "{w}/out", "--method", "dfmgan", "--preset", "TINY"), "good"),
+    "one image of a defect": (
+        ("train", "{w}/one_hole", "-o", "{w}/out", "--method", "dfmgan", "--preset", "TINY"),
+        "hole",
+    ),
+    "empty mask": (("train", "{w}/empty_mask", "-o", "{w}/out", "--method", "dfmgan", "--preset", "TINY"), "mask"),
     "wrong category": (("train", "{w}/data", "--category", "bolt", "-o", "{w}/out"), "no category 'bolt'"),
     "unknown defect": ((*TRAIN, "--defects", "holes"), "known: cut, hole"),
     "resolution 200": ((*TRAIN, "--resolution", "200"), "power of two, got 200"),
     "resolution 16": ((*TRAIN, "--resolution", "16"), "greater than or equal to 32"),
-    "unknown preset": (("train", "{w}/data", "-o", "{w}/out", "--preset", "HUGE"), "known: PAPER_256"),
+    "unknown preset": (
+        ("train", "{w}/data", "-o", "{w}/out", "--method", "dfmgan", "--preset", "HUGE"),
+        "known: PAPER_256",
+    ),
     "unknown protocol": ((*TRAIN, "--protocol", "paper"), "known: corrected, official"),
     "unknown partition": ((*TRAIN, "--partition", "P9"), "known: P1"),
     "shard that is not there": (("generate", "{w}/run", "-o", "{w}/g", "--shard", "5/4"), "such as 2/8; got '5/4'"),
@@ -109,10 +119,16 @@ CASES = {
     "setting out of bounds": ((*TRAIN, "--set", "pretrain.learning_rate=7"), "learning_rate"),
     "odd batch": ((*TRAIN, "--set", "transfer.batch=5", "--set", "pretrain.batch=8"), "odd"),
     "no time": ((*TRAIN, "--minutes", "0"), "minutes must be more than 0"),
-    "output taken": (("train", "{w}/data", "-o", "{w}/full", "--preset", "TINY"), "no run folder"),
-    "run without resume": (("train", "{w}/data", "-o", "{w}/started", "--preset", "TINY"), "--resume"),
+    "output taken": (
+        ("train", "{w}/data", "-o", "{w}/full", "--method", "dfmgan", "--preset", "TINY"),
+        "no run folder",
+    ),
+    "run without resume": (
+        ("train", "{w}/data", "-o", "{w}/started", "--method", "dfmgan", "--preset", "TINY"),
+        "--resume",
+    ),
     "resume of another category": (
-        ("train", "{w}/data", "-o", "{w}/started", "--preset", "TINY", "--resume"),
+        ("train", "{w}/data", "-o", "{w}/started", "--method", "dfmgan", "--preset", "TINY", "--resume"),
         "category 'bolt', now 'nut'",
     ),
     "float16 on a CPU": ((*TRAIN, "--precision", "float16", "--device", "cpu"), "float16 needs a GPU"),

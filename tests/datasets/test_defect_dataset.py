@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader
 
 from defect_synth.data.generated import FolderSource
 from defect_synth.datasets.cache import CachedSource
-from defect_synth.datasets.defect_dataset import DefectSynthDataset, apportion, interleave, open_source
+from defect_synth.datasets.defect_dataset import DefectSynthDataset, apportion, interleave
 from defect_synth.datasets.joint_transform import apply_jointly, kind_of
 from defect_synth.errors import ConfigError, DataError, OutputError, UnknownDefectError
+from defect_synth.open import open_source
 from defect_synth.samples import DefectSample, DefectSource, Provenance
 
 SIZE = 16

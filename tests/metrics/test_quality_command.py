@@ -9,9 +9,10 @@ from safetensors.torch import save_file
 from defect_synth.cli import main
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import split
+from defect_synth.dfmgan.checkpoint import DFMGANCard
 from defect_synth.dfmgan.config import TINY
 from defect_synth.dfmgan.generator import DFMGAN
-from defect_synth.engine.checkpoint import CheckpointInfo, save_checkpoint
+from defect_synth.engine.checkpoint import save_checkpoint
 from tests.fake_data import fake_nut, save, write_mvtec
 from tests.metrics.test_lpips import random_weights
 
@@ -33,7 +34,7 @@ def world(tmp_path_factory):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = DFMGAN(TINY.model)
-    info = CheckpointInfo(kind="dfmgan", model=TINY.model, category="nut", defect="hole")
+    info = DFMGANCard(kind="dfmgan", model=TINY.model, category="nut", defect="hole")
     save_checkpoint(root / "run/defects/hole/model.safetensors", info, network.state_dict())
     split(index(root / "data", "nut"), "P1", 0.2).save(root / "run" / "partition.json")
     trunk, linear = random_weights()
