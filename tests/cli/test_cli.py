@@ -15,7 +15,8 @@ from defect_synth.cli import main
 from tests.fake_data import write_mvtec
 
 TICK = (
-    "--method", "dfmgan", "--preset", "TINY", "--set", "pretrain.total_kimg=0.016", "--set", "transfer.total_kimg=0.008",
+    "--method", "dfmgan", "--preset", "TINY",
+    "--set", "pretrain.total_kimg=0.016", "--set", "transfer.total_kimg=0.008",
     "--set", "pretrain.micro_batch=8", "--set", "transfer.micro_batch=8",
 )  # fmt: skip
 

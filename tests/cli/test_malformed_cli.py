@@ -133,7 +133,7 @@ CASES = {
     ),
     "float16 on a CPU": ((*TRAIN, "--precision", "float16", "--device", "cpu"), "float16 needs a GPU"),
     "unknown device": (("generate", "{w}/run", "-o", "{w}/g", "--device", "tpu9"), "unknown device"),
-    "run that is not there": (("generate", "{w}/norun", "-o", "{w}/g"), "no such source"),
+    "run that is not there": (("generate", "{w}/norun", "-o", "{w}/g"), "norun does not exist; expected demo"),
     "run without defects": (("generate", "{w}/bare", "-o", "{w}/g"), "defect"),
     "truncated checkpoint": (("generate", "{w}/truncated.safetensors", "-o", "{w}/g"), "damaged"),
     "foreign checkpoint": (("generate", "{w}/foreign.safetensors", "-o", "{w}/g"), "not written by defect-synth"),
@@ -148,7 +148,7 @@ CASES = {
     "import of a pickle with a function": (("import", "{w}/snapshot.pkl", "-o", "{w}/x.safetensors"), "print"),
     "import into another format": (("import", "{w}/snapshot.pkl", "-o", "{w}/x.pt"), "must end in .safetensors"),
     "import of nothing": (("import", "{w}/none.pkl", "-o", "{w}/x.safetensors"), "none.pkl"),
-    "info on nothing": (("info", "{w}/none.safetensors"), "no checkpoint"),
+    "info on nothing": (("info", "{w}/none.safetensors"), "does not exist; expected demo"),
     "benchmark of a category without data": (("benchmark", "--category", "bolt", "-o", "{w}/b"), "--data"),
     "benchmark without steps": (("benchmark", "--steps", "0", "-o", "{w}/b"), "steps"),
 }
