@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from defect_synth.baselines.fitting import open_system, settings_of, train_system
+from defect_synth.baselines.train import open_system, settings_of, train_system
 from defect_synth.benchmark.composed import Fitted
 from defect_synth.benchmark.context import ArmNotPossible, PartitionContext
 from defect_synth.benchmark.result_store import Cells
@@ -21,7 +21,7 @@ from defect_synth.benchmark.results import GeneratorRecord
 from defect_synth.data.partitions import Partition
 from defect_synth.dfmgan.config import PAPER_256, TrainConfig
 from defect_synth.dfmgan.synthesizer import DefectSynthesizer
-from defect_synth.dfmgan.train import train_category
+from defect_synth.dfmgan.train import train_dfmgan
 from defect_synth.engine.loop import Ended
 from defect_synth.engine.run_folder import PARTITION_FILE, RUN_FILE
 from defect_synth.errors import DataError
@@ -96,14 +96,14 @@ class Generators:
         folder = context.folder / "dfmgan"
         if self._read(context, "DFMGAN") is not None and (folder / RUN_FILE).exists():
             return DefectSynthesizer.load(folder, device=self.device)  # a bound in minutes must not start again
-        summary = train_category(
+        ended = train_dfmgan(
             context.table, context.split, self.config, folder,
             resume=(folder / RUN_FILE).exists(), minutes=self.minutes, device=choose_device(self.device),
             report=lambda p: self.report(f"train DFMGAN, {p.stage}, {p.text}", p.done_kimg, p.total_kimg),
         )  # fmt: skip
         source = DefectSynthesizer.load(folder, device=self.device)
-        seconds = sum(ended.seconds for ended in summary.stages.values())
-        about = f"trained inside the partition, {self.config.preset}; iterations: {_ended(summary.stages)}"
+        seconds = sum(step.seconds for step in ended.values())
+        about = f"trained inside the partition, {self.config.preset}; iterations: {_ended(ended)}"
         self._record(context, "DFMGAN", "trained", source.digest, about, seconds)
         return source
 
@@ -115,8 +115,9 @@ class Generators:
         return Fitted(self._painter(context), context.resolution, context.how)
 
     def _painter(self, context: PartitionContext) -> DefectSource:
+        from defect_synth.engine.loop import MODEL_FILE
         from defect_synth.painter.painter import Painter
-        from defect_synth.painter.train import MODEL_FILE, train_painter
+        from defect_synth.painter.train import train_painter
 
         normals = context.good_in_full
         if self.run is not None:
@@ -135,7 +136,7 @@ class Generators:
                 context.table, context.split, self.painter_config, folder, resume=(folder / RUN_FILE).exists(),
                 report=lambda p: self.report(f"train painter, {p.stage}, {p.text}", p.done_kimg, p.total_kimg),
             )  # fmt: skip
-            seconds = sum(ended.seconds for ended in trained.stages.values())
+            seconds = sum(step.seconds for step in trained.values())
             about = f"trained inside the partition, {self.painter_config.preset}"
             painter = Painter.load(folder, normals=normals)
             self._record(context, "painter", "trained", painter.digest, about, seconds)

@@ -6,9 +6,9 @@ import re
 
 import numpy as np
 import pytest
+from defect_synth.baselines.train import settings_of
 
 from defect_synth.baselines.classless import DEFECT
-from defect_synth.baselines.fitting import settings_of
 from defect_synth.benchmark import ARMS, BenchmarkRequest, generators, load_protocol, run_benchmark
 from defect_synth.benchmark.arms import choose_arms
 from defect_synth.benchmark.generators import SYSTEMS
