@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: The file cannot be written: disk full, no permission, or the folder is a file.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    unique = uuid.uuid4().hex[:12]  # threads and machines that share the folder may write the same file at once
+    temporary = path.with_name(f".{path.stem}.{unique}.part{path.suffix}")
     try:
         with output_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)

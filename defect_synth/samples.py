@@ -142,6 +142,17 @@ class FiniteSource(DefectSource, Protocol):
         ...
 
 
+def available_seeds(source: DefectSource, defect: str, count: int, first: int = 0) -> Sequence[int]:
+    """The lowest `count` seeds from `first` on that `source` can make; fewer where a finite source holds fewer.
+
+    Raises:
+        UnknownDefectError: A finite source does not have `defect`.
+    """
+    if isinstance(source, FiniteSource):
+        return [seed for seed in source.seeds(defect) if seed >= first][:count]
+    return range(first, first + count)
+
+
 @runtime_checkable
 class SquareSource(DefectSource, Protocol):
     """A source whose images are all squares of one side, such as a DFMGAN."""
@@ -242,7 +253,8 @@ def unit_to_pixels(image: Tensor) -> Tensor: ...
 def unit_to_pixels(image: NDArray[Any] | Tensor) -> Pixels | Tensor:
     """Float in [0, 1] -> uint8 0..255, rounded and clamped, for NumPy arrays and tensors; shape unchanged."""
     if isinstance(image, np.ndarray):
-        return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+        rounded: Pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+        return rounded
     import torch
 
     return (image.float().clamp(0, 1) * 255).round().to(torch.uint8)

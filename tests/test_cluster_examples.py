@@ -14,7 +14,7 @@ import pytest
 import typer.main
 
 from defect_synth.cli import app
-from tests.export.test_generate import Dots, tree
+from tests.fake_sources import Dots, tree
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = {

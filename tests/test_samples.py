@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from defect_synth.samples import (
+    content_digest,
     mask_to_pixels,
     pixels_to_mask,
     pixels_to_signal,
@@ -40,3 +41,15 @@ def test_masks_are_0_and_255_in_files():
     mask = np.array([[0, 1]], np.uint8)
     assert mask_to_pixels(mask).tolist() == [[0, 255]]
     assert pixels_to_mask(np.array([[0, 127, 128, 255]], np.uint8)).tolist() == [[0, 0, 1, 1]]
+
+
+def test_content_digest_depends_on_name_values_types_and_shapes():
+    x = np.zeros((2, 3), np.uint8)
+    digests = {content_digest("a", [each]) for each in (x, x + np.uint8(1), x.reshape(3, 2), x.astype(np.float32))}
+    digests |= {content_digest("b", [x]), content_digest("a", [x, x])}
+    assert len(digests) == 6
+
+
+def test_content_digest_does_not_depend_on_the_memory_layout():
+    x = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    assert content_digest("a", [x]) == content_digest("a", [np.asfortranarray(x)])

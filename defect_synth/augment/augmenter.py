@@ -111,7 +111,7 @@ class DefectAugmenter:
         self._put: Pasting | Painting = (
             Pasting(self.source, *how) if isinstance(self.source, Bank) else Painting(self.source, *how)
         )
-        self.digest = str(getattr(self.source, "digest", ""))
+        self.digest = self.source.digest
         self._foregrounds = ForegroundCache()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from defect_synth.metrics.features import EfficientNetLite0, FeatureExtractor, R
 from defect_synth.metrics.figures import DefectQuality, Figure
 from defect_synth.metrics.inception import fid_inception
 from defect_synth.metrics.lpips import LPIPS
-from defect_synth.metrics.measure import digest_of
 from defect_synth.metrics.quality import RealDefects, assess
+from defect_synth.samples import FiniteSource
 
 Tick = Callable[[float, float], None]
 
@@ -74,7 +74,7 @@ def load_judges(config: QualityConfig, device: str) -> Judges:
     if (alexnet is None) != (linear is None):
         raise ConfigError("LPIPS needs both files, lpips_alexnet and lpips_linear; give the other one or neither")
     embedding = None if alexnet is None or linear is None else LPIPS.load(alexnet, linear).to(device)
-    digest = digest_of(extractor) + ("" if embedding is None else f" {digest_of(embedding)}")
+    digest = extractor.digest + ("" if embedding is None else f" {embedding.digest}")
     return Judges(extractor, embedding, digest)
 
 
@@ -119,7 +119,6 @@ def quality_cell(
         source, real, [judges.extractor], embedding=judges.embedding, count=config.count,
         lpips_count=config.lpips_count, cache=cache, name=arm.name, device=device, progress=report,
     )  # fmt: skip
-    finite = getattr(source, "seeds", None)
     skipped = [f"{quality.defect}: {reason}" for quality in found.defects for reason in quality.skipped]
     first = found.defects[0].figures
     return QualityCell(
@@ -127,7 +126,8 @@ def quality_cell(
         source=f"{type(source).__name__} {found.digest}".rstrip(),
         distance=_named(_find(first, _DISTANCES)) or "-", spread=_named(_find(first, _SPREADS)) or "-",
         defects=tuple(
-            _figures(quality, len(finite(quality.defect)) if callable(finite) else None) for quality in found.defects
+            _figures(quality, len(source.seeds(quality.defect)) if isinstance(source, FiniteSource) else None)
+            for quality in found.defects
         ),
         # Figures of crops and masks are not of this table.
         skipped=tuple(reason for reason in skipped if "crop" not in reason and "mask" not in reason),

@@ -52,7 +52,6 @@ from defect_synth.data.store import ImageArrays, load
 from defect_synth.dfmgan.config import TrainConfig
 from defect_synth.errors import ConfigError, OutputError
 from defect_synth.metrics.features import FeatureExtractor
-from defect_synth.metrics.measure import digest_of
 from defect_synth.nn.device import choose_device
 from defect_synth.nn.memory import keep_memory
 
@@ -338,7 +337,7 @@ class _Benchmark:
         if self.probe_network is None:
             self.probe_network = load_probe_network(config, self.device)
         key = (*place, "probe", arm.name, f"ratio-{ratio:g}")
-        described = ["probe", digest_of(self.probe_network), config.weight_decay, like.flip, like.rotate90]
+        described = ["probe", self.probe_network.digest, config.weight_decay, like.flip, like.rotate90]
         settings = self._settings(partition, described, arm)
         record = self.cells.read(key, settings, ProbeCell)
         if record is None:

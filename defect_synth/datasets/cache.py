@@ -33,14 +33,12 @@ class CachedSource:
     """
 
     def __init__(self, source: DefectSource, folder: str | Path) -> None:
-        digest = getattr(source, "digest", "")
-        if not isinstance(digest, str) or not digest:
+        if not source.digest:
             raise ConfigError(
-                f"cache needs a source with a digest, {type(source).__name__} has none; leave cache out "
-                "(samples that are already on disk need none)"
+                f"cache needs a source with a digest, that of {type(source).__name__} is empty; leave cache out"
             )
         self._source = source
-        self._digest = digest
+        self._digest = source.digest
         self._folder = Path(folder)
 
     @property

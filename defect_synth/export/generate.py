@@ -15,7 +15,7 @@ import numpy as np
 from defect_synth.atomic import replacing
 from defect_synth.data.png import decode_png, write_png
 from defect_synth.errors import ConfigError, OutputError, UnknownDefectError
-from defect_synth.samples import DefectSample, DefectSource, Pixels, mask_to_pixels
+from defect_synth.samples import DefectSample, DefectSource, Pixels, available_seeds, mask_to_pixels
 
 INDEX = "provenance.jsonl"
 SHEET = "contact_sheet.png"
@@ -57,7 +57,7 @@ def generate(
     shard: Shard | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Draw seeds first_seed .. first_seed + count - 1 of each defect into `output/<category>`.
+    """Write the samples of seeds first_seed, first_seed + 1, ... of each defect into `output/<category>`.
 
     Layout: `test/<defect>/000000.png`, `ground_truth/<defect>/000000_mask.png` (0 and 255), `clean/<defect>/000000.png`
     where there is a pair, `provenance.jsonl` and `contact_sheet.png`. File numbers are seeds.
@@ -68,7 +68,7 @@ def generate(
     journals, so that the folder is the same bytes as one that a single process made.
 
     Args:
-        source: Any defect source.
+        source: Any defect source; a finite one gives at most the samples that it holds.
         output: Folder; other files in it are left alone.
         count: Samples per defect.
         defects: Which ones; None: all.
@@ -92,9 +92,11 @@ def generate(
             raise UnknownDefectError(defect, source.category, tuple(source.defects))
     root = output / source.category
     before = _read_all(root)
-    _claim(root, getattr(source, "digest", ""), bool(before))
+    _claim(root, source.digest, bool(before))
     part = shard or Shard()
-    wanted = [(defect, seed) for defect in chosen for seed in range(first_seed, first_seed + count)]
+    wanted = [(defect, seed) for defect in chosen for seed in available_seeds(source, defect, count, first_seed)]
+    if not wanted:
+        raise ConfigError(f"the source has no sample from seed {first_seed} on; choose a smaller --seed")
     mine = wanted[part.part - 1 :: part.parts]
     todo = [key for key in mine if key not in before]
     total, finished = len(mine), len(mine) - len(todo)
@@ -127,8 +129,6 @@ def generate(
 def _claim(root: Path, digest: str, occupied: bool) -> None:
     """Mark the folder as holding samples of one source and settings, or refuse."""
     marker = root / ".source"
-    if not digest:
-        return
     if occupied and marker.exists() and marker.read_text(encoding="utf-8") != digest:
         raise OutputError(f"{root} holds samples of another checkpoint or other settings; choose another --output")
     with replacing(marker) as temporary:

@@ -47,12 +47,11 @@ class FeatureEmbedding:
 
     Args:
         extractor: Takes pixels only, so the `official` protocol, which feeds bytes as signal, is not possible.
-        digest: Names its weights; by default `extractor.digest`.
     """
 
-    def __init__(self, extractor: FeatureExtractor, digest: str | None = None) -> None:
+    def __init__(self, extractor: FeatureExtractor) -> None:
         self.name = extractor.name
-        self.digest = str(getattr(extractor, "digest", "")) if digest is None else digest
+        self.digest = extractor.digest
         self._extractor = extractor
 
     def embed(self, images: Tensor) -> Tensor:

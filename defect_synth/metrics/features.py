@@ -2,8 +2,7 @@
 
 Every extractor sees the whole image and, where masks are given, also the defect alone: a few-shot defect covers a few
 percent of the image and would drown in an average over all of it. The vectors of different extractors are not
-comparable; write `name` beside every number made from them. The extractors of this package also have a `digest` of
-their weights and settings, by which features can be kept on disk.
+comparable; write `name` beside every number made from them.
 """
 
 from __future__ import annotations
@@ -35,6 +34,11 @@ class FeatureExtractor(Protocol):
     @property
     def name(self) -> str:
         """What made the features, as it should stand in a report."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Identifies weights and settings: extractors with the same digest give the same features. Not empty."""
         ...
 
     def __call__(self, images: Tensor, masks: Tensor | None = None) -> Tensor:

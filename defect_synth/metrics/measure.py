@@ -13,11 +13,11 @@ from torch import Tensor
 from defect_synth.data.images import fit
 from defect_synth.errors import ConfigError
 from defect_synth.metrics.agreement import change, outline_contrast
-from defect_synth.metrics.array_cache import ArrayCache, content_digest
+from defect_synth.metrics.array_cache import ArrayCache
 from defect_synth.metrics.crops import crops_around
 from defect_synth.metrics.features import FeatureExtractor
 from defect_synth.metrics.mask_realism import mask_shapes
-from defect_synth.samples import DefectSample, DefectSource, Pixels
+from defect_synth.samples import DefectSample, DefectSource, Pixels, content_digest
 
 VIEWS = ("image", "crop")
 CHUNK = 64  # samples drawn, measured and stored at a time
@@ -63,7 +63,7 @@ class Measurer:
         device: Where images are put before extractors see them.
 
     Raises:
-        ConfigError: Two extractors of one name, or one without a digest where results are to be kept.
+        ConfigError: Two extractors of one name.
     """
 
     def __init__(
@@ -78,13 +78,13 @@ class Measurer:
         self._crop = min(resolution, 128)
         self._cache = cache
         self._device = device
-        self._settings = [resolution, self._crop, *((e.name, digest_of(e)) for e in extractors if cache.keeps)]
+        self._settings = [resolution, self._crop, *((extractor.name, extractor.digest) for extractor in extractors)]
 
     def measure(self, images: Pixels, masks: Pixels, cleans: Pixels | None = None) -> Measured:
         """uint8 [N, R, R, 3], masks [N, R, R] and, where there are any, clean images [N, R, R, 3]."""
-        given = [torch.from_numpy(array) for array in (images, masks, *([] if cleans is None else [cleans]))]
-        key = ["content", content_digest(*given), self._settings]
-        return self._unpacked(self._cache.of(key, lambda: self._compute(images, masks, cleans)))
+        content = content_digest("images", [images, masks] if cleans is None else [images, masks, cleans])
+        key = ["content", content, self._settings]
+        return self._unpacked(self._cache.get_or_compute(key, lambda: self._compute(images, masks, cleans)))
 
     def samples(
         self, source: DefectSource, defect: str, seeds: Sequence[int], *, keep_images: int = 0
@@ -92,7 +92,7 @@ class Measurer:
         """Draw, measure and forget, chunk by chunk; a chunk that is known is not drawn.
 
         Args:
-            source: One with a `digest` is known by it; of any other the samples are drawn and known by their content.
+            source: Its digest is part of the keys under which results are stored.
             defect: One of its defects.
             seeds: In order.
             keep_images: Number of samples, from the first on, whose images are also wanted.
@@ -100,21 +100,19 @@ class Measurer:
         Yields:
             The measurements of a chunk, and its images uint8 [n, 3, R, R] or None.
         """
-        digest = getattr(source, "digest", "")
         for start in range(0, len(seeds), CHUNK):
             part = [int(seed) for seed in seeds[start : start + CHUNK]]
             wanted = start < keep_images
-            key = ["source", digest, defect, part, self._settings]
-            known = self._cache.get(key) if digest else None
+            key = ["source", source.digest, defect, part, self._settings]
+            known = self._cache.get(key)
             if known is not None and not wanted:
                 yield self._unpacked(known), None
                 continue
             images, masks, cleans = self._stacked(source.sample(defect, part))
-            if known is None and digest:
+            if known is None:
                 known = self._compute(images, masks, cleans)
                 self._cache.put(key, known)
-            measured = self.measure(images, masks, cleans) if known is None else self._unpacked(known)
-            yield measured, as_tensor(images)[: keep_images - start] if wanted else None
+            yield self._unpacked(known), as_tensor(images)[: keep_images - start] if wanted else None
 
     def _stacked(self, samples: Sequence[DefectSample]) -> tuple[Pixels, Pixels, Pixels | None]:
         size = (self.resolution, self.resolution)
@@ -166,16 +164,3 @@ class Measurer:
 def as_tensor(images: Pixels) -> Tensor:
     """uint8 [N, H, W, 3] -> uint8 [N, 3, H, W]."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-
-
-def digest_of(extractor: object) -> str:
-    """The `digest` of an extractor or embedding.
-
-    Raises:
-        ConfigError: It has none, so its results could be taken for another's.
-    """
-    digest = getattr(extractor, "digest", "")
-    if not isinstance(digest, str) or not digest:
-        name = getattr(extractor, "name", type(extractor).__name__)
-        raise ConfigError(f"the extractor {name!r} needs a digest of its weights and settings; give it an attribute")
-    return digest

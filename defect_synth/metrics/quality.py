@@ -17,7 +17,7 @@ from torch import Tensor
 
 from defect_synth.data.store import ImageArrays
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
-from defect_synth.metrics.array_cache import ArrayCache, content_digest
+from defect_synth.metrics.array_cache import ArrayCache
 from defect_synth.metrics.clustered_lpips import (
     CORRECTED,
     OFFICIAL,
@@ -29,10 +29,10 @@ from defect_synth.metrics.clustered_lpips import (
 )
 from defect_synth.metrics.features import FeatureExtractor
 from defect_synth.metrics.figures import DefectQuality, Quality
-from defect_synth.metrics.measure import Measured, Measurer, as_tensor, digest_of
+from defect_synth.metrics.measure import Measured, Measurer, as_tensor
 from defect_synth.metrics.quality_figures import Compared, closest, figures_of
 from defect_synth.nn.memory import keep_memory
-from defect_synth.samples import DefectSource
+from defect_synth.samples import DefectSource, FiniteSource, content_digest
 
 Progress = Callable[[str, int, int], None]
 """(what is being done, images done, images in all)."""
@@ -86,7 +86,7 @@ def assess(
         progress: Called as work goes on.
 
     Raises:
-        ConfigError: No extractor, two of one name, or one without digest beside a `cache`.
+        ConfigError: No extractor, two of one name, or an empty digest.
         DataError: No real images, or real images of different sides.
         UnknownDefectError: The source does not have a defect of `real`.
     """
@@ -102,6 +102,12 @@ def assess(
         raise DataError(f"real images must be of one side, got {', '.join(map(str, sorted(resolutions)))} pixels")
     keep_memory()
     embedding = FeatureEmbedding(extractors[0]) if embedding is None else embedding
+    for part in (source, *extractors, embedding):
+        if not part.digest:
+            raise ConfigError(
+                f"{type(part).__name__} has an empty digest, so its results cannot be told from those of another one; "
+                "give it a digest of its weights and settings"
+            )
     kept = ArrayCache(cache)
     measurer = Measurer(extractors, resolutions.pop(), kept, device)
     defects = tuple(
@@ -119,8 +125,7 @@ def assess(
         "torch": str(torch.__version__),
         "numpy": np.__version__,
     }
-    digest = str(getattr(source, "digest", ""))
-    return Quality(source.category, name or type(source).__name__, digest, defects, about)
+    return Quality(source.category, name or type(source).__name__, source.digest, defects, about)
 
 
 def _assess_defect(
@@ -138,10 +143,9 @@ def _assess_defect(
     for_clusters = min(lpips_count, len(seeds))
     total = len(seeds) + for_clusters
     training = as_tensor(real.training.images)
-    key = ["clusters", getattr(source, "digest", ""), source.category, defect, list(seeds[:for_clusters]),
-           measurer.resolution]  # fmt: skip
+    key = ["clusters", source.digest, source.category, defect, list(seeds[:for_clusters]), measurer.resolution]
     clusters = _Clusters(embedding, training, cache)
-    known = clusters.known(key) if key[1] else None
+    known = clusters.known(key)
     parts: list[Measured] = []
     pixels: list[Tensor] = []
     done = 0
@@ -152,10 +156,9 @@ def _assess_defect(
         done += len(part)
         progress(f"{defect}: draw and measure", done, total)
     if known is None:
-        drawn = torch.cat(pixels)
         known = clusters.of(
-            key if key[1] else ["clusters", content_digest(drawn)],
-            drawn,
+            key,
+            torch.cat(pixels),
             lambda now, wanted: progress(
                 f"{defect}: clusters ({embedding.name})", len(seeds) + now * for_clusters // wanted, total
             ),
@@ -189,7 +192,7 @@ class _Clusters:
         self._cache = cache
         # A stand-in takes pixels only, so it has no wrong scale to imitate.
         self._protocols = (CORRECTED,) if isinstance(embedding, FeatureEmbedding) else (OFFICIAL, CORRECTED)
-        self._about = [digest_of(embedding), content_digest(real)] if cache.keeps else []
+        self._about = [embedding.digest, content_digest("real", [real.numpy()])]
 
     def known(self, key: list[Any]) -> tuple[ClusteredDistance, ...] | None:
         """What was kept under this key."""
@@ -229,8 +232,7 @@ def _sets(images: RealDefects) -> list[ImageArrays]:
 
 def _seeds(source: DefectSource, defect: str, count: int) -> list[int]:
     """The first `count` samples of a finite source, 0 ... count - 1 of any other."""
-    finite = getattr(source, "seeds", None)
-    seeds = [int(s) for s in finite(defect)][:count] if callable(finite) else list(range(count))
+    seeds = [int(s) for s in source.seeds(defect)][:count] if isinstance(source, FiniteSource) else list(range(count))
     if len(seeds) < 2:
         raise DataError(f"quality needs at least 2 generated images of {defect}, got {len(seeds)}")
     return seeds

@@ -13,7 +13,7 @@ from defect_synth.cli import app
 from defect_synth.demo.hazelnut import render
 from defect_synth.errors import DefectSynthError
 from defect_synth.product.foreground import foreground
-from tests.augment.adapters.test_anomalib import Painter
+from tests.fake_painter import FakePainter
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def picture(tmp_path):
 
 
 def test_the_sheet_has_a_row_for_each_severity_and_the_page_needs_no_other_file(picture, tmp_path):
-    sheet, page = preview([picture], Painter(), tmp_path / "out", seeds=2, severities=(0.5, 1.0))
+    sheet, page = preview([picture], FakePainter(), tmp_path / "out", seeds=2, severities=(0.5, 1.0))
     assert cv2.imread(str(sheet)).shape[:2] == (2 * 228, 3 * 228)
     text = page.read_text()
     assert "nut &lt;1&gt;.png" in text
@@ -35,7 +35,7 @@ def test_the_sheet_has_a_row_for_each_severity_and_the_page_needs_no_other_file(
 def test_the_page_of_a_large_image_stays_small(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (1600, 1600, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "large.png"), noise)
-    _, page = preview([tmp_path / "large.png"], Painter(), tmp_path / "out", seeds=1, severities=(1.0,))
+    _, page = preview([tmp_path / "large.png"], FakePainter(), tmp_path / "out", seeds=1, severities=(1.0,))
     assert page.stat().st_size < 0.5 * (tmp_path / "large.png").stat().st_size
 
 
@@ -43,7 +43,7 @@ def test_the_page_opens_in_a_browser_without_complaint(picture, tmp_path):
     browser = next((b for b in ("chromium", "chromium-browser", "google-chrome") if shutil.which(b)), None)
     if browser is None:
         pytest.skip("needs a Chromium")
-    _, page = preview([picture], Painter(), tmp_path / "out", seeds=1, severities=(1.0,))
+    _, page = preview([picture], FakePainter(), tmp_path / "out", seeds=1, severities=(1.0,))
     run = subprocess.run(
         [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom",
          page.as_uri()],

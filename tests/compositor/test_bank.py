@@ -9,23 +9,25 @@ import pytest
 
 from defect_synth.compositor.bank import Bank, build_bank, record
 from defect_synth.compositor.gates import Gates
+from defect_synth.data.generated import FolderSource
 from defect_synth.errors import ConfigError, DataError, OutputError, UnknownDefectError
-from defect_synth.samples import DefectSample, Provenance
-from tests.augment.adapters.test_anomalib import Painter
+from defect_synth.export.generate import generate
+from defect_synth.samples import DefectSample, FiniteSource, Provenance
+from tests.fake_painter import FakePainter
 
 OPEN = Gates(containment=0.0)
 
 
 @pytest.fixture
 def built(tmp_path):
-    return build_bank(Painter(), tmp_path / "bank", count=5, gates=OPEN)[0]
+    return build_bank(FakePainter(), tmp_path / "bank", count=5, gates=OPEN)[0]
 
 
 def test_a_built_bank_opens_as_the_samples_it_was_made_of(built):
     assert built.category == "part"
     assert built.defects == ("hole", "spot")
     assert len(built) == 10
-    first = Painter().sample("hole", [0])[0]
+    first = FakePainter().sample("hole", [0])[0]
     clean, image, mask = built.triplet(int(built.indices("hole")[0]))
     np.testing.assert_array_equal(clean, first.clean)
     np.testing.assert_array_equal(image, first.image)
@@ -40,21 +42,47 @@ def test_a_bank_is_mapped_read_only_and_pickles_as_its_path(built):
     assert pickle.loads(pickle.dumps(built)).digest == built.digest
 
 
-def test_equal_seeds_pick_equal_entries(built):
-    a, b = built.sample("spot", [3, 4, 5]), built.sample("spot", [5, 4, 3])
-    assert [s.provenance.parameters["entry"] for s in a] == [s.provenance.parameters["entry"] for s in b][::-1]
+def test_a_bank_is_a_finite_source_of_its_entries(built):
+    assert isinstance(built, FiniteSource)
+    assert built.seeds("hole") == (0, 1, 2, 3, 4)
+    assert built.seeds("spot") == (5, 6, 7, 8, 9)
+    first, again = built.sample("spot", [7, 5]), built.sample("spot", [5, 7])
+    for sample, number in zip(first, (7, 5), strict=True):
+        expected = FakePainter().sample("spot", [number - 5])[0]
+        np.testing.assert_array_equal(sample.image, expected.image)
+        np.testing.assert_array_equal(sample.mask, expected.mask)
+        np.testing.assert_array_equal(sample.clean, expected.clean)
+        assert sample.provenance == Provenance(
+            "bank", "part", "spot", number, built.digest,
+            {"recorded_method": "fake", "recorded_seed": number - 5, "recorded_checkpoint": ""},
+        )  # fmt: skip
+    assert [s.provenance for s in first] == [s.provenance for s in again][::-1]
+
+
+def test_a_bank_refuses_the_number_of_another_defect(built):
+    with pytest.raises(DataError, match=r"has no entry 5 of 'hole': take numbers from .seeds\('hole'\), 5 from 0 to 4"):
+        built.sample("hole", [5])
+
+
+def test_a_bank_can_be_generated_from(built, tmp_path):
+    folder = FolderSource(generate(built, tmp_path / "out", count=3))
+    assert folder.seeds("hole") == (0, 1, 2)
+    assert folder.seeds("spot") == (5, 6, 7)
+    np.testing.assert_array_equal(folder.sample("spot", [6])[0].image, built.sample("spot", [6])[0].image)
+    whole = FolderSource(generate(built, tmp_path / "all", count=100))
+    assert whole.seeds("spot") == built.seeds("spot")
 
 
 def test_equal_banks_are_equal_bytes(tmp_path):
     for name in ("a", "b"):
-        build_bank(Painter(), tmp_path / name, count=3, gates=OPEN)
+        build_bank(FakePainter(), tmp_path / name, count=3, gates=OPEN)
     for path in sorted((tmp_path / "a").iterdir()):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
 def test_a_bank_of_many_samples_is_on_disk_what_numpy_would_have_saved_at_once(tmp_path):
-    samples = [sample for defect in Painter.defects for sample in Painter().sample(defect, range(70))]
-    bank, _ = build_bank(Painter(), tmp_path / "bank", count=70, gates=OPEN)
+    samples = [sample for defect in FakePainter.defects for sample in FakePainter().sample(defect, range(70))]
+    bank, _ = build_bank(FakePainter(), tmp_path / "bank", count=70, gates=OPEN)
     at_once = record("part", samples)
     for name, array in at_once._arrays.items():
         np.save(tmp_path / "whole.npy", array)
@@ -64,7 +92,7 @@ def test_a_bank_of_many_samples_is_on_disk_what_numpy_would_have_saved_at_once(t
 
 
 def test_clean_pairs_that_come_late_stand_at_their_own_places(tmp_path):
-    class Paired(Painter):
+    class Paired(FakePainter):
         def sample(self, defect, seeds):
             return [
                 s if s.provenance.seed % 3 == 2 else DefectSample(s.image, s.mask, defect, s.provenance)
@@ -73,7 +101,7 @@ def test_clean_pairs_that_come_late_stand_at_their_own_places(tmp_path):
 
     bank, _ = build_bank(Paired(), tmp_path / "bank", count=9, defects=["hole"], gates=OPEN)
     assert [bank.triplet(k).clean is not None for k in range(9)] == [False, False, True] * 3
-    np.testing.assert_array_equal(bank.triplet(8).clean, Painter().sample("hole", [8])[0].clean)
+    np.testing.assert_array_equal(bank.triplet(8).clean, FakePainter().sample("hole", [8])[0].clean)
     assert bank.digest == record("part", list(bank.recorded())).digest
 
 
@@ -81,7 +109,7 @@ def test_memory_does_not_grow_with_the_number_of_samples(tmp_path):
     def peak(count):
         tracemalloc.start()
         try:
-            build_bank(Painter(), tmp_path / str(count), count=count, defects=["hole"], gates=OPEN)
+            build_bank(FakePainter(), tmp_path / str(count), count=count, defects=["hole"], gates=OPEN)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -93,7 +121,7 @@ def test_memory_does_not_grow_with_the_number_of_samples(tmp_path):
 
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path):
-    class Interrupted(Painter):
+    class Interrupted(FakePainter):
         def sample(self, defect, seeds):
             if seeds[0] >= 32:
                 raise KeyboardInterrupt
@@ -108,9 +136,9 @@ def test_a_bank_has_no_name_before_it_is_whole_and_others_open_meanwhile(tmp_pat
     seen = []
 
     def progress(kept, wanted):
-        seen.append((kept, wanted, (tmp_path / "next").exists(), len(Bank.open(built.path).sample("hole", [kept]))))
+        seen.append((kept, wanted, (tmp_path / "next").exists(), len(Bank.open(built.path).sample("hole", [kept % 5]))))
 
-    build_bank(Painter(), tmp_path / "next", count=3, gates=OPEN, progress=progress)
+    build_bank(FakePainter(), tmp_path / "next", count=3, gates=OPEN, progress=progress)
     assert seen == [(k, 6, False, 1) for k in range(1, 7)]
     assert len(Bank.open(tmp_path / "next")) == 6
 
@@ -123,12 +151,12 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(writer._Column, "append", full)
     with pytest.raises(OutputError, match=r"no space left on the disk of .*bank; free some or choose another --output"):
-        build_bank(Painter(), tmp_path / "bank", count=2, gates=OPEN)
+        build_bank(FakePainter(), tmp_path / "bank", count=2, gates=OPEN)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_rejected_samples_are_replaced_by_the_next_seeds_and_counted(tmp_path):
-    class Half(Painter):
+    class Half(FakePainter):
         def sample(self, defect, seeds):
             out = super().sample(defect, seeds)
             return [s if s.provenance.seed % 2 else DefectSample(
@@ -140,7 +168,7 @@ def test_rejected_samples_are_replaced_by_the_next_seeds_and_counted(tmp_path):
 
 
 def test_a_source_that_gives_nothing_usable_is_said_to(tmp_path):
-    class Empty(Painter):
+    class Empty(FakePainter):
         def propose_mask(self, defect, foreground, seed, image=None):
             return np.zeros(foreground.shape, np.uint8)
 
@@ -186,7 +214,7 @@ def test_opening_reads_no_provenance_and_whoever_needs_it_is_told_of_damage(buil
     assert len(lines) == len(built) == 10
     (built.path / "provenance.jsonl").write_text("\n".join(lines[:4]))
     bank = Bank.open(built.path)
-    assert len(bank.sample("hole", [0, 1])) == 2
+    np.testing.assert_array_equal(bank.triplet(0).image, built.triplet(0).image)
     with pytest.raises(DataError, match=r"damaged .4 lines of provenance for 10 entries"):
         next(bank.recorded())
 
@@ -199,17 +227,17 @@ def test_a_pickle_in_the_place_of_an_array_is_not_opened(built):
 
 def test_a_taken_folder_a_wrong_count_and_an_unknown_defect_are_refused(tmp_path, built):
     with pytest.raises(OutputError, match="already holds something"):
-        build_bank(Painter(), built.path)
+        build_bank(FakePainter(), built.path)
     with pytest.raises(ConfigError, match="count must be 1 or more"):
-        build_bank(Painter(), tmp_path / "other", count=0)
+        build_bank(FakePainter(), tmp_path / "other", count=0)
     with pytest.raises(UnknownDefectError):
-        build_bank(Painter(), tmp_path / "other", defects=["scratch"])
+        build_bank(FakePainter(), tmp_path / "other", defects=["scratch"])
     with pytest.raises(UnknownDefectError):
         built.indices("scratch")
 
 
 def test_a_defect_that_the_gates_reject_wholly_is_named_with_its_reason(tmp_path, caplog):
-    class NoSpot(Painter):
+    class NoSpot(FakePainter):
         def sample(self, defect, seeds):
             out = super().sample(defect, seeds)
             return [
@@ -226,12 +254,13 @@ def test_a_defect_that_the_gates_reject_wholly_is_named_with_its_reason(tmp_path
 
 
 def test_each_defect_has_its_own_gates(tmp_path):
-    bank, _ = build_bank(Painter(), tmp_path / "bank", count=2, gates={"hole": Gates(area=(0.9, 1.0)), "spot": OPEN})
+    gates = {"hole": Gates(area=(0.9, 1.0)), "spot": OPEN}
+    bank, _ = build_bank(FakePainter(), tmp_path / "bank", count=2, gates=gates)
     assert bank.defects == ("spot",)
 
 
 def test_a_banks_digest_depends_on_its_pixels():
-    sample = Painter().sample("hole", [0])[0]
+    sample = FakePainter().sample("hole", [0])[0]
     other = DefectSample(sample.image ^ np.uint8(1), sample.mask, "hole", sample.provenance, sample.clean)
     assert record("part", [sample]).digest != record("part", [other]).digest
     assert record("part", [sample]).digest == record("part", [sample]).digest

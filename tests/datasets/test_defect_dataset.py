@@ -615,7 +615,7 @@ def test_workers_share_a_cache(tmp_path):
 
 
 def test_cache_without_a_digest_is_an_error(tmp_path):
-    with pytest.raises(ConfigError, match="cache needs a source with a digest, WithoutDigest has none"):
+    with pytest.raises(ConfigError, match="cache needs a source with a digest, that of WithoutDigest is empty"):
         DefectSynthDataset(WithoutDigest(), length=2, cache=tmp_path)
 
 

@@ -5,42 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 
-import numpy as np
 import pytest
 
 import defect_synth.export.generate as module
 from defect_synth.errors import ConfigError, OutputError, UnknownDefectError
 from defect_synth.export.generate import INDEX, SHEET, Shard, generate
-from defect_synth.samples import DefectSample, Provenance
+from tests.fake_sources import Dots, tree
 
 COUNT = 37
 """Samples of each of two defects: more than one chunk for each of up to four shards, and not a multiple."""
-
-
-class Dots:
-    """Random 8 x 8 pictures, for free."""
-
-    category = "nut"
-    defects = ("cut", "hole")
-
-    def __init__(self, digest="dots"):
-        self.digest = digest
-        self.drawn = 0
-
-    def sample(self, defect, seeds):
-        samples = []
-        for seed in seeds:
-            rng = np.random.default_rng((seed, len(defect)))
-            image, clean = rng.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
-            mask = (rng.random((8, 8)) < 0.3).astype(np.uint8)
-            origin = Provenance("dots", self.category, defect, seed, self.digest, {"psi": 0.5})
-            samples.append(DefectSample(image, mask, defect, origin, clean))
-        self.drawn += len(samples)
-        return samples
-
-
-def tree(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")

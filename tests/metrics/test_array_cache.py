@@ -1,6 +1,6 @@
 import torch
 
-from defect_synth.metrics.array_cache import ArrayCache, content_digest
+from defect_synth.metrics.array_cache import ArrayCache
 
 
 def test_arrays_are_computed_once_and_found_again_by_another_cache_object(tmp_path):
@@ -10,8 +10,8 @@ def test_arrays_are_computed_once_and_found_again_by_another_cache_object(tmp_pa
         calls.append(1)
         return {"x": torch.arange(3.0)}
 
-    first = ArrayCache(tmp_path).of(["key", 1], compute)
-    second = ArrayCache(tmp_path).of(["key", 1], compute)
+    first = ArrayCache(tmp_path).get_or_compute(["key", 1], compute)
+    second = ArrayCache(tmp_path).get_or_compute(["key", 1], compute)
 
     assert len(calls) == 1
     assert first["x"].tolist() == second["x"].tolist() == [0, 1, 2]
@@ -24,19 +24,11 @@ def test_a_damaged_file_is_computed_again(tmp_path):
     (file,) = tmp_path.rglob("*.safetensors")
     file.write_bytes(file.read_bytes()[:-3])
     assert cache.get("key") is None
-    assert cache.of("key", lambda: {"x": torch.zeros(1)})["x"].tolist() == [0]
+    assert cache.get_or_compute("key", lambda: {"x": torch.zeros(1)})["x"].tolist() == [0]
     assert cache.get("key")["x"].tolist() == [0]
 
 
-def test_without_a_folder_nothing_is_kept():
+def test_without_a_folder_nothing_is_stored():
     cache = ArrayCache(None)
     cache.put("key", {"x": torch.ones(1)})
     assert cache.get("key") is None
-    assert not cache.keeps
-
-
-def test_content_digest_sees_values_types_and_shapes():
-    x = torch.zeros(2, 3, dtype=torch.uint8)
-    digests = {content_digest(x), content_digest(x + 1), content_digest(x.view(3, 2)), content_digest(x.float())}
-    assert len(digests) == 4
-    assert content_digest(x.t().t()) == content_digest(x)

@@ -159,17 +159,15 @@ def test_an_interrupted_call_goes_on_where_it_stopped(tmp_path):
     assert found.of("hole") == plain.of("hole")
 
 
-def test_a_source_without_digest_is_known_by_its_pixels(tmp_path):
-    class Anonymous(Nuts):
-        digest = ""
+def test_results_of_a_source_with_another_digest_are_not_reused(tmp_path):
+    class Other(Nuts):
+        digest = "other"
 
     settings = {"count": 8, "lpips_count": 4, "cache": tmp_path}
-    assess(Anonymous(), REAL, [RandomFeatures()], **settings)
-    files = sorted(tmp_path.rglob("*.safetensors"))
-    again = Anonymous()
-    assess(again, REAL, [RandomFeatures()], **settings)
-    assert again.drawn == list(range(8))
-    assert sorted(tmp_path.rglob("*.safetensors")) == files
+    assess(Nuts(), REAL, [RandomFeatures()], **settings)
+    other = Other()
+    assess(other, REAL, [RandomFeatures()], **settings)
+    assert other.drawn == list(range(8))
 
 
 def test_a_finite_source_is_used_as_far_as_it_goes():
@@ -210,11 +208,16 @@ def test_wrong_calls_are_refused():
         assess(Nuts(), {}, [RandomFeatures()])
 
 
-def test_an_extractor_without_digest_is_refused_beside_a_cache(tmp_path):
+def test_an_empty_digest_is_refused():
+    class Anonymous(Nuts):
+        digest = ""
+
     nameless = RandomFeatures()
     nameless.digest = ""
-    with pytest.raises(ConfigError, match="needs a digest"):
-        assess(Nuts(), REAL, [nameless], count=4, cache=tmp_path)
+    with pytest.raises(ConfigError, match="RandomFeatures has an empty digest"):
+        assess(Nuts(), REAL, [nameless], count=4)
+    with pytest.raises(ConfigError, match="Anonymous has an empty digest"):
+        assess(Anonymous(), REAL, [RandomFeatures()], count=4)
 
 
 def test_numbers_are_short_and_never_in_powers_of_ten():

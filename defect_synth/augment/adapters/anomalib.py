@@ -10,9 +10,7 @@ import hashlib
 import importlib.util
 import json
 import logging
-import os
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -272,9 +270,8 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
         raise DataError(f"no defect of this source fits on {name}; give a source made for this category")
 
     def _fingerprint(self, normals: Sequence[str], count: int) -> str:
-        """A name for files that fixes every byte of them; a source without a digest is never found again."""
-        digest = self.augmenter.digest or f"{time.time_ns()}-{os.getpid()}"
-        settings = [__version__, self.split, self.seed, count, self.defects, self.severity, digest]
+        """A name for the folder of painted files that depends on everything that fixes their bytes."""
+        settings = [__version__, self.split, self.seed, count, self.defects, self.severity, self.augmenter.digest]
         name = hashlib.sha256(json.dumps(settings, default=list).encode())
         for normal in normals:
             name.update(hashlib.sha256(Path(normal).read_bytes()).digest())

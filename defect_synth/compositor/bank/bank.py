@@ -31,7 +31,7 @@ class Entry:
 
 
 class Bank:
-    """Recorded triplets (clean, defect image, mask) of one category; a `DefectSource`.
+    """Recorded triplets (clean, defect image, mask) of one category; a `FiniteSource` whose seeds are entry numbers.
 
     Pickles as its path where it has one, so workers map the same memory.
 
@@ -153,25 +153,51 @@ class Bank:
         return y0, x0, y1, x1
 
     def recorded(self) -> Iterator[DefectSample]:
-        """Every entry once, in order, with the provenance it was recorded with."""
+        """Every entry once, in order, with the provenance it was recorded with.
+
+        Raises:
+            DataError: The bank is damaged.
+        """
         for number, entry in enumerate(self.entries):
-            clean, image, mask = self.triplet(number)
-            copied = None if clean is None else np.array(clean)
-            yield DefectSample(
-                np.array(image), np.array(mask), entry.defect, Provenance.from_json(entry.provenance), copied
-            )
+            yield self._sample(number, entry.defect, Provenance.from_json(entry.provenance))
+
+    def seeds(self, defect: str) -> tuple[int, ...]:
+        """The numbers of the entries of one defect, ascending.
+
+        Raises:
+            UnknownDefectError: The bank has no such defect.
+        """
+        return tuple(self.indices(defect).tolist())
 
     def sample(self, defect: str, seeds: Sequence[int]) -> list[DefectSample]:
-        """The entry that each seed picks, as it was recorded."""
-        places = self.indices(defect)
+        """The entries with these numbers, in order.
+
+        Their provenance names this bank and the number; `recorded_method`, `recorded_seed` and `recorded_checkpoint`
+        among its parameters say how the entry was made.
+
+        Raises:
+            UnknownDefectError: The bank has no such defect.
+            DataError: A number that is not an entry of this defect, or a damaged bank.
+        """
+        known = set(self.seeds(defect))
         samples = []
         for seed in seeds:
-            number = int(places[np.random.default_rng([seed, 17]).integers(len(places))])
-            clean, image, mask = self.triplet(number)
-            provenance = Provenance("bank", self.category, defect, seed, self.digest, {"entry": number})
-            copied = None if clean is None else np.array(clean)
-            samples.append(DefectSample(np.array(image), np.array(mask), defect, provenance, copied))
+            if seed not in known:
+                raise DataError(
+                    f"the bank of {self.category} has no entry {seed} of {defect!r}: take numbers from "
+                    f".seeds({defect!r}), {len(known)} from {min(known)} to {max(known)}"
+                )
+            made = self.entries[seed].provenance
+            origin = {f"recorded_{name}": made[name] for name in ("method", "seed", "checkpoint") if name in made}
+            samples.append(
+                self._sample(seed, defect, Provenance("bank", self.category, defect, seed, self.digest, origin))
+            )
         return samples
+
+    def _sample(self, number: int, defect: str, provenance: Provenance) -> DefectSample:
+        clean, image, mask = self.triplet(number)
+        copied = None if clean is None else np.array(clean)
+        return DefectSample(np.array(image), np.array(mask), defect, provenance, copied)
 
 
 def _damaged(path: Path, error: Exception) -> DataError:

@@ -16,7 +16,7 @@ from defect_synth.compositor.bank.row import digest_start, provenance_line, requ
 from defect_synth.compositor.bank.writer import Writer
 from defect_synth.compositor.gates import GateReport, Gates
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
-from defect_synth.samples import DefectSample, DefectSource
+from defect_synth.samples import DefectSample, DefectSource, FiniteSource
 
 _CHUNK = 16  # drawn at a time, and all that is held in memory
 _TRIES = 20  # samples drawn for each one that is kept, at most
@@ -116,8 +116,7 @@ def _accepted(
     source: DefectSource, defect: str, count: int, gates: Gates, seed: int, report: GateReport
 ) -> Iterator[DefectSample]:
     kept = 0
-    finite = getattr(source, "seeds", None)
-    seeds = list(finite(defect)) if callable(finite) else range(seed, seed + count * _TRIES)
+    seeds = source.seeds(defect) if isinstance(source, FiniteSource) else range(seed, seed + count * _TRIES)
     for start in range(0, len(seeds), _CHUNK):
         for sample in source.sample(defect, seeds[start : start + _CHUNK]):
             if report.add(gates.reject(sample), defect) and kept < count:

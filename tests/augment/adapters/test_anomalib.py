@@ -12,37 +12,11 @@ import pytest
 from defect_synth.errors import ConfigError
 from defect_synth.export.generate import generate
 from defect_synth.nn.torchvision_import import ensure_torchvision
-from defect_synth.samples import DefectSample, Provenance
+from tests.fake_painter import SIDE, FakePainter
 
 ensure_torchvision()
 pytest.importorskip("anomalib.data", reason="needs the anomalib extra", exc_type=ImportError)
 pytestmark = pytest.mark.filterwarnings("ignore")  # anomalib's and lightning's own
-
-SIDE = 64
-
-
-class Painter:
-    """A `DefectPainter` that paints a black square in the middle."""
-
-    category, defects, digest = "part", ("hole", "spot"), "painter"
-
-    def propose_mask(self, defect, foreground, seed, image=None):
-        mask = np.zeros(foreground.shape, np.uint8)
-        at = 20 + seed % 8
-        mask[at : at + 12, at : at + 12] = 1
-        return mask
-
-    def paint(self, image, mask, defect, seed):
-        return np.where(mask[..., None] == 1, np.uint8(0), image)
-
-    def sample(self, defect, seeds):
-        out = []
-        for seed in seeds:
-            clean = np.full((SIDE, SIDE, 3), 180, np.uint8)
-            mask = self.propose_mask(defect, np.ones((SIDE, SIDE), bool), seed)
-            out.append(DefectSample(self.paint(clean, mask, defect, seed), mask, defect,
-                                    Provenance("fake", "part", defect, seed), clean))  # fmt: skip
-        return out
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +51,8 @@ def module(data, tmp_path, **settings):
     from defect_synth.augment.adapters.anomalib import DefectSynthDataModule
 
     return DefectSynthDataModule(
-        settings.pop("base", None) or folder(data), settings.pop("source", Painter()), folder=str(tmp_path / "painted"),
-        **settings,
+        settings.pop("base", None) or folder(data), settings.pop("source", FakePainter()),
+        folder=str(tmp_path / "painted"), **settings,
     )  # fmt: skip
 
 
@@ -132,7 +106,7 @@ def test_painted_files_are_the_same_bytes_for_the_same_seed_and_others_for_anoth
 
 
 def test_a_generated_folder_is_used_in_place(data, tmp_path):
-    generate(Painter(), tmp_path / "synthetic", count=3)
+    generate(FakePainter(), tmp_path / "synthetic", count=3)
     ours = module(data, tmp_path, source=str(tmp_path / "synthetic"), split="train", ratio=0.4)
     ours.setup()
     rows = ours.train_data.samples
@@ -202,7 +176,7 @@ def test_defects_of_another_category_are_said(data, tmp_path, caplog, category, 
     assert len(said) == warned
     if warned:
         assert said[0].startswith(
-            "the source Painter makes defects of part, the images are of bottle: give one made for them"
+            "the source FakePainter makes defects of part, the images are of bottle: give one made for them"
         )
 
 
@@ -296,6 +270,6 @@ def test_settings_that_cannot_work_are_refused(data, tmp_path, settings, message
 
 
 def test_online_with_a_generated_folder_is_refused(data, tmp_path):
-    generate(Painter(), tmp_path / "synthetic", count=1)
+    generate(FakePainter(), tmp_path / "synthetic", count=1)
     with pytest.raises(ConfigError, match="holds finished images"):
         module(data, tmp_path, source=Path(tmp_path / "synthetic"), split="train", online=True)
