@@ -15,8 +15,11 @@ from typing import Any
 from defect_synth.atomic import replacing
 from defect_synth.config import override
 from defect_synth.dfmgan.bundle import pack
+from defect_synth.dfmgan.checkpoint import DFMGANCard
 from defect_synth.dfmgan.config import FAST_64
-from defect_synth.engine.checkpoint import load_checkpoint, save_checkpoint
+from defect_synth.dfmgan.transfer import dfmgan_card
+from defect_synth.engine.checkpoint import TrainingCard, load_checkpoint, read_card, save_checkpoint
+from defect_synth.engine.loop import MODEL_FILE
 from defect_synth.engine.snapshot import STATE
 
 IMAGES: dict[str, Any] = {"resolution": 128, "good": 400, "test_good": 20, "per_defect": 25, "seed": 1}
@@ -40,14 +43,14 @@ def make(output: Path) -> None:
     from defect_synth.data.layouts import index
     from defect_synth.data.partitions import everything
     from defect_synth.demo.hazelnut import write_demo
-    from defect_synth.dfmgan.train import train_category
+    from defect_synth.dfmgan.train import train_dfmgan
 
     with tempfile.TemporaryDirectory() as folder:
         table = index(write_demo(Path(folder) / "data", **IMAGES))
         partition = everything(table, VALIDATION_FRACTION, 0)
         for defect, kimg in KIMG.items():
             config = override(FAST_64, SETTINGS | {"transfer.total_kimg": kimg})
-            train_category(table, partition, config, Path(folder) / "run", defects=[defect], resume=defect != "crack")
+            train_dfmgan(table, partition, config, Path(folder) / "run", defects=[defect], resume=defect != "crack")
         keep_last(Path(folder) / "run")
         pack_demo(Path(folder) / "run", output)
 
@@ -55,17 +58,16 @@ def make(output: Path) -> None:
 def keep_last(run: Path) -> None:
     """Put each defect's last averaged weights in the place of its best: five validation images choose by chance."""
     for path in run.glob(f"defects/*/{STATE}"):
-        state = load_checkpoint(path, "training")
+        state = load_checkpoint(path, TrainingCard)
         last = {n.removeprefix(_AVERAGE): t for n, t in state.tensors.items() if n.startswith(_AVERAGE)}
-        kimg = float(state.tensors["number.iteration"]) * state.info.training["batch"] / 1000
-        info = state.info.model_copy(update={"kind": "dfmgan", "trained_kimg": kimg, "score": None})
-        save_checkpoint(path.with_name("model.safetensors"), info, last)
+        kimg = float(state.tensors["number.iteration"]) * state.card.training["batch"] / 1000
+        save_checkpoint(path.with_name(MODEL_FILE), dfmgan_card(state.card, kimg, None), last)
 
 
 def pack_demo(run: Path, output: Path) -> None:
     """A trained run -> the file that ships and, beside it, its card as JSON."""
     pack({path.parent.name: path for path in run.glob("defects/*/model.safetensors")}, output, half=True, note=LICENCE)
-    card = load_checkpoint(output).info.model_dump(mode="json") | {
+    card = read_card(output, DFMGANCard).model_dump(mode="json") | {
         "made_by": "python -m tools.make_demo_dfmgan OUTPUT",
         "settings": SETTINGS | {"transfer.total_kimg": KIMG},
         "images": IMAGES | {"partition": "everything", "validation_fraction": VALIDATION_FRACTION},

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from defect_synth.config import Precision
-from defect_synth.dfmgan.bundle import KIND as PACKED
-from defect_synth.dfmgan.bundle import part_of
+from defect_synth.dfmgan.bundle import BUNDLE, unpack
+from defect_synth.dfmgan.checkpoint import DFMGANCard, build_generator
 from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.dfmgan.precision import choose_dtype, set_precision
-from defect_synth.engine.checkpoint import Checkpoint, build_generator, load_checkpoint
+from defect_synth.engine.checkpoint import Checkpoint, load_checkpoint, read_card
 from defect_synth.errors import CheckpointError, ConfigError, UnknownDefectError
 from defect_synth.nn import native
 from defect_synth.nn.device import choose_device
@@ -129,12 +129,12 @@ class DefectSynthesizer:
         self._settings = {"device": device, "precision": precision}
         self.truncation_object, self.truncation_defect = truncation_object, truncation_defect
         self.redraw, self.specks = redraw, specks
-        self._loaded: dict[str, tuple[Checkpoint, DFMGAN]] = {}
+        self._loaded: dict[str, tuple[Checkpoint[DFMGANCard], DFMGAN]] = {}
         self._device = choose_device(device)
         keep_memory()
         first = self._checkpoint(next(iter(self._paths)))
-        self._category = first.info.category
-        self.resolution = first.info.model.backbone.resolution
+        self._category = first.card.category
+        self.resolution = first.card.model.backbone.resolution
 
     @classmethod
     def load(cls, path: str | Path, **settings: Any) -> DefectSynthesizer:
@@ -158,20 +158,20 @@ class DefectSynthesizer:
                 raise CheckpointError(f"{path} has {what}; train with `defect-synth train` or continue with --resume")
             paths = {}
             for file in found:
-                info = load_checkpoint(file).info if len(found) == 1 else None
-                paths[info.defect or file.parent.name if info else file.parent.name] = file
+                named = read_card(file, DFMGANCard).defect if len(found) == 1 else None
+                paths[named or file.parent.name] = file
             return cls(paths, **settings)
         if not path.exists() and not path.suffix:
             raise CheckpointError(f"no run folder or checkpoint at {path}; train one with `defect-synth train`")
-        checkpoint = load_checkpoint(path)
-        if checkpoint.info.kind == PACKED:
-            return cls(dict.fromkeys(checkpoint.info.defects, path), **settings)
-        if checkpoint.info.kind != "dfmgan":
+        card = read_card(path, DFMGANCard)
+        if card.kind == BUNDLE:
+            return cls(dict.fromkeys(card.defects, path), **settings)
+        if card.kind != "dfmgan":
             raise CheckpointError(
-                f"{path} holds a {checkpoint.info.kind} checkpoint, which cannot draw defects; give a defect's "
+                f"{path} holds a {card.kind} checkpoint, which cannot draw defects; give a defect's "
                 "model.safetensors or the run folder"
             )
-        return cls({checkpoint.info.defect or "defect": path}, **settings)
+        return cls({card.defect or "defect": path}, **settings)
 
     @property
     def category(self) -> str:
@@ -225,7 +225,7 @@ class DefectSynthesizer:
         if any(seed < 0 for seed in (*seeds, *objects, *defects)):
             raise ConfigError(f"seeds must be 0 or more, got {min(*seeds, *objects, *defects, 0)}")
         checkpoint = self._checkpoint(defect)
-        z_dim = checkpoint.info.model.backbone.z_dim
+        z_dim = checkpoint.card.model.backbone.z_dim
         codes = [latent(o, d, z_dim) for o, d in zip(objects, defects, strict=True)]
         drawn = self.draw(defect, codes, clean=clean)
         asked = object_seeds is not None or defect_seeds is not None  # for these codes and no others
@@ -248,7 +248,7 @@ class DefectSynthesizer:
         self, defect: str, seeds: Sequence[int], drawn: list[tuple[Pixels, Pixels, Pixels | None]], clean: bool
     ) -> dict[int, int]:
         """Replace what has no defect, in place; its places and how often each was drawn again."""
-        z_dim = self._checkpoint(defect).info.model.backbone.z_dim
+        z_dim = self._checkpoint(defect).card.model.backbone.z_dim
         attempts: dict[int, int] = {}
         for attempt in range(1, self.redraw + 1):
             bare = [number for number, (_, mask, _) in enumerate(drawn) if not mask.any()]
@@ -289,12 +289,12 @@ class DefectSynthesizer:
         masks = (out.mask_logits[:, 0] >= network.threshold).to(torch.uint8).cpu().numpy()
         return list(zip(_to_pixels(out.image), masks, pair, strict=True))
 
-    def _checkpoint(self, defect: str) -> Checkpoint:
+    def _checkpoint(self, defect: str) -> Checkpoint[DFMGANCard]:
         return self._network(defect)[0]
 
-    def _network(self, defect: str) -> tuple[Checkpoint, DFMGAN]:
+    def _network(self, defect: str) -> tuple[Checkpoint[DFMGANCard], DFMGAN]:
         if defect not in self._loaded:
-            checkpoint = part_of(load_checkpoint(self._paths[defect]), defect)
+            checkpoint = unpack(load_checkpoint(self._paths[defect], DFMGANCard), defect)
             network = build_generator(checkpoint)
             assert isinstance(network, DFMGAN)
             dtype = choose_dtype(self._settings["precision"], self._device)  # type: ignore[arg-type]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,68 +14,61 @@ from torch import Tensor
 
 from defect_synth.data.store import ImageArrays
 from defect_synth.dfmgan import objectives
-from defect_synth.dfmgan.config import TrainConfig
-from defect_synth.dfmgan.discriminators import build_discriminator, build_match_discriminator
+from defect_synth.dfmgan.ada import Augmentation
+from defect_synth.dfmgan.adversarial_stage import AdversarialStage
+from defect_synth.dfmgan.checkpoint import DFMGANCard
+from defect_synth.dfmgan.config import ModelConfig, TrainConfig, TransferConfig
+from defect_synth.dfmgan.discriminators import Discriminator, build_discriminator, build_match_discriminator
+from defect_synth.dfmgan.fixed_samples import NUM_DEFECTS, FixedSamples
 from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.dfmgan.latents import Latents, draw_latents
 from defect_synth.dfmgan.mask_limits import as_drawn, box_of
 from defect_synth.dfmgan.precision import choose_dtype, set_precision
 from defect_synth.dfmgan.pretrain import Pretrained
-from defect_synth.dfmgan.snapshot_score import Judge
-from defect_synth.dfmgan.training_images import AugmentedReals
-from defect_synth.engine.checkpoint import CheckpointInfo, library_versions, restore, save_checkpoint
+from defect_synth.dfmgan.snapshot_score import SnapshotScore
+from defect_synth.dfmgan.training_images import AdaImages
+from defect_synth.engine.checkpoint import TrainingCard, library_versions, restore, save_checkpoint
 from defect_synth.engine.contact_sheet import grid, save_sheet
 from defect_synth.engine.draws import Draws
-from defect_synth.engine.stage import Phase, Stage, adam
+from defect_synth.engine.stage import Outcome, Phase, adam
 from defect_synth.metrics import collapse
 from defect_synth.metrics.features import FeatureExtractor
-from defect_synth.samples import signal_to_pixels
 
 log = logging.getLogger(__name__)
 
-NUM_OBJECTS = 16  # judged: this many objects ...
-NUM_DEFECTS = 4  # ... with this many defects each
-_LEAST_FOUND = 0.2  # share of samples with a mask, below which a snapshot is no choice
-_NO_DEFECTS = 1e9  # the score of such a snapshot: any other is better
+_MIN_SHARE_WITH_MASK = 0.2  # of the samples; a snapshot with fewer cannot be the best
+_NO_DEFECTS = 1e9  # the score of such a snapshot, worse than any other
 
 
-def transfer_stage(
-    config: TrainConfig,
-    category: str,
-    defect: str,
-    images: ImageArrays,
-    validation: ImageArrays | None,
-    pretrained: Pretrained,
-    *,
-    device: torch.device,
-    features: FeatureExtractor | None = None,
-) -> Stage:
-    """Networks, phases and snapshots of stage 2, ready for `loop.run`.
+@dataclass(frozen=True)
+class TransferNetworks:
+    """The networks of stage 2.
 
-    Args:
-        config: Of the whole run.
-        category: Object category.
-        defect: Defect category.
-        images: Base images of this defect with their masks.
-        validation: Images kept apart to choose the best snapshot, or None to keep the last.
-        pretrained: Stage 1.
-        device: Where to train.
-        features: What the choice is judged with; None: random convolutions.
+    Attributes:
+        generator: The backbone is frozen; the defect mapping and the residual branch are trained.
+        average: Weight average of the generator.
+        discriminator: D, which goes on from stage 1.
+        match: D_match, which starts anew.
+    """
+
+    generator: DFMGAN
+    average: DFMGAN
+    discriminator: Discriminator
+    match: Discriminator
+
+
+def build_networks(
+    config: TrainConfig, model: ModelConfig, pretrained: Pretrained, device: torch.device
+) -> TransferNetworks:
+    """Build the networks of stage 2 around what stage 1 has trained; initial weights are a function of the seed.
 
     Raises:
         CheckpointError: Stage 1 was trained with another architecture.
     """
-    stage_config = config.transfer.model_copy(update={"micro_batch": config.micro_batch("transfer")})
-    protocol = stage_config.protocol
-    seed = config.seed
-    torch.manual_seed(seed)  # initial weights only; nothing after this draws from the global state
-    model = config.model
-    if protocol.confine_masks:
-        residual = model.residual.model_copy(update={"mask_box": box_of(images.masks)})
-        model = model.model_copy(update={"residual": residual})
+    torch.manual_seed(config.seed)  # initial weights only; nothing after this draws from the global state
     generator = DFMGAN(model)
-    frozen = pretrained.average if protocol.frozen_weights == "ema" else pretrained.backbone
-    restore(generator.backbone, frozen, pretrained.path)
+    ema = config.transfer.protocol.frozen_weights == "ema"
+    restore(generator.backbone, pretrained.average if ema else pretrained.backbone, pretrained.path)
     generator.to(device)
     average = copy.deepcopy(generator)
     restore(average.backbone, pretrained.average, pretrained.path)
@@ -82,201 +76,253 @@ def transfer_stage(
     generator.backbone.requires_grad_(False)
     discriminator = build_discriminator(config.model)
     restore(discriminator, pretrained.discriminator, pretrained.path)
-    discriminator.to(device)
-    match = build_match_discriminator(config.model).to(device)
+    networks = TransferNetworks(
+        generator, average, discriminator.to(device), build_match_discriminator(config.model).to(device)
+    )
     dtype = choose_dtype(config.precision, device)
-    for module in (generator, average, discriminator, match):
+    for module in (generator, average, networks.discriminator, networks.match):
         set_precision(module, dtype)
-    shown = images
-    if protocol.coarse_masks:
-        shown = replace(images, masks=as_drawn(images.masks, model.residual.first_resolution))
-    reals = AugmentedReals(shown, stage_config, seed, device, cap_p=protocol.cap_p)
-    mean = torch.zeros([], device=device)
-    noise, defect_noise = generator.backbone.noise_numel, generator.defect_noise_numel
-    joint = protocol.joint_augmentation
+    return networks
 
-    def latents(draws: Draws, second: bool = False) -> Latents:
+
+class TransferStage(AdversarialStage):
+    """Stage 2 on one defect category, ready for `loop.run`.
+
+    Args:
+        config: Settings of the whole run; the schedule is `config.transfer`.
+        category: Object category, for the checkpoint.
+        defect: Defect category.
+        images: Base images of this defect with their masks.
+        validation: Images kept apart to choose the best snapshot; None: keep the last.
+        pretrained: What stage 1 has trained.
+        device: Where to train.
+        features: Features that snapshots are compared by; None: random convolutions.
+
+    Raises:
+        CheckpointError: Stage 1 was trained with another architecture.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        category: str,
+        defect: str,
+        images: ImageArrays,
+        validation: ImageArrays | None,
+        pretrained: Pretrained,
+        *,
+        device: torch.device,
+        features: FeatureExtractor | None = None,
+    ) -> None:
+        schedule = config.transfer.model_copy(update={"micro_batch": config.micro_batch("transfer")})
+        protocol = schedule.protocol
+        model = config.model
+        if protocol.confine_masks:
+            residual = model.residual.model_copy(update={"mask_box": box_of(images.masks)})
+            model = model.model_copy(update={"residual": residual})
+        self.networks = networks = build_networks(config, model, pretrained, device)
+        shown = images
+        if protocol.coarse_masks:
+            shown = replace(images, masks=as_drawn(images.masks, model.residual.first_resolution))
+        self.images = AdaImages(shown, schedule, config.seed, device, cap_p=protocol.cap_p)
+        training = {
+            "seed": config.seed, "precision": str(choose_dtype(config.precision, device)), "stage": 2,
+            **config.transfer.model_dump(mode="json", exclude={"total_kimg"}),
+        }  # fmt: skip
+        card = TrainingCard(
+            method="dfmgan", category=category, defect=defect, data_digest=images.digest, num_images=len(images),
+            training=training, networks=model.model_dump(mode="json"), versions=library_versions(),
+        )  # fmt: skip
+        super().__init__(defect, schedule, card, device, config.seed, self.images.ada)
+        self.model, self.schedule = model, schedule
+        self.scalars = {"path_length_mean": torch.zeros([], device=device)}
+        self.phases = self._phases()
+        self.optimizers = _optimizers(networks, schedule)
+        self.modules = {
+            "generator": networks.generator, "discriminator": networks.discriminator, "match": networks.match,
+            "average": networks.average,
+        }  # fmt: skip
+        self.averaged, self.copied = _averages(networks, raw=protocol.frozen_weights == "raw")
+        self.moved = [networks.generator.defect_mapping.w_avg]
+        self._samples = FixedSamples(networks.average, config.seed, device)
+        self._score = None if validation is None else SnapshotScore(images, validation, features, with_masks=True)
+        self._training_masks = collapse.MaskStatistics.of(images.masks)
+        self._warned: list[str] = []  # at the last snapshot, so that a lasting fault is named once
+
+    def _phases(self) -> list[Phase]:
+        schedule, networks, images = self.schedule, self.networks, self.images
+        side = self.model.backbone.resolution
+        image_shape = (self.model.backbone.image_channels, side, side)
+        second_pass = not schedule.protocol.shared_noise and schedule.lambda_mode_seeking > 0
+
+        def generator_inputs(draws: Draws, iteration: int) -> tuple[Latents, Any, Any]:
+            latents = self.latents(draws, second_pass=second_pass)
+            return latents, images.augmentation(draws, 20), self._pair_augmentation(draws, 25)
+
+        def path_inputs(draws: Draws, iteration: int) -> tuple[Latents, Tensor]:
+            return self.latents(draws), draws.normal(21, schedule.batch, *image_shape)
+
+        def discriminator_inputs(draws: Draws, iteration: int) -> tuple[Latents, Any, Tensor, Any]:
+            fake, real = images.augmentation(draws, 22), images.augmentation(draws, 23)
+            return self.latents(draws), fake, images.batch(iteration)[0], real
+
+        def r1_inputs(draws: Draws, iteration: int) -> tuple[Tensor, Any]:
+            return images.batch(iteration)[0], images.augmentation(draws, 24)
+
+        def match_inputs(draws: Draws, iteration: int) -> tuple[Latents, Any, tuple[Tensor, Tensor], Any]:
+            fake, real = self._pair_augmentation(draws, 26), self._pair_augmentation(draws, 27)
+            return self.latents(draws), fake, images.batch(iteration), real
+
+        def match_r1_inputs(draws: Draws, iteration: int) -> tuple[tuple[Tensor, Tensor], Any]:
+            return images.batch(iteration), self._pair_augmentation(draws, 28)
+
+        lazy, with_r1 = schedule.r1_interval, schedule.r1_gamma > 0
+        phases = [Phase("Gmain", networks.generator, 1, generator_inputs, self.generator_main)]
+        if schedule.path_length_weight > 0:
+            every = schedule.path_length_interval
+            phases.append(Phase("Greg", networks.generator, every, path_inputs, self.generator_reg))
+        phases.append(Phase("Dmain", networks.discriminator, 1, discriminator_inputs, self.discriminator_main))
+        if with_r1:
+            phases.append(Phase("Dreg", networks.discriminator, lazy, r1_inputs, self.discriminator_reg))
+        phases.append(Phase("D_matchmain", networks.match, 1, match_inputs, self.match_main))
+        if with_r1:
+            phases.append(Phase("D_matchreg", networks.match, lazy, match_r1_inputs, self.match_reg))
+        return phases
+
+    def latents(self, draws: Draws, *, second_pass: bool = False) -> Latents:
+        """Codes and noise of a batch, with the noise of the second pass of Eq. 2 where it has its own."""
+        generator = self.networks.generator
         return draw_latents(
-            draws, stage_config.batch, config.model, mixing_prob=stage_config.style_mixing_prob,
-            noise=noise, defect_noise=defect_noise, second=second,
+            draws, self.schedule.batch, self.model, mixing_prob=self.schedule.style_mixing_prob,
+            noise=generator.backbone.noise_numel, defect_noise=generator.defect_noise_numel, second=second_pass,
         )  # fmt: skip
 
-    def generator_main(context, start: int, stop: int) -> objectives.Outcome:  # type: ignore[no-untyped-def] # noqa: ANN001
-        codes, image_augment, pair_augment = context
+    def _pair_augmentation(self, draws: Draws, stream: int) -> Augmentation | None:
+        """Augmentation of image and mask together; the authors' D_match sees them as they are."""
+        return self.images.augmentation(draws, stream) if self.schedule.protocol.joint_augmentation else None
+
+    def generator_main(self, inputs: tuple[Latents, Any, Any], start: int, stop: int) -> Outcome:
+        """The generator's loss of Eq. 3."""
+        latents, augmentation, pair_augmentation = inputs
+        networks = self.networks
         return objectives.transfer_generator(
-            generator, discriminator, match, codes.part(start, stop), stage_config,
-            reals.part(image_augment, start, stop), reals.pair_part(pair_augment, start, stop),
+            networks.generator, networks.discriminator, networks.match, latents.part(start, stop), self.schedule,
+            self.images.part(augmentation, start, stop), self.images.pair_part(pair_augmentation, start, stop),
         )  # fmt: skip
 
-    def generator_reg(context: tuple[Latents, Tensor], start: int, stop: int) -> objectives.Outcome:
+    def generator_reg(self, inputs: tuple[Latents, Tensor], start: int, stop: int) -> Outcome:
+        """Path length regularisation."""
+        latents, noise = inputs
         return objectives.path_length(
-            generator, context[0].part(start, stop), context[1][start:stop], mean,
-            stage_config.path_length_decay, stage_config.path_length_weight, stage_config.path_length_shrink,
+            self.networks.generator, latents.part(start, stop), noise[start:stop], self.scalars["path_length_mean"],
+            self.schedule.path_length_decay, self.schedule.path_length_weight, self.schedule.path_length_shrink,
         )  # fmt: skip
 
-    def discriminator_main(context, start: int, stop: int) -> objectives.Outcome:  # type: ignore[no-untyped-def] # noqa: ANN001
-        codes, fake_augment, real, real_augment = context
+    def discriminator_main(self, inputs: tuple[Latents, Any, Tensor, Any], start: int, stop: int) -> Outcome:
+        """The adversarial loss of D."""
+        latents, fake_augmentation, real, real_augmentation = inputs
         return objectives.discriminator(
-            generator, discriminator, codes.part(start, stop), real[start:stop],
-            reals.part(fake_augment, start, stop), reals.part(real_augment, start, stop),
+            self.networks.generator, self.networks.discriminator, latents.part(start, stop), real[start:stop],
+            self.images.part(fake_augmentation, start, stop), self.images.part(real_augmentation, start, stop),
         )  # fmt: skip
 
-    def discriminator_reg(context, start: int, stop: int) -> objectives.Outcome:  # type: ignore[no-untyped-def] # noqa: ANN001
-        real, augment = context
-        return objectives.r1(discriminator, real[start:stop], stage_config.r1_gamma, reals.part(augment, start, stop))
+    def discriminator_reg(self, inputs: tuple[Tensor, Any], start: int, stop: int) -> Outcome:
+        """R1 regularisation of D."""
+        real, augmentation = inputs
+        augment = self.images.part(augmentation, start, stop)
+        return objectives.r1(self.networks.discriminator, real[start:stop], self.schedule.r1_gamma, augment)
 
-    def match_main(context, start: int, stop: int) -> objectives.Outcome:  # type: ignore[no-untyped-def] # noqa: ANN001
-        codes, fake_augment, (real, mask), real_augment = context
+    def match_main(self, inputs: tuple[Latents, Any, tuple[Tensor, Tensor], Any], start: int, stop: int) -> Outcome:
+        """The adversarial loss of D_match."""
+        latents, fake_augmentation, (real, mask), real_augmentation = inputs
         return objectives.match_discriminator(
-            generator, match, codes.part(start, stop), real[start:stop], mask[start:stop], stage_config.tanh_gain,
-            reals.pair_part(fake_augment, start, stop), reals.pair_part(real_augment, start, stop),
+            self.networks.generator, self.networks.match, latents.part(start, stop), real[start:stop],
+            mask[start:stop], self.schedule.tanh_gain, self.images.pair_part(fake_augmentation, start, stop),
+            self.images.pair_part(real_augmentation, start, stop),
         )  # fmt: skip
 
-    def match_reg(context, start: int, stop: int) -> objectives.Outcome:  # type: ignore[no-untyped-def] # noqa: ANN001
-        (real, mask), augment = context
-        pair_augment = reals.pair_part(augment, start, stop)
+    def match_reg(self, inputs: tuple[tuple[Tensor, Tensor], Any], start: int, stop: int) -> Outcome:
+        """R1 regularisation of D_match, with respect to image and mask."""
+        (real, mask), augmentation = inputs
+        augment = self.images.pair_part(augmentation, start, stop)
         channels = real.shape[1]
 
-        def jointly(stacked: Tensor) -> Tensor:
-            return torch.cat(pair_augment(stacked[:, :channels], stacked[:, channels:]), dim=1)
+        def augment_stacked(stacked: Tensor) -> Tensor:
+            return torch.cat(augment(stacked[:, :channels], stacked[:, channels:]), dim=1)
 
-        pair = torch.cat([real[start:stop], mask[start:stop]], dim=1)
-        outcome = objectives.r1(match, pair, stage_config.r1_gamma, jointly)
-        return objectives.Outcome(outcome.loss, {"r1_penalty_match": outcome.terms["r1_penalty"]})
+        stacked = torch.cat([real[start:stop], mask[start:stop]], dim=1)
+        outcome = objectives.r1(self.networks.match, stacked, self.schedule.r1_gamma, augment_stacked)
+        return Outcome(outcome.loss, {"r1_penalty_match": outcome.terms["r1_penalty"]})
 
-    def pair(draws: Draws, stream: int):  # type: ignore[no-untyped-def] # noqa: ANN202
-        return reals.augmentation(draws, stream) if joint else None
-
-    second = not protocol.shared_noise and stage_config.lambda_mode_seeking > 0
-    shape = (config.model.backbone.image_channels, images.resolution, images.resolution)
-    phases = [
-        Phase("Gmain", generator, 1,
-              lambda d, i: (latents(d, second), reals.augmentation(d, 20), pair(d, 25)), generator_main)
-    ]  # fmt: skip
-    if stage_config.path_length_weight > 0:
-        phases.append(
-            Phase("Greg", generator, stage_config.path_length_interval,
-                  lambda d, i: (latents(d), d.normal(21, stage_config.batch, *shape)), generator_reg)
-        )  # fmt: skip
-    phases.append(
-        Phase("Dmain", discriminator, 1,
-              lambda d, i: (latents(d), reals.augmentation(d, 22), reals.batch(i)[0], reals.augmentation(d, 23)),
-              discriminator_main)
-    )  # fmt: skip
-    if stage_config.r1_gamma > 0:
-        phases.append(
-            Phase("Dreg", discriminator, stage_config.r1_interval,
-                  lambda d, i: (reals.batch(i)[0], reals.augmentation(d, 24)), discriminator_reg)
-        )  # fmt: skip
-    phases.append(
-        Phase("D_matchmain", match, 1,
-              lambda d, i: (latents(d), pair(d, 26), reals.batch(i), pair(d, 27)), match_main)
-    )  # fmt: skip
-    if stage_config.r1_gamma > 0:
-        phases.append(
-            Phase("D_matchreg", match, stage_config.r1_interval,
-                  lambda d, i: (reals.batch(i), pair(d, 28)), match_reg)
-        )  # fmt: skip
-
-    judge = None if validation is None else Judge(images, validation, features, with_masks=True)
-    real_masks = collapse.MaskStatistics.of(images.masks)
-    warned: list[str] = []  # what the last snapshot was warned of, so that a lasting fault is named once
-    codes = Draws(seed, 0, 99, torch.device("cpu"))
-    z_object = codes.normal(1, NUM_OBJECTS, config.model.backbone.z_dim)
-    z_defect = codes.normal(2, NUM_OBJECTS * NUM_DEFECTS, config.model.backbone.z_dim)
-
-    @torch.no_grad()
-    def sampled(defects: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Fixed codes through the average: clean [G, 3, R, R], images [G, K, 3, R, R], masks [G, K, R, R]; uint8."""
-        cleans, pictures, masks = [], [], []
-        for g in range(NUM_OBJECTS):
-            w_object = average.backbone.rows(z_object[g : g + 1].to(device))
-            trunk = average.trunk(w_object)
-            cleans.append(average.paint(trunk, w_object, None).image)
-            for k in range(defects):
-                z = z_defect[g * NUM_DEFECTS + k][None].to(device)
-                out = average.paint(trunk, w_object, average.defect_rows(z))
-                pictures.append(out.image)
-                masks.append((out.mask_logits[:, 0] >= average.threshold).to(torch.uint8))
-        side = cleans[0].shape[2]
-        return (
-            signal_to_pixels(torch.cat(cleans).float()).cpu(),
-            signal_to_pixels(torch.cat(pictures).float()).cpu().reshape(NUM_OBJECTS, defects, -1, side, side),
-            torch.cat(masks).cpu().reshape(NUM_OBJECTS, defects, side, side),
-        )
-
-    def evaluate() -> tuple[dict[str, float], float | None]:
-        _, pictures, masks = sampled(NUM_DEFECTS)
-        pixels = pictures.permute(0, 1, 3, 4, 2).numpy()
+    def evaluate(self) -> tuple[dict[str, float], float | None]:
+        """Figures of mask collapse and of variety, and the distance of the samples to the validation images."""
+        _, images, masks = self._samples.draw(NUM_DEFECTS)
+        pixels = images.permute(0, 1, 3, 4, 2).numpy()
         if pixels.shape[-1] == 1:
             pixels = np.repeat(pixels, 3, axis=-1)
         figures = collapse.report(pixels, masks.numpy())
-        advice = collapse.warnings(figures, real_masks)
-        for line in advice:
-            if line not in warned:
-                log.warning("%s: %s", defect, line)
-        warned[:] = advice
-        # What has no mask is thrown away by whoever uses samples; in a cubic kernel its features would drown the rest.
-        if judge is None:
+        warnings = collapse.warnings(figures, self._training_masks)
+        for line in warnings:
+            if line not in self._warned:
+                log.warning("%s: %s", self.name, line)
+        self._warned = warnings
+        if self._score is None:
             return figures, None
-        found = masks.flatten(0, 1).flatten(1).bool().any(dim=1)
-        if float(found.float().mean()) < _LEAST_FOUND:
+        # Users of samples discard those without a mask; in a cubic kernel their features would outweigh all others.
+        with_mask = masks.flatten(0, 1).flatten(1).bool().any(dim=1)
+        if float(with_mask.float().mean()) < _MIN_SHARE_WITH_MASK:
             return figures, _NO_DEFECTS
-        score = judge.score(pictures.flatten(0, 1)[found], masks.flatten(0, 1)[found])
-        return figures, score
+        return figures, self._score.of(images.flatten(0, 1)[with_mask], masks.flatten(0, 1)[with_mask])
 
-    def sample_sheet(path: Path) -> None:
-        clean, pictures, masks = sampled(2)
-        shown = masks[:, :, None].expand_as(pictures) * 255
-        # Two objects a row: clean | mask | defect | another mask | another defect.
-        columns = torch.stack([clean, shown[:, 0], pictures[:, 0], shown[:, 1], pictures[:, 1]], dim=1)
+    def save_contact_sheet(self, path: Path) -> None:
+        """Write a grid of samples, two objects a row: clean | mask | defect | another mask | another defect."""
+        clean, images, masks = self._samples.draw(2)
+        shown = masks[:, :, None].expand_as(images) * 255
+        columns = torch.stack([clean, shown[:, 0], images[:, 0], shown[:, 1], images[:, 1]], dim=1)
         save_sheet(path, grid(columns.flatten(0, 1), columns=10))
 
-    training = {"seed": seed, "precision": str(dtype), "stage": 2,
-                **config.transfer.model_dump(mode="json", exclude={"total_kimg"})}  # fmt: skip
-    info = CheckpointInfo(
-        kind="training", model=model, category=category, defect=defect, data_digest=images.digest,
-        num_images=len(images), training=training, versions=library_versions(),
+    def export(self, path: Path, kimg: float, score: float | None) -> None:
+        """Write the averaged generator."""
+        save_checkpoint(path, dfmgan_card(self.card, kimg, score), self.networks.average.state_dict())
+
+
+def dfmgan_card(snapshot: TrainingCard, kimg: float, score: float | None) -> DFMGANCard:
+    """The card of the generator that a snapshot of stage 2 holds, after `kimg` thousands of images."""
+    return DFMGANCard(
+        kind="dfmgan", model=ModelConfig.model_validate(snapshot.networks), category=snapshot.category,
+        defect=snapshot.defect, trained_kimg=kimg, data_digest=snapshot.data_digest, num_images=snapshot.num_images,
+        training=snapshot.training, score=score, versions=snapshot.versions,
     )  # fmt: skip
 
-    def export(path: Path, kimg: float, score: float | None) -> None:
-        ready = info.model_copy(update={"kind": "dfmgan", "trained_kimg": kimg, "score": score})
-        save_checkpoint(path, ready, average.state_dict())
 
-    # Averaging tensors that never move would only cost time; the official protocol pulls the average to the raw ones.
-    sources = dict(generator.named_parameters())
-    moving = {
-        name: (tensor, sources[name])
-        for name, tensor in average.named_parameters()
-        if sources[name].requires_grad or protocol.frozen_weights == "raw"
-    }
-    copied = [
-        (tensor, dict(generator.named_buffers())[name])
-        for name, tensor in average.named_buffers()
-        if not name.startswith("backbone.")
-    ]
+def _optimizers(networks: TransferNetworks, schedule: TransferConfig) -> dict[str, torch.optim.Optimizer]:
+    generator = networks.generator
     trained = [*generator.defect_mapping.parameters(), *generator.residual.parameters()]
-    greg = stage_config.path_length_interval
-    r1_every, with_r1 = stage_config.r1_interval, stage_config.r1_gamma > 0
-    return Stage(
-        name=defect,
-        config=stage_config,
-        phases=phases,
-        optimizers={
-            "generator": adam(trained, stage_config, greg, stage_config.path_length_weight > 0),
-            "discriminator": adam(discriminator.parameters(), stage_config, r1_every, with_r1),
-            "match": adam(match.parameters(), stage_config, r1_every, with_r1),
-        },
-        modules={"generator": generator, "discriminator": discriminator, "match": match, "average": average},
-        averaged=list(moving.values()),
-        copied=copied,
-        ada=reals.ada,
-        scalars={"path_length_mean": mean},
-        evaluate=evaluate,
-        sample_sheet=sample_sheet,
-        export=export,
-        info=info,
-        device=device,
-        seed=seed,
-        moved=[generator.defect_mapping.w_avg],
-    )
+    path_every, with_path = schedule.path_length_interval, schedule.path_length_weight > 0
+    r1_every, with_r1 = schedule.r1_interval, schedule.r1_gamma > 0
+    return {
+        "generator": adam(trained, schedule, path_every, with_path),
+        "discriminator": adam(networks.discriminator.parameters(), schedule, r1_every, with_r1),
+        "match": adam(networks.match.parameters(), schedule, r1_every, with_r1),
+    }
+
+
+_Pairs = list[tuple[Tensor, Tensor]]
+
+
+def _averages(networks: TransferNetworks, *, raw: bool) -> tuple[_Pairs, _Pairs]:
+    """Pairs (average, source) of the parameters to average and of the buffers to copy.
+
+    Averaging what never moves would only cost time. With `raw`, the official protocol, the generator's backbone has
+    other weights than the average's, which are pulled towards them.
+    """
+    parameters, buffers = dict(networks.generator.named_parameters()), dict(networks.generator.named_buffers())
+    averaged = [
+        (tensor, parameters[name])
+        for name, tensor in networks.average.named_parameters()
+        if parameters[name].requires_grad or raw
+    ]
+    copied = [
+        (tensor, buffers[name]) for name, tensor in networks.average.named_buffers() if not name.startswith("backbone.")
+    ]
+    return averaged, copied

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -118,6 +119,21 @@ def checkpoint_kind(path: Path) -> str | None:
     return str(values["kind"]) if isinstance(values, dict) and "kind" in values else None
 
 
+def read_card(path: Path, card: type[CardT], kind: str | None = None) -> CardT:
+    """Read the card of a checkpoint without its tensors.
+
+    Args:
+        path: A `.safetensors` file that `save_checkpoint` wrote.
+        card: The card that it must have.
+        kind: Which kind it must be, where the card allows several; None: any of them.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, of another program, of a newer format or of another kind.
+    """
+    with _opened(path) as file:
+        return _parsed(path, file, card, kind)
+
+
 def load_checkpoint(path: Path, card: type[CardT], kind: str | None = None) -> Checkpoint[CardT]:
     """Read a file that `save_checkpoint` wrote.
 
@@ -129,6 +145,17 @@ def load_checkpoint(path: Path, card: type[CardT], kind: str | None = None) -> C
     Raises:
         CheckpointError: The file is missing, damaged, of another program, of a newer format or of another kind.
     """
+    with _opened(path) as file:
+        found = _parsed(path, file, card, kind)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    with path.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return Checkpoint(found, tensors, digest, path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The open safetensors file; what is wrong with it is told in one line."""
     if not path.is_file():
         raise CheckpointError(f"no checkpoint {path}; train one with `defect-synth train`, or give the path of one")
     if path.suffix == ".pkl":
@@ -138,26 +165,23 @@ def load_checkpoint(path: Path, card: type[CardT], kind: str | None = None) -> C
         )
     try:
         with safe_open(path, framework="pt") as file:
-            header = _header(file.metadata() or {})
-            if header is None:
-                raise CheckpointError(f"{path} was not written by defect-synth: its header has no {_KEY!r} entry")
-            found = _parsed(path, json.loads(header), card, kind)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            yield file
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise CheckpointError(
             f"{path} is damaged or not a safetensors file ({str(error)[:80]}); copy it again or use an earlier snapshot"
         ) from None
-    with path.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return Checkpoint(found, tensors, digest, path)
 
 
 def _header(metadata: Mapping[str, str]) -> str | None:
     return metadata.get(_KEY) or metadata.get(_PAINTER_KEY_OF_0_1)
 
 
-def _parsed(path: Path, values: Any, card: type[CardT], kind: str | None) -> CardT:
-    """The card in a header; the kind is compared before the fields, which differ between kinds."""
+def _parsed(path: Path, file: Any, card: type[CardT], kind: str | None) -> CardT:
+    """The card in a file's header; the kind is compared before the fields, which differ between kinds."""
+    header = _header(file.metadata() or {})
+    if header is None:
+        raise CheckpointError(f"{path} was not written by defect-synth: its header has no {_KEY!r} entry")
+    values = json.loads(header)
     if isinstance(values, dict):
         known = get_args(card.model_fields["kind"].annotation) if kind is None else (kind,)
         if "kind" in values and known and values["kind"] not in known:

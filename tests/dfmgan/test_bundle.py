@@ -13,11 +13,12 @@ from typer.testing import CliRunner
 
 from defect_synth.benchmark.product import PRODUCT_SEED
 from defect_synth.cli import app
-from defect_synth.dfmgan.bundle import pack, part_of
+from defect_synth.dfmgan.bundle import pack, unpack
+from defect_synth.dfmgan.checkpoint import DFMGANCard
 from defect_synth.dfmgan.config import TINY
 from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.dfmgan.synthesizer import DefectSynthesizer
-from defect_synth.engine.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from defect_synth.engine.checkpoint import load_checkpoint, read_card, save_checkpoint
 from defect_synth.errors import CheckpointError
 from tools import make_demo_dfmgan as demo_dfmgan
 
@@ -33,10 +34,10 @@ def write_run(folder, defects, *, seed=0):
         network = DFMGAN(TINY.model)
         network.backbone.load_state_dict(backbone)
         network.residual.to_mask.bias.data.fill_(0.02)
-        info = CheckpointInfo(
+        card = DFMGANCard(
             kind="dfmgan", model=TINY.model, category="nut", defect=defect, trained_kimg=number + 1.0, num_images=7
         )
-        save_checkpoint(folder / "defects" / defect / "model.safetensors", info, network.state_dict())
+        save_checkpoint(folder / "defects" / defect / "model.safetensors", card, network.state_dict())
     return folder
 
 
@@ -80,11 +81,11 @@ def test_the_backbone_is_stored_once_and_half_halves_the_bytes(tmp_path):
 def test_each_part_says_of_itself_what_its_file_said(tmp_path):
     run = write_run(tmp_path / "run", ("cut", "hole"))
     pack(files_of(run), tmp_path / "p.safetensors")
-    packed = load_checkpoint(tmp_path / "p.safetensors")
+    packed = load_checkpoint(tmp_path / "p.safetensors", DFMGANCard)
     for defect, path in files_of(run).items():
-        assert part_of(packed, defect).info == load_checkpoint(path).info
+        assert unpack(packed, defect).card == read_card(path, DFMGANCard)
     with pytest.raises(CheckpointError, match="holds cut, hole"):
-        part_of(packed, "print")
+        unpack(packed, "print")
 
 
 def test_defects_of_two_runs_are_not_packed(tmp_path):
@@ -118,7 +119,7 @@ def test_the_shipped_file_is_made_by_its_own_command(tmp_path, monkeypatch):
     card = json.loads(output.with_suffix(".json").read_text())
     assert card["defects"] == ["crack", "cut", "hole", "print"]
     assert card["images"]["seed"] != PRODUCT_SEED
-    assert load_checkpoint(output).info.licence_note == demo_dfmgan.LICENCE
+    assert read_card(output, DFMGANCard).licence_note == demo_dfmgan.LICENCE
     assert DefectSynthesizer.load(output).defects == ("crack", "cut", "hole", "print")
 
 

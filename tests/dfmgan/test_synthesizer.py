@@ -9,10 +9,11 @@ from torch.utils.data import DataLoader
 
 from defect_synth.data.generated import FolderSource
 from defect_synth.datasets.defect_dataset import DefectSynthDataset
+from defect_synth.dfmgan.checkpoint import DFMGANCard, build_generator
 from defect_synth.dfmgan.config import FAST_64, TINY
 from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.dfmgan.synthesizer import DefectSynthesizer, latent, official_latent
-from defect_synth.engine.checkpoint import CheckpointInfo, build_generator, load_checkpoint, save_checkpoint
+from defect_synth.engine.checkpoint import load_checkpoint, save_checkpoint
 from defect_synth.errors import CheckpointError, ConfigError, OutputError, UnknownDefectError
 from defect_synth.export.generate import generate
 from defect_synth.samples import DefectSource
@@ -28,8 +29,8 @@ def write_run(root, config=TINY, defects=("cut", "hole")):
                 if name.endswith("noise_strength"):
                     parameter.fill_(0.1)
             network.backbone.mapping.w_avg.normal_()
-        info = CheckpointInfo(kind="dfmgan", model=config.model, category="nut", defect=defect)
-        save_checkpoint(root / "defects" / defect / "model.safetensors", info, network.state_dict())
+        card = DFMGANCard(kind="dfmgan", model=config.model, category="nut", defect=defect)
+        save_checkpoint(root / "defects" / defect / "model.safetensors", card, network.state_dict())
     return root
 
 
@@ -100,7 +101,7 @@ def test_fixed_object_with_varying_defect_and_the_reverse(source):
 
 def test_clean_image_is_the_backbones_own(run):
     source = DefectSynthesizer.load(run, precision="float32")  # by itself it takes bfloat16 where a processor has it
-    network = build_generator(load_checkpoint(run / "defects/hole/model.safetensors"))
+    network = build_generator(load_checkpoint(run / "defects/hole/model.safetensors", DFMGANCard))
     z = latent(3, 3, TINY.model.backbone.z_dim).z_object[None]
     with torch.no_grad():
         image = network.backbone(network.backbone.rows(z))
@@ -166,7 +167,7 @@ def scarce(tmp_path_factory):
     """A run whose masks are empty for about half of the seeds."""
     root = write_run(tmp_path_factory.mktemp("scarce"), defects=("hole",))
     path = root / "defects" / "hole" / "model.safetensors"
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, DFMGANCard)
     network = build_generator(checkpoint)
     most = []
     for seed in range(24):
@@ -174,7 +175,7 @@ def scarce(tmp_path_factory):
         w_object, w_defect = network.backbone.rows(code.z_object[None]), network.defect_rows(code.z_defect[None])
         most.append(float(network.paint(network.trunk(w_object), w_object, w_defect).mask_logits.max()))
     tensors = network.state_dict() | {"residual.to_mask.bias": network.residual.to_mask.bias - float(np.median(most))}
-    save_checkpoint(path, checkpoint.info, tensors)
+    save_checkpoint(path, checkpoint.card, tensors)
     return root
 
 

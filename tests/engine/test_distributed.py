@@ -14,7 +14,7 @@ from defect_synth.config import override
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
 from defect_synth.dfmgan.config import PAPER_256, TINY
-from defect_synth.dfmgan.train import require_shares, train_category
+from defect_synth.dfmgan.train import require_shares, train_dfmgan
 from defect_synth.engine.distributed import Processes, joined, processes
 from defect_synth.errors import ConfigError
 from tests.fake_data import write_mvtec
@@ -36,7 +36,7 @@ from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
 from defect_synth.errors import DefectSynthError, UnknownDefectError
 from defect_synth.engine import loop
-from defect_synth.dfmgan.train import train_category
+from defect_synth.dfmgan.train import train_dfmgan
 from defect_synth.engine.distributed import joined, processes
 
 data, output, settings = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
@@ -44,7 +44,7 @@ seen = {}
 
 def train(resume):
     table = index(data)
-    return train_category(table, everything(table, TINY.validation_fraction, 0), override(TINY, settings), output,
+    return train_dfmgan(table, everything(table, TINY.validation_fraction, 0), override(TINY, settings), output,
                           resume=resume, report=lambda progress: seen.setdefault("reports", 0))
 
 with joined("auto") as (team, device):
@@ -68,8 +68,8 @@ with joined("auto") as (team, device):
     except KeyboardInterrupt:
         seen["stopped_after"] = len(done)
     loop._iterate = iterate
-    summary = train(resume=True)
-    seen["iterations"] = {name: ended.iterations for name, ended in summary.stages.items()}
+    ended = train(resume=True)
+    seen["iterations"] = {name: step.iterations for name, step in ended.items()}
 assert processes().world == 1
 print(json.dumps(seen))
 """
@@ -99,7 +99,7 @@ def runs(tmp_path_factory):
         for rank in range(2)
     ]  # fmt: skip
     table = index(data)
-    train_category(table, everything(table, TINY.validation_fraction, 0), override(TINY, SETTINGS), root / "one")
+    train_dfmgan(table, everything(table, TINY.validation_fraction, 0), override(TINY, SETTINGS), root / "one")
     said = []
     for process in started:
         out, err = process.communicate(timeout=240)

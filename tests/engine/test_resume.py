@@ -22,7 +22,7 @@ from defect_synth.config import override
 from defect_synth.dfmgan.config import TINY
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
-from defect_synth.dfmgan.train import train_category
+from defect_synth.dfmgan.train import train_dfmgan
 
 data, output, stage, kimg = sys.argv[1:5]
 config = override(TINY, {"pretrain.total_kimg": 0.12, "transfer.total_kimg": 0.096,
@@ -34,7 +34,7 @@ def report(progress):
     if progress.stage == stage and progress.done_kimg >= float(kimg):
         os.kill(os.getpid(), signal.SIGTERM if "--gently" in sys.argv else signal.SIGKILL)
 
-train_category(table, everything(table, config.validation_fraction, 0), config, Path(output),
+train_dfmgan(table, everything(table, config.validation_fraction, 0), config, Path(output),
                resume="--resume" in sys.argv, report=report)
 """
 
@@ -88,11 +88,12 @@ def test_interrupted_run_saves_at_the_end_of_the_iteration_and_continues_exactly
 
 
 def test_frozen_backbone_is_bit_identical_after_stage_2(uninterrupted):
-    from defect_synth.engine.checkpoint import load_checkpoint
+    from defect_synth.dfmgan.checkpoint import DFMGANCard
+    from defect_synth.engine.checkpoint import TrainingCard, load_checkpoint
 
-    backbone = load_checkpoint(uninterrupted / "backbone" / "model.safetensors", "backbone").tensors
-    generator = load_checkpoint(uninterrupted / "defects" / "hole" / "model.safetensors", "dfmgan").tensors
-    state = load_checkpoint(uninterrupted / "defects" / "hole" / "state.safetensors", "training").tensors
+    backbone = load_checkpoint(uninterrupted / "backbone" / "model.safetensors", DFMGANCard, "backbone").tensors
+    generator = load_checkpoint(uninterrupted / "defects" / "hole" / "model.safetensors", DFMGANCard, "dfmgan").tensors
+    state = load_checkpoint(uninterrupted / "defects" / "hole" / "state.safetensors", TrainingCard).tensors
     for name, tensor in backbone.items():
         assert generator[f"backbone.{name}"].equal(tensor), name
         assert state[f"module.generator.backbone.{name}"].equal(tensor), name
