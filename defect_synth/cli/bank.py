@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 def bank(
     run: Annotated[
         str,
-        typer.Argument(help="Run or checkpoint of any method, generated folder, demo, or (with --real) your data."),
+        typer.Argument(
+            help="Run folder or checkpoint of any method, generated folder, demo, or (with --real) your data."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder.")],
     count: Annotated[int, typer.Option(help="Entries of each defect.")] = 100,
@@ -26,17 +28,23 @@ def bank(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first sample.")] = 0,
     data: Annotated[
         Path | None,
-        typer.Option(help="Your real images: the gates take their limits from the defects RUN learnt from."),
+        typer.Option(
+            help="Your real images: the quality checks take their limits from the defects that RUN was trained on."
+        ),
     ] = None,
-    real: Annotated[bool, typer.Option("--real", help="RUN is a data folder: bank its real defects.")] = False,
+    real: Annotated[bool, typer.Option("--real", help="RUN is a data folder: record its real defects.")] = False,
     resolution: Annotated[
         int | None,
-        typer.Option(min=16, help="With --real: side of the entries. Default: that of your images, at most 1024."),
+        typer.Option(
+            min=16, help="With --real: side of the entries in pixels. Default: that of your images, at most 1024."
+        ),
     ] = None,
-    category: Annotated[str | None, typer.Option(help="With --real or --data: which category.")] = None,
+    category: Annotated[
+        str | None, typer.Option(help="With --real or --data: which category of a folder of categories.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
-    """Record defects that pass the quality gates, for painting them on your own images."""
+    """Record defects that pass the quality checks, to paste them on your own images."""
     from defect_synth.cli.progress import bar
     from defect_synth.cli.settings import log_to_terminal
     from defect_synth.compositor.bank import build_bank, require_buildable
@@ -45,8 +53,11 @@ def bank(
     from defect_synth.open import open_source
 
     log_to_terminal()
+    for option, value in (("--resolution", resolution), ("--category", category)):
+        if value is not None and not real and (option == "--resolution" or data is None):
+            raise ConfigError(f"{option} is about real images, and none are given; add --real, or leave it out")
     if real and data is not None:
-        raise ConfigError("--real banks your data as it is, so --data has nothing to compare; leave one of them out")
+        raise ConfigError("--real records your data as it is, so --data has nothing to be compared with; leave one out")
     require_buildable(output, count)
     source: DefectSource = RealSource.open(Path(run), category, resolution) if real else open_source(run, device=device)
     gates = None if data is None else _limits(source, Path(run), data, category)
@@ -68,7 +79,7 @@ def bank(
 
 
 def _limits(source: DefectSource, run: Path, data: Path, category: str | None) -> dict[str, Gates]:
-    """Limits from the real defects that the source may know: of a run with a partition, its base set only."""
+    """Limits from the real defects that the source may know; of a run with a partition, only those of its base set."""
     from defect_synth.compositor.gates import Gates
     from defect_synth.compositor.real_source import RealSource
     from defect_synth.data.layouts import index

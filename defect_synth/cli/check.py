@@ -13,7 +13,7 @@ def check(
     category: Annotated[str | None, typer.Option(help="Which category of a folder of categories.")] = None,
     layout: Annotated[str, typer.Option(help="auto, mvtec, visa, folders, csv or coco.")] = "auto",
 ) -> None:
-    """Print what a data folder holds and every misfit in it; exit code 2 if training would refuse it."""
+    """Print what a data folder contains and what is wrong with it; exit code 2 if training would refuse it."""
     from defect_synth.data.check import check as check_table
     from defect_synth.data.layouts import index
 

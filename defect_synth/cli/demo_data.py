@@ -9,13 +9,13 @@ import typer
 
 
 def demo_data(
-    folder: Annotated[Path, typer.Argument(help="Where the category folder `hazelnut` is written.")],
+    folder: Annotated[Path, typer.Argument(help="Folder in which the category folder `hazelnut` is written.")],
     resolution: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 256,
     good: Annotated[int, typer.Option(help="Defect-free training images.")] = 200,
     per_defect: Annotated[int, typer.Option(help="Images of each defect.")] = 18,
-    seed: Annotated[int, typer.Option(help="Another seed, other nuts.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the drawings.")] = 0,
 ) -> None:
-    """Write the embedded product, a procedural hazelnut with four defects, in MVTec layout."""
+    """Write the embedded product, a procedural hazelnut with four kinds of defects, in MVTec AD layout."""
     from defect_synth.cli.progress import bar
     from defect_synth.demo.hazelnut import write_demo
 

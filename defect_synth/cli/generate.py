@@ -12,12 +12,12 @@ from defect_synth.cli.settings import Device
 
 def generate(
     run: Annotated[str, typer.Argument(help="Run folder or checkpoint of any method, a bank, or demo.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder in MVTec layout.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write, in MVTec AD layout.")],
     count: Annotated[int, typer.Option(help="Samples of each defect.")] = 100,
     defects: Annotated[str | None, typer.Option(help="Comma-separated; default: all.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the first sample; the others count up.")] = 0,
-    truncation_object: Annotated[float, typer.Option(help="psi of w_object; 1: none.")] = 1.0,
-    truncation_defect: Annotated[float, typer.Option(help="psi of w_defect; 1: none.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the first sample; the others follow.")] = 0,
+    truncation_object: Annotated[float, typer.Option(help="psi for w_object of a DFMGAN; 1: no truncation.")] = 1.0,
+    truncation_defect: Annotated[float, typer.Option(help="psi for w_defect of a DFMGAN; 1: no truncation.")] = 1.0,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -27,7 +27,7 @@ def generate(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Write synthetic defects with masks and paired clean images; run it again to continue."""
+    """Write synthetic defect images with masks and paired clean images; run it again to continue."""
     from defect_synth.cli.progress import bar
     from defect_synth.export.generate import SHEET, Shard
     from defect_synth.export.generate import generate as write

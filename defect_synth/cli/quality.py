@@ -19,39 +19,50 @@ if TYPE_CHECKING:
     from defect_synth.samples import DefectSource
 
 
-PAPER_SIDE = 256  # larger samples are reduced to what the paper measures at
+PAPER_SIDE = 256  # larger samples are reduced to the side at which the paper measures
 
 
 def quality(
     source: Annotated[
-        Path, typer.Argument(metavar="RUN_OR_FOLDER", help="Run folder, checkpoint, or folder of `generate`.")
+        str,
+        typer.Argument(help="A run folder, a checkpoint, a folder that `generate` wrote, a bank, or demo."),
     ],
-    data: Annotated[Path, typer.Option(help="Real images.")],
-    category: Annotated[str | None, typer.Option(help="Default: that of the source.")] = None,
+    data: Annotated[Path, typer.Option(help="Real images to compare with.")],
+    category: Annotated[str | None, typer.Option(help="Category of the real images. Default: that of SOURCE.")] = None,
     defects: Annotated[str | None, typer.Option(help="Comma-separated; default: all that both have.")] = None,
     partition: Annotated[
         str | None,
-        typer.Option(help="P1, P2 or P3: its base set is training, the rest held out. Default: that of the run."),
+        typer.Option(
+            help="P1, P2 or P3: the base set counts as training images, the rest as held out. Default: the partition "
+            "that the run was trained with."
+        ),
     ] = None,
-    count: Annotated[int, typer.Option(help="Generated images of each defect; the paper's KID has 5000.")] = 1000,
-    lpips_count: Annotated[int, typer.Option(help="Of which this many for clusters; 1000 in the paper.")] = 1000,
+    count: Annotated[
+        int, typer.Option(help="Generated images of each defect; the paper computes KID from 5000.")
+    ] = 1000,
+    lpips_count: Annotated[int, typer.Option(help="How many of them clustered LPIPS uses; 1000 in the paper.")] = 1000,
     inception: Annotated[
-        Path | None, typer.Option(help="pt_inception-2015-12-05-6726825d.pth: makes the figure called KID.")
+        Path | None,
+        typer.Option(
+            help="Weights of the FID Inception network (pt_inception-2015-12-05-6726825d.pth), with which KID is KID."
+        ),
     ] = None,
-    lpips_alexnet: Annotated[Path | None, typer.Option(help="AlexNet weights, torchvision's names.")] = None,
-    lpips_lin: Annotated[Path | None, typer.Option(help="LPIPS v0.1 linear weights, alex.pth.")] = None,
+    lpips_alexnet: Annotated[
+        Path | None, typer.Option(help="AlexNet weights with torchvision's parameter names.")
+    ] = None,
+    lpips_lin: Annotated[Path | None, typer.Option(help="Linear weights of LPIPS v0.1 (alex.pth).")] = None,
     features: Annotated[
         list[str] | None,
         typer.Option(
             metavar="FILE|TIMM|TIMM=FILE",
-            help="EfficientNet-Lite0's file, or a timm model; repeatable. Default: random convolutions.",
+            help="A weights file of EfficientNet-Lite0, or a timm model; repeatable. Default: random convolutions.",
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Default: quality.json in or beside RUN_OR_FOLDER.")
+        Path | None, typer.Option("--output", "-o", help="Default: quality.json in or beside SOURCE.")
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Default: quality_cache beside the output.")] = None,
-    seed: Annotated[int, typer.Option(help="Of subsets and resampling.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of subsets and resampling.")] = 0,
     device: Device = "auto",
 ) -> None:
     """Measure generated defects against real ones: KID, clustered LPIPS, precision, recall, copies, masks."""
@@ -61,7 +72,7 @@ def quality(
     from defect_synth.errors import ConfigError
     from defect_synth.metrics.quality import assess
     from defect_synth.nn.device import choose_device
-    from defect_synth.open import open_source
+    from defect_synth.open import SHIPPED, open_source
 
     for name, value in (("--count", count), ("--lpips-count", lpips_count)):
         if value < 2:
@@ -70,13 +81,15 @@ def quality(
     opened = open_source(source, device=device)
     table = index(data, category or opened.category)
     chosen = _defects(opened, table, defects)
-    real = _real(opened, table, chosen, _partition(source, table, partition))
+    path = Path(source)
+    real = _real(opened, table, chosen, _partition(path, table, partition))
     extractors = _extractors(inception, features or [], where)
-    file = output or (source if source.is_dir() else source.parent) / "quality.json"
+    beside = Path() if source in SHIPPED else path if path.is_dir() else path.parent
+    file = output or beside / "quality.json"
     with bar("quality") as update:
         found = assess(
             opened, real, extractors, embedding=_embedding(lpips_alexnet, lpips_lin, where), count=count,
-            lpips_count=lpips_count, seed=seed, cache=cache or file.parent / "quality_cache", name=source.name,
+            lpips_count=lpips_count, seed=seed, cache=cache or file.parent / "quality_cache", name=path.name,
             device=where, progress=lambda text, done, total: update(done, total, text),
         )  # fmt: skip
     table_text = found.table()
@@ -110,7 +123,7 @@ def _defects(source: DefectSource, table: Table, named: str | None) -> list[str]
 
 
 def _partition(source: Path, table: Table, name: str | None) -> Partition:
-    """That of the run, unless one is named; without either, every real defect counts as seen."""
+    """The named partition, or the one the run was trained with; without either, every real defect counts as seen."""
     from defect_synth.data.partitions import Partition, everything, split
     from defect_synth.engine.run_folder import PARTITION_FILE
 
@@ -124,7 +137,7 @@ def _partition(source: Path, table: Table, name: str | None) -> Partition:
 
 
 def _real(source: DefectSource, table: Table, defects: list[str], partition: Partition) -> dict[str, RealDefects]:
-    """Validation images count as training: snapshots were chosen by them."""
+    """Real images at the side of the samples; validation images count as seen, since snapshots were chosen by them."""
     from defect_synth.data.store import load
     from defect_synth.metrics.quality import RealDefects
     from defect_synth.samples import FiniteSource, SquareSource

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how they become a configuration."""
+"""Options that several commands share, and how those of DFMGAN become a configuration."""
 
 from __future__ import annotations
 
@@ -11,12 +11,8 @@ import typer
 if TYPE_CHECKING:
     from defect_synth.dfmgan.config import TrainConfig
 
-Preset = Annotated[
-    str | None,
-    typer.Option(help="PAPER_256, FAST_128, FAST_64 or TINY. Default: PAPER_256 on a GPU, FAST_128 on a CPU."),
-]
 Resolution = Annotated[int | None, typer.Option(help="Side of the images in pixels, a power of two from 32 to 1024.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any setting by its dotted name, such as pretrain.batch=8."),
@@ -33,7 +29,7 @@ def configure(
     seed: int = 0,
     safe_augment: bool = False,
 ) -> TrainConfig:
-    """Preset, then resolution, protocol and augmentation, then single settings.
+    """Build the configuration of a DFMGAN: preset, then resolution, protocol and augmentation, then single settings.
 
     Raises:
         ConfigError: An unknown name, or a value out of its bounds.
@@ -87,5 +83,5 @@ def parse_setting(item: str) -> tuple[str, Any]:
 
 
 def log_to_terminal(talk: bool = True) -> None:
-    """Library messages as plain lines on standard error; only errors where another process tells the rest."""
+    """Show library messages as plain lines on standard error; only errors if `talk` is false."""
     logging.basicConfig(level=logging.INFO if talk else logging.ERROR, format="%(message)s")
