@@ -27,6 +27,7 @@ from defect_synth.atomic import replacing
 from defect_synth.benchmark.labelled import LabelledArrays
 from defect_synth.benchmark.tasks.batches import Diet
 from defect_synth.benchmark.tasks.probe import ProbeConfig, features_of, real_views, train_probe
+from defect_synth.config import override
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import split
 from defect_synth.data.store import ImageArrays, load
@@ -35,7 +36,7 @@ from defect_synth.dfmgan.synthesizer import DefectSynthesizer
 from defect_synth.metrics.features import EfficientNetLite0
 from defect_synth.metrics.quality import RealDefects, assess
 from defect_synth.painter import Painter
-from defect_synth.painter.config import PAINT_128, PainterConfig, override
+from defect_synth.painter.config import PAINT_128, PainterConfig
 from defect_synth.painter.judges import Judges, judge_loss, weighted_mean
 from defect_synth.painter.train import train_painter
 

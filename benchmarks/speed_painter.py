@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from defect_synth.demo.models import shipped_painter
 from defect_synth.painter import Painter
 from defect_synth.samples import Pixels
 
@@ -38,7 +40,7 @@ class Painted(Dataset[int]):
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("painter", nargs="?", default="demo")
+    parser.add_argument("painter", nargs="?", type=Path, default=shipped_painter())
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--count", type=int, default=48)
     parser.add_argument("--side", type=int, help="of the images, in pixels; default: as they are")
@@ -53,7 +55,7 @@ def main() -> None:
         painter = Painter.load(options.painter, normals=normals)
     samples = {name: painter.sample(name, range(8)) for name in painter.defects}
     shape = samples[painter.defects[0]][0].clean.shape[:2]
-    print(f"{painter.category}, views of {painter.info.model.side} px, images {shape}, {options.count} of each defect")
+    print(f"{painter.category}, views of {painter.card.model.side} px, images {shape}, {options.count} of each defect")
 
     for name, eight in samples.items():
         images = [eight[i % 8].clean for i in range(options.count)]

@@ -129,6 +129,8 @@ def _without_truncation(path: Path, device: str) -> DefectSource | None:
         return Bank.open(path)
     if path.is_dir() and ((path / INDEX_NAME).is_file() or any(path.glob(f"*/{INDEX_NAME}"))):
         return FolderSource(path)
+    from defect_synth.painter.checkpoint import painter_file
+
     painter = painter_file(path)
     if painter is not None:
         from defect_synth.painter import Painter
@@ -141,14 +143,6 @@ def _without_truncation(path: Path, device: str) -> DefectSource | None:
         if is_system(path):
             return open_system(path, device=choose_device(device))
     return None
-
-
-def painter_file(path: Path) -> Path | None:
-    """The painter's checkpoint that `path` is, or that the run folder `path` holds; None: neither."""
-    from defect_synth.engine.checkpoint import checkpoint_kind
-
-    candidates = (path / "painter" / "model.safetensors", path / "model.safetensors") if path.is_dir() else (path,)
-    return next((file for file in candidates if file.is_file() and checkpoint_kind(file) == "painter"), None)
 
 
 def _require_no_data(path: Path) -> None:

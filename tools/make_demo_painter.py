@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from defect_synth.atomic import replacing
-from defect_synth.painter.checkpoint import load_painter, save_painter
+from defect_synth.painter.checkpoint import load_painter, painter_file, save_painter
 
 LENGTHS = {"backbone.total_kimg": 2.4, "painter.total_kimg": 2.0}
 IMAGES: dict[str, Any] = {"resolution": 256, "good": 48, "test_good": 0, "per_defect": 18, "seed": 0}
@@ -22,25 +22,29 @@ LICENCE = "Apache-2.0. Made from procedural images of this package; no photograp
 
 def make(output: Path) -> None:
     """Draw the images, train on a third of each defect (partition P1), write weights in float16 and the card."""
+    from defect_synth.config import override
     from defect_synth.data.layouts import index
     from defect_synth.data.partitions import split
     from defect_synth.demo.hazelnut import write_demo
-    from defect_synth.painter.config import PAINT_128, override
+    from defect_synth.painter.config import PAINT_128
     from defect_synth.painter.train import train_painter
 
     with tempfile.TemporaryDirectory() as folder:
         table = index(write_demo(Path(folder) / "data", **IMAGES))
         config = override(PAINT_128, LENGTHS)
-        run = train_painter(table, split(table, "P1", 0.0), config, Path(folder) / "run")
-        pack_demo(run.path, output)
+        run = Path(folder) / "run"
+        train_painter(table, split(table, "P1", 0.0), config, run)
+        trained = painter_file(run)
+        assert trained is not None
+        pack_demo(trained, output)
 
 
 def pack_demo(trained: Path, output: Path) -> None:
     """A trained painter -> the file that ships and, beside it, its card as JSON."""
     checkpoint = load_painter(trained)
-    info = checkpoint.info.model_copy(update={"licence_note": LICENCE})
-    save_painter(output, info, checkpoint.network.state_dict(), checkpoint.luggage, half=True)
-    card = info.model_dump(mode="json", exclude={"product"}) | {
+    shipped = checkpoint.card.model_copy(update={"licence_note": LICENCE})
+    save_painter(output, shipped, checkpoint.network.state_dict(), checkpoint.assets, half=True)
+    card = shipped.model_dump(mode="json", exclude={"product"}) | {
         "made_by": "python -m tools.make_demo_painter OUTPUT",
         "images": IMAGES | {"partition": "P1"},
         "weights": "float16",

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from defect_synth.demo.hazelnut import render
-from defect_synth.painter import Painter
+from defect_synth.open import open_painter
 from defect_synth.product.foreground import foreground
 
 SIDE, GAP, BASE = 256, 6, 5_000_000  # nuts that the painter has not learnt from
@@ -16,7 +16,7 @@ SIDE, GAP, BASE = 256, 6, 5_000_000  # nuts that the painter has not learnt from
 
 def main() -> None:
     """One column for each defect and two seeds of it."""
-    painter = Painter.load("demo")
+    painter = open_painter("demo")
     columns = []
     for number, defect in enumerate([d for d in painter.defects for _ in range(2)]):
         clean = render(BASE + number, SIDE).image

@@ -115,13 +115,12 @@ class Generators:
         return Fitted(self._painter(context), context.resolution, context.how)
 
     def _painter(self, context: PartitionContext) -> DefectSource:
-        from defect_synth.engine.loop import MODEL_FILE
-        from defect_synth.painter.painter import Painter
-        from defect_synth.painter.train import train_painter
+        from defect_synth.painter import Painter, train_painter
+        from defect_synth.painter.checkpoint import painter_file
 
         normals = context.good_in_full
         if self.run is not None:
-            if not (self.run / "painter" / MODEL_FILE).is_file():
+            if painter_file(self.run) is None:
                 raise ArmNotPossible(f"the run {self.run.name} has no painter")
             painter = Painter.load(self.run, normals=normals)
             self._record(context, "painter", "given", painter.digest, f"the run {self.run.name}", 0)
@@ -132,11 +131,11 @@ class Generators:
             return painter
         folder = context.folder / "painter"
         if self._read(context, "painter") is None or not folder.is_dir():
-            trained = train_painter(
+            ended = train_painter(
                 context.table, context.split, self.painter_config, folder, resume=(folder / RUN_FILE).exists(),
                 report=lambda p: self.report(f"train painter, {p.stage}, {p.text}", p.done_kimg, p.total_kimg),
             )  # fmt: skip
-            seconds = sum(step.seconds for step in trained.values())
+            seconds = sum(stage.seconds for stage in ended.values())
             about = f"trained inside the partition, {self.painter_config.preset}"
             painter = Painter.load(folder, normals=normals)
             self._record(context, "painter", "trained", painter.digest, about, seconds)

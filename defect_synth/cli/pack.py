@@ -15,15 +15,14 @@ def pack(
 ) -> None:
     """Write a trained run as one file, to hand on or to deploy; DFMGANs of several defects share their backbone."""
     from defect_synth.errors import CheckpointError, ConfigError
-    from defect_synth.open import open_source, painter_file
+    from defect_synth.open import open_source
+    from defect_synth.painter.checkpoint import painter_file, repack
 
     if output.suffix != ".safetensors":
         raise ConfigError(f"--output must end in .safetensors, got {output.name}")
     painter = painter_file(run)
     files = {path.parent.name: path for path in run.glob("defects/*/model.safetensors")}
     if painter is not None:
-        from defect_synth.painter.checkpoint import repack
-
         defects = repack(painter, output, half=half)
     elif files and not _is_baseline(run):
         from defect_synth.dfmgan.bundle import pack as write

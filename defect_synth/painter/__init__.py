@@ -1,4 +1,7 @@
-"""The painter: learnt defects on the user's own normal image. Names are loaded on first use: `brush` needs no torch."""
+"""The painter: learnt defects on the user's own normal images.
+
+Names are loaded on first use, so that `OnnxPainter` works without torch.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from defect_synth.painter.checkpoint import is_painter
     from defect_synth.painter.painter import Painter
     from defect_synth.painter.train import train_painter
 
-__all__ = ["Painter", "is_painter", "train_painter"]
+__all__ = ["Painter", "train_painter"]
 
 _HOMES = {
     "Painter": "defect_synth.painter.painter",
-    "is_painter": "defect_synth.painter.checkpoint",
     "train_painter": "defect_synth.painter.train",
 }
 

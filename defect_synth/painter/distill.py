@@ -23,16 +23,16 @@ _MOST_DRAWN = 6  # samples for each that is wanted: a DFMGAN that fails more oft
 
 
 @dataclass(frozen=True, eq=False)
-class Lessons:
-    """What a DFMGAN teaches: triplets of each defect that it knows, and normal images."""
+class DrawnTriplets:
+    """Triplets of each defect category that a DFMGAN draws, and their clean images as normal ones."""
 
     triplets: Mapping[str, tuple[DefectImage, ...]]
     normals: tuple[NormalImage, ...]
 
 
-def lessons_of(
+def draw_triplets(
     source: DefectSource, real: Mapping[str, Sequence[DefectImage]], category: str, count: int, seed: int
-) -> Lessons:
+) -> DrawnTriplets:
     """Draw triplets that pass the gates of the real defects.
 
     Args:
@@ -46,16 +46,7 @@ def lessons_of(
         ConfigError: It draws another category, or none of the defects.
         DataError: Its samples have no clean image, or hardly any of a defect passes.
     """
-    if source.category != category:
-        raise ConfigError(
-            f"the DFMGAN draws {source.category!r} and the images are of {category!r}; give a run of this category"
-        )
-    shared = [name for name in sorted(real) if name in source.defects]
-    if not shared:
-        raise ConfigError(
-            f"the DFMGAN draws {', '.join(source.defects)} and none of {', '.join(sorted(real))}; "
-            "give a run of these defects"
-        )
+    shared = require_teacher(source, category, tuple(real))
     for name in sorted(set(real) - set(shared)):
         log.info("%s: not in the DFMGAN, learnt from its real images alone", name)
     triplets, normals = {}, []
@@ -64,7 +55,26 @@ def lessons_of(
         found = _passing(source, name, gates, count, seed)
         triplets[name] = tuple(DefectImage(s.image, s.mask, s.clean) for s in found)
         normals += [NormalImage(s.clean, foreground_of(s.clean), drawn=True) for s in found if s.clean is not None]
-    return Lessons(triplets, tuple(normals))
+    return DrawnTriplets(triplets, tuple(normals))
+
+
+def require_teacher(source: DefectSource, category: str, defects: Sequence[str]) -> list[str]:
+    """The defect categories that a DFMGAN and the images share, sorted.
+
+    Raises:
+        ConfigError: It draws another category, or none of the defects.
+    """
+    if source.category != category:
+        raise ConfigError(
+            f"the DFMGAN draws {source.category!r} and the images are of {category!r}; give a run of this category"
+        )
+    shared = [name for name in sorted(defects) if name in source.defects]
+    if not shared:
+        raise ConfigError(
+            f"the DFMGAN draws {', '.join(source.defects)} and none of {', '.join(sorted(defects))}; "
+            "give a run of these defects"
+        )
+    return shared
 
 
 def _passing(source: DefectSource, name: str, gates: Gates, count: int, seed: int) -> list[DefectSample]:

@@ -15,14 +15,11 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from defect_synth.nn.layers import EqualLinear
+from defect_synth.painter.config import PainterModelConfig
 from defect_synth.painter.layers import Conv, Mix, StyledConv, double
-
-STRIDE = 16
-"""Sides of views are multiples of this: the coarsest features have one place for so many pixels."""
 
 APPEARANCE = 6
 """Numbers of an appearance code: means of the `OPPONENT` colours in the mask, then their standard deviations."""
@@ -37,24 +34,6 @@ alone; in red, green and blue it would seem to vary along each, and a painting c
 
 _MOST_CONTRAST = 4.0
 _OPACITY_BIAS = 2.0  # painting starts almost opaque: a transparent start would teach the judges nothing
-
-
-class PainterModelConfig(BaseModel):
-    """Sizes of the networks. Channels are multiples of 16, where CPU convolutions are several times faster."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    side: int = Field(128, ge=STRIDE, le=1024, multiple_of=STRIDE, description="Side of the views, in pixels.")
-    channels: tuple[int, int, int, int, int] = Field(
-        (16, 32, 48, 64, 96), description="Feature channels at strides 1, 2, 4, 8 and 16."
-    )
-    z_dim: int = Field(64, ge=4, le=512, description="Length of the code of a painting.")
-    map_channels: int = Field(8, ge=1, le=64, description="Channels of random numbers at strides 4 and 16: layout.")
-    w_dim: int = Field(64, ge=4, le=512, description="Length of the style that modulates the residual blocks.")
-    grain: float = Field(
-        0.0, ge=0, le=4,
-        description="Of pixel noise that free paintings have in a donor's place: removes fabric, brings spots.",
-    )  # fmt: skip
 
 
 class Features(NamedTuple):

@@ -59,7 +59,7 @@ def export_onnx(painter: Path, folder: Path) -> tuple[Path, Path, Path]:
     from defect_synth.painter.network import Codes, PainterModel
 
     checkpoint = load_painter(painter)
-    info, model = checkpoint.info, checkpoint.network
+    card, model = checkpoint.card, checkpoint.network
 
     class Exported(torch.nn.Module):
         """Plain tensors in and out."""
@@ -75,7 +75,7 @@ def export_onnx(painter: Path, folder: Path) -> tuple[Path, Path, Path]:
             painted = self.model(view, mask, donor, has_donor > 0.5, codes, defect)
             return painted.colour, painted.opacity
 
-    side, maps, count = info.model.side, info.model.map_channels, 2  # one with and one without a donor
+    side, maps, count = card.model.side, card.model.map_channels, 2  # one with and one without a donor
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
@@ -83,9 +83,9 @@ def export_onnx(painter: Path, folder: Path) -> tuple[Path, Path, Path]:
 
     example = (
         normal(3, side, side), (normal(1, side, side) > 0).float(), normal(3, side, side), torch.arange(count).float(),
-        normal(info.model.z_dim), normal(maps, side // 16, side // 16), normal(maps, side // 4, side // 4), normal(6),
+        normal(card.model.z_dim), normal(maps, side // 16, side // 16), normal(maps, side // 4, side // 4), normal(6),
         normal(3, side, side),
-        torch.eye(len(info.defects))[torch.zeros(count, dtype=torch.long)],
+        torch.eye(len(card.defects))[torch.zeros(count, dtype=torch.long)],
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     paths = (folder / PAINTER_FILE, folder / BACKBONE_FILE, folder / PRODUCT_FILE)
@@ -110,8 +110,8 @@ def export_onnx(painter: Path, folder: Path) -> tuple[Path, Path, Path]:
                 },
                 opset_version=_OPSET, dynamo=False,
             )  # fmt: skip
-    header = json.dumps(info.model_dump(mode="json") | {"checkpoint": checkpoint.digest}, sort_keys=True)
-    pictures = {name: tensor.numpy() for name, tensor in checkpoint.luggage.items()}
+    header = json.dumps(card.model_dump(mode="json") | {"checkpoint": checkpoint.digest}, sort_keys=True)
+    pictures = {name: tensor.numpy() for name, tensor in checkpoint.assets.items()}
     with replacing(paths[2]) as temporary:
         save_file(dict(sorted(pictures.items())), temporary, metadata={_KEY: header})
     return paths

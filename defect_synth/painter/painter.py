@@ -5,26 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from defect_synth.engine.loop import MODEL_FILE
 from defect_synth.errors import CheckpointError, ConfigError
 from defect_synth.nn import native
 from defect_synth.nn.kept import keep
 from defect_synth.nn.memory import keep_memory
-from defect_synth.painter.checkpoint import load_painter
+from defect_synth.painter.checkpoint import PAINTER_FOLDER, load_painter, painter_file
 from defect_synth.painter.network import Codes, PainterModel
 from defect_synth.painter.painter_base import DONOR_PROB, Easel, Job, Made, digest_of
 from defect_synth.painter.product_assets import read_luggage
 from defect_synth.painter.region_painting import Floats, Request
-from defect_synth.painter.train import MODEL_FILE
 from defect_synth.samples import Pixels
-
-DEMO = "demo"
-"""Name of the painter of the embedded product, which ships with the package."""
 
 
 class Painter(Easel):
@@ -57,15 +53,15 @@ class Painter(Easel):
 
     def _open(self) -> None:
         checkpoint = load_painter(self._path)
-        info = self.info = checkpoint.info
+        card = self.card = checkpoint.card
         # The same file paints other last bits with other kernels.
         self.digest = digest_of(f"{checkpoint.digest} {native.describe()}", self._donor_prob, self._given)
         keep(checkpoint.network)
-        pictures = {name: tensor.numpy() for name, tensor in checkpoint.luggage.items()}
+        pictures = {name: tensor.numpy() for name, tensor in checkpoint.assets.items()}
         share = DONOR_PROB if self._donor_prob is None else self._donor_prob
         self._set_up(
-            info.category, info.defects, info.reference, info.model.model_dump(),
-            read_luggage(info.category, info.defects, info.product, pictures), _TorchNetwork(checkpoint.network),
+            card.category, card.defects, card.reference, card.model.model_dump(),
+            read_luggage(card.category, card.defects, card.product, pictures), _TorchNetwork(checkpoint.network),
             float(share), self._given, {} if self._donor_prob is None else {"donor_prob": self._donor_prob},
         )  # fmt: skip
 
@@ -74,25 +70,19 @@ class Painter(Easel):
         """Open a painter.
 
         Args:
-            path: A run folder of `defect-synth train --method painter`, a checkpoint file, or `demo`.
+            path: A run folder of `defect-synth train --method painter`, or a checkpoint file.
             settings: Keyword arguments of the class: normals, donor_prob.
 
         Raises:
             CheckpointError: No painter there.
         """
-        if str(path) == DEMO:
-            resource = files("defect_synth") / "demo" / "models" / "demo_painter.safetensors"
-            with as_file(resource) as file:
-                if not file.is_file():
-                    raise CheckpointError("this installation lacks the demo painter; install defect-synth again")
-                return cls(file, **settings)
         path = Path(path)
         if path.is_dir():
-            found = next((p for p in (path / "painter" / MODEL_FILE, path / MODEL_FILE) if p.is_file()), None)
+            found = painter_file(path)
             if found is None:
                 raise CheckpointError(
-                    f"{path} has no painter/{MODEL_FILE}; train with `defect-synth train DATA --method painter` "
-                    "or continue with --resume"
+                    f"{path} has no {PAINTER_FOLDER}/{MODEL_FILE}; train one with `defect-synth train DATA "
+                    "--method painter`, or continue with --resume"
                 )
             path = found
         return cls(path, **settings)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from defect_synth.dfmgan.ada import AdaController
-from defect_synth.dfmgan.config import AdversarialStageConfig as StageConfig
-from defect_synth.dfmgan.config import ModelConfig
-from defect_synth.engine.checkpoint import CheckpointInfo, library_versions
+from defect_synth.config import StageConfig
+from defect_synth.engine.checkpoint import TrainingCard, library_versions, restore, save_checkpoint
 from defect_synth.engine.contact_sheet import grid, save_sheet
 from defect_synth.engine.draws import Draws
-from defect_synth.engine.loop import Phase, Stage
-from defect_synth.engine.stage import Outcome
-from defect_synth.errors import CheckpointError
+from defect_synth.engine.stage import Outcome, Phase, Stage
 from defect_synth.painter.config import PainterConfig
 from defect_synth.painter.judges import (
     BackboneFeatures,
@@ -29,252 +25,264 @@ from defect_synth.painter.judges import (
 )
 from defect_synth.painter.network import Codes, ImageBackbone, Painted, PainterModel, appearance
 from defect_synth.painter.texture import NUM_FEATURES, texture_distance
-from defect_synth.painter.training_data import PaintBatch, PainterData
+from defect_synth.painter.training_data import PaintBatch, RealBatch
+from defect_synth.painter.training_set import PainterTrainingSet
 from defect_synth.samples import signal_to_pixels
 
-_PLACES = 512  # pixels of each mask whose texture is compared ...
-_DIRECTIONS = 24  # ... in so many directions
-_SHOWN = 12  # paintings on a sheet, by column
+CPU = torch.device("cpu")
+_COMPARED_PIXELS = 512  # of each mask, for the texture distance ...
+_DIRECTIONS = 24  # ... projected on so many directions
+_NUM_SHOWN = 12  # paintings on a contact sheet, by column
+_NUM_VALIDATED = 16  # views that the backbone is measured with
+_NUM_STANDARDISING = 16  # views by which features are scaled
+# Iterations that no training reaches: batches for measuring and for contact sheets.
+_SHEET, _SCALING, _SHEET_REAL = 2**31 - 1, 2**31 - 2, 2**31 - 3
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 
-Export = Callable[[Path, PainterModel, float], None]
-"""(path, averaged network, kimg): writes a checkpoint."""
 
-
-def backbone_stage(
-    config: PainterConfig, data: PainterData, category: str, digest: str, features: FrozenFeatures | None
-) -> Stage:
-    """Stage 1': reconstruct views of normal images.
+class BackboneStage(Stage):
+    """Stage 1': the image backbone learns to reconstruct views of normal images.
 
     Args:
-        config: Of the whole run.
-        data: Where the views come from.
-        category: Object category.
-        digest: Names the images, so that a run is not continued with others.
+        config: Settings of the whole run; the schedule is `config.backbone`.
+        training_set: Where the views come from.
         features: Pretrained features to compare by, besides pixels; None: pixels only.
     """
-    stage_config = config.backbone
-    torch.manual_seed(config.seed)  # initial weights only; nothing after this draws from the global state
-    network = _channels_last(ImageBackbone(config.model))
-    average = copy.deepcopy(network).requires_grad_(False).eval()
-    optimizer = torch.optim.Adam(
-        network.parameters(), lr=stage_config.learning_rate, betas=(0.9, 0.99), eps=1e-8, fused=True
-    )
 
-    def prepare(draws: Draws, iteration: int) -> Tensor:
-        _decay(optimizer, stage_config, stage_config.learning_rate, iteration, start=0.0)
-        return data.normal(iteration, stage_config.batch)
+    def __init__(
+        self, config: PainterConfig, training_set: PainterTrainingSet, features: FrozenFeatures | None
+    ) -> None:
+        self.schedule = config.backbone
+        torch.manual_seed(config.seed)  # initial weights only; nothing after this draws from the global state
+        self.network = _channels_last(ImageBackbone(config.model))
+        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
+        self.batches, self.features = training_set.batches, features
+        name = "pixels" if features is None else features.name
+        card = _snapshot_card(config, training_set, self.schedule, "1'", name)
+        super().__init__("image backbone", self.schedule, card, CPU, config.seed)
+        self.optimizer = _adam(self.network, self.schedule.learning_rate, beta1=0.9)
+        self.phases = [Phase("backbone", self.network, 1, self.inputs, self.reconstruction)]
+        self.optimizers = {"backbone": self.optimizer}
+        self.modules = {"backbone": self.network, "average": self.average}
+        self.averaged = list(zip(self.average.parameters(), self.network.parameters(), strict=True))
+        self._validated = self.batches.normal(_SHEET, _NUM_VALIDATED)
 
-    def compute(view: Tensor, start: int, stop: int) -> Outcome:
-        view = view[start:stop]
-        drawn = network(view)
-        loss = distance = (drawn - view).abs().mean()
-        if features is not None:
+    def inputs(self, draws: Draws, iteration: int) -> Tensor:
+        """Views of a batch, [N, 3, S, S]."""
+        _decay(self.optimizer, self.schedule, self.schedule.learning_rate, iteration, start=0.0)
+        return self.batches.normal(iteration, self.schedule.batch)
+
+    def reconstruction(self, views: Tensor, start: int, stop: int) -> Outcome:
+        """Distance between views and their reconstructions, in pixels and in pretrained features."""
+        views = views[start:stop]
+        drawn = self.network(views)
+        loss = distance = (drawn - views).abs().mean()
+        if self.features is not None:
             with torch.no_grad():
-                wanted = features(view)[:2]
+                wanted = self.features(views)[:2]
             near = torch.stack([
                 (a - b).abs().mean() / b.abs().mean().clamp_min(1e-3)
-                for a, b in zip(features(drawn)[:2], wanted, strict=True)
+                for a, b in zip(self.features(drawn)[:2], wanted, strict=True)
             ]).mean()  # fmt: skip
-            loss = loss + stage_config.perceptual * near
+            loss = loss + self.schedule.perceptual * near
         return Outcome(loss, {"distance": distance.detach()})
 
-    shown = data.normal(2**31 - 1, 16)
-
     @torch.no_grad()
-    def evaluate() -> tuple[dict[str, float], float | None]:
-        error = (average(shown).clamp(-1, 1) - shown).square().mean()
+    def evaluate(self) -> tuple[dict[str, float], float | None]:
+        """Peak signal-to-noise ratio of the averaged backbone in decibels; no score: the last snapshot is kept."""
+        views = self._validated
+        error = (self.average(views).clamp(-1, 1) - views).square().mean()
         return {"psnr": float(10 * torch.log10(4 / error))}, None
 
     @torch.no_grad()
-    def sample_sheet(path: Path) -> None:
-        save_sheet(path, grid(_pixels(torch.cat([shown[:8], average(shown[:8])])), columns=8))
+    def save_contact_sheet(self, path: Path) -> None:
+        """Write views above their reconstructions."""
+        views = self._validated[:8]
+        save_sheet(path, grid(_pixels(torch.cat([views, self.average(views)])), columns=8))
 
-    info = _info(config, category, digest, stage_config, "1'", "pixels" if features is None else features.name)
-
-    def export(path: Path, kimg: float, score: float | None) -> None:
-        from defect_synth.engine.checkpoint import save_checkpoint
-
-        save_checkpoint(path, info.model_copy(update={"trained_kimg": kimg}), average.state_dict())
-
-    return Stage(
-        name="image backbone",
-        config=stage_config,
-        phases=[Phase("backbone", network, 1, prepare, compute)],
-        optimizers={"backbone": optimizer},
-        modules={"backbone": network, "average": average},
-        averaged=list(zip(average.parameters(), network.parameters(), strict=True)),
-        copied=[],
-        ada=_no_ada(stage_config),
-        scalars={},
-        evaluate=evaluate,
-        sample_sheet=sample_sheet,
-        export=export,
-        info=info,
-        device=torch.device("cpu"),
-        seed=config.seed,
-    )
+    def export(self, path: Path, kimg: float, score: float | None) -> None:
+        """Write the averaged backbone."""
+        save_checkpoint(path, self.card.model_copy(update={"trained_kimg": kimg}), self.average.state_dict())
 
 
-def painter_stage(
-    config: PainterConfig,
-    data: PainterData,
-    category: str,
-    digest: str,
-    backbone: dict[str, Tensor],
-    features: FrozenFeatures | None,
-    export: Export,
-) -> Stage:
-    """Stage 2': the defect branch and its judges, the backbone frozen.
+class _PainterInputs(NamedTuple):
+    """Everything random in a step of the painter: what to paint, a change of light, and where textures are compared."""
+
+    batch: PaintBatch
+    light: Tensor
+    places: Tensor
+    directions: Tensor
+
+
+class _Painting(NamedTuple):
+    """Paintings as the discriminators see them, their frozen features, and what they were painted on."""
+
+    view: Tensor
+    features: list[Tensor]
+    batch: PaintBatch
+
+
+class PainterStage(Stage):
+    """Stage 2': the defect branch against its discriminators, the backbone frozen.
 
     Args:
-        config: Of the whole run.
-        data: Where real views and things to paint come from.
-        category: Object category.
-        digest: Names the images.
-        backbone: State of the image backbone of stage 1'.
-        features: Pretrained features for the judges; None: those of the backbone.
-        export: Writes the averaged painter.
+        config: Settings of the whole run; the schedule is `config.painter`.
+        training_set: Where real defects and things to paint on come from; it writes the trained painter, too.
+        backbone: State_dict of the image backbone of stage 1'.
+        backbone_path: Where it was read from, for messages.
+        features: Pretrained features for the discriminators; None: those of the backbone.
 
     Raises:
         CheckpointError: The backbone is of another architecture.
     """
-    stage_config = config.painter
-    torch.manual_seed(config.seed + 1)  # initial weights only
-    network = PainterModel(config.model, len(data.defects))
-    try:
-        network.backbone.load_state_dict(backbone)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"the image backbone is of another architecture ({str(error).splitlines()[-1].strip()[:80]}); "
-            "use the same settings or another --output"
-        ) from None
-    network = _channels_last(network)
-    network.backbone.requires_grad_(False)
-    average = copy.deepcopy(network).requires_grad_(False).eval()
-    seen_by: FrozenFeatures = features or BackboneFeatures(network.backbone)
-    judges = _channels_last(Judges(seen_by.channels, len(data.defects)))
-    with torch.no_grad():
-        judges.standardise(seen_by(data.real(2**31 - 2, 16).view))
-    size = stage_config.batch
-    pairs = max(1, size // 4)
-    painters = torch.optim.Adam(
-        network.branch.parameters(), lr=stage_config.learning_rate, betas=(0.0, 0.99), eps=1e-8, fused=True
-    )
-    judging = torch.optim.Adam(
-        judges.parameters(), lr=stage_config.judge_learning_rate, betas=(0.0, 0.99), eps=1e-8, fused=True
-    )
-    # The painter's phase leaves its paintings for the judges' phase of the same iteration: half the work.
-    made: list[tuple[Tensor, list[Tensor], PaintBatch]] = []
 
-    def prepare_painter(draws: Draws, iteration: int) -> tuple[PaintBatch, Tensor, Tensor, Tensor]:
-        _decay(painters, stage_config, stage_config.learning_rate, iteration)
-        batch = data.paint(iteration, size, pairs=pairs, donor_prob=stage_config.donor_prob)
-        places, directions = draws.uniform(2, size, _PLACES), draws.normal(3, _DIRECTIONS, NUM_FEATURES)
-        return batch, draws.uniform(1, size, 3), places, directions
+    def __init__(
+        self,
+        config: PainterConfig,
+        training_set: PainterTrainingSet,
+        backbone: Mapping[str, Tensor],
+        backbone_path: Path,
+        features: FrozenFeatures | None,
+    ) -> None:
+        self.painter_config, self.schedule, self.training_set = config, config.painter, training_set
+        self.batches = batches = training_set.batches
+        torch.manual_seed(config.seed + 1)  # initial weights only
+        network = PainterModel(config.model, len(batches.defects))
+        restore(network.backbone, backbone, backbone_path)
+        self.network = _channels_last(network)
+        self.network.backbone.requires_grad_(False)
+        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
+        self.features: FrozenFeatures = features or BackboneFeatures(self.network.backbone)
+        self.discriminators = _channels_last(Judges(self.features.channels, len(batches.defects)))
+        with torch.no_grad():
+            self.discriminators.standardise(self.features(batches.real(_SCALING, _NUM_STANDARDISING).view))
+        card = _snapshot_card(config, training_set, self.schedule, "2'", self.features.name)
+        super().__init__("painter", self.schedule, card, CPU, config.seed)
+        self.branch_optimizer = _adam(self.network.branch, self.schedule.learning_rate, beta1=0.0)
+        self.discriminator_optimizer = _adam(self.discriminators, self.schedule.discriminator_learning_rate, beta1=0.0)
+        self.phases = [
+            Phase("painter", self.network.branch, 1, self.painter_inputs, self.painter_step),
+            Phase("discriminators", self.discriminators, 1, self.discriminator_inputs, self.discriminator_step),
+        ]
+        self.optimizers = {"branch": self.branch_optimizer, "discriminators": self.discriminator_optimizer}
+        self.modules = {
+            "branch": self.network.branch, "discriminators": self.discriminators, "average": self.average.branch
+        }  # fmt: skip
+        sources = dict(self.network.named_parameters())
+        self.averaged = [(a, sources[n]) for n, a in self.average.named_parameters() if n.startswith("branch.")]
+        self.num_pairs = max(1, self.schedule.batch // 4)  # paintings that are made twice, for mode seeking
+        # The discriminators see the paintings of the painter's step of the same iteration: half the work.
+        self._painting: _Painting | None = None
+        self._shown = batches.paint(_SHEET, _NUM_SHOWN, pairs=0, donor_prob=0.5)
 
-    def compute_painter(context: tuple[PaintBatch, Tensor, Tensor, Tensor], start: int, stop: int) -> Outcome:
-        batch, light, places, directions = context
-        painted = _painted(network, batch)
+    def painter_inputs(self, draws: Draws, iteration: int) -> _PainterInputs:
+        """What to paint in an iteration."""
+        schedule, size = self.schedule, self.schedule.batch
+        _decay(self.branch_optimizer, schedule, schedule.learning_rate, iteration)
+        batch = self.batches.paint(iteration, size, pairs=self.num_pairs, donor_prob=schedule.donor_prob)
+        places, directions = draws.uniform(2, size, _COMPARED_PIXELS), draws.normal(3, _DIRECTIONS, NUM_FEATURES)
+        return _PainterInputs(batch, draws.uniform(1, size, 3), places, directions)
+
+    def painter_step(self, inputs: _PainterInputs, start: int, stop: int) -> Outcome:
+        """The losses of the defect branch."""
+        batch, light, places, directions = inputs
+        schedule = self.schedule
+        painted = _painted(self.network, batch)
         shown = _relit(painted.image, light)
-        maps = seen_by(shown)
-        adversarial = painter_loss(judges(maps, shown, batch.mask, batch.label), batch.mask)
-        looks = (appearance(painted.image, batch.mask) - batch.codes.appearance).abs().mean()
+        maps = self.features(shown)
+        adversarial = painter_loss(self.discriminators(maps, shown, batch.mask, batch.label), batch.mask)
+        look = (appearance(painted.image, batch.mask) - batch.codes.appearance).abs().mean()
         pasted = torch.where(batch.mask > 0, batch.donor, batch.view)
         texture = texture_distance(painted.image, pasted, batch.mask, places, directions).mean()
         area = batch.mask.sum(dim=(1, 2, 3)).clamp_min(1.0)
-        far = ((painted.image - batch.donor).abs() * batch.mask).sum(dim=(1, 2, 3)) / area / 3
-        kept = (far * batch.has_donor).sum() / batch.has_donor.sum().clamp_min(1)
-        half = size // 2
-        a, b = slice(0, pairs), slice(half, half + pairs)
-        moved = ((painted.image[a] - painted.image[b]).abs() * batch.mask[a]).sum(dim=(1, 2, 3)) / area[a] / 3
-        codes = (batch.codes.z[a] - batch.codes.z[b]).abs().mean(dim=1)
-        seeking = (codes / (moved + 0.1)).mean()
-        made[:] = [(shown.detach(), [m.detach() for m in maps], batch)]
+        donor = _mean_distance(painted.image, batch.donor, batch.mask, area)
+        donor = (donor * batch.has_donor).sum() / batch.has_donor.sum().clamp_min(1)
+        seeking, variety = self._mode_seeking(painted.image, batch, area)
+        self._painting = _Painting(shown.detach(), [m.detach() for m in maps], batch)
         loss = (
             adversarial
-            + stage_config.appearance_weight * looks
-            + stage_config.texture_weight * texture
-            + stage_config.donor_weight * kept
-            + stage_config.mode_seeking_weight * seeking
+            + schedule.appearance_weight * look
+            + schedule.texture_weight * texture
+            + schedule.donor_weight * donor
+            + schedule.mode_seeking_weight * seeking
         )
         opacity = (painted.opacity.sum(dim=(1, 2, 3)) / area).mean()
         return Outcome(loss, {
-            "painter_loss": adversarial.detach(), "appearance": looks.detach(), "texture": texture.detach(),
-            "donor_distance": kept.detach(),
-            "variety": moved.detach().mean(), "opacity": opacity.detach(),
+            "painter_loss": adversarial.detach(), "appearance": look.detach(), "texture": texture.detach(),
+            "donor_distance": donor.detach(), "variety": variety.detach(), "opacity": opacity.detach(),
         })  # fmt: skip
 
-    def prepare_judges(draws: Draws, iteration: int) -> tuple[PaintBatch, Tensor]:
-        _decay(judging, stage_config, stage_config.judge_learning_rate, iteration)
-        real = data.real(iteration, size)
-        bare = max(1, size // 2)
-        return real, draws.uniform(1, size + bare, 3)  # type: ignore[return-value]
+    def _mode_seeking(self, image: Tensor, batch: PaintBatch, area: Tensor) -> tuple[Tensor, Tensor]:
+        """Eq. 2 on pairs of paintings that differ in their codes only, and how far such pairs lie apart."""
+        half = len(image) // 2
+        a, b = slice(0, self.num_pairs), slice(half, half + self.num_pairs)
+        moved = _mean_distance(image[a], image[b], batch.mask[a], area[a])
+        codes = (batch.codes.z[a] - batch.codes.z[b]).abs().mean(dim=1)
+        return (codes / (moved + 0.1)).mean(), moved.mean()
 
-    def compute_judges(context, start: int, stop: int) -> Outcome:  # type: ignore[no-untyped-def] # noqa: ANN001
-        real, light = context
-        fake, fake_maps, batch = made.pop()
-        bare = len(light) - size
+    def discriminator_inputs(self, draws: Draws, iteration: int) -> tuple[RealBatch, Tensor]:
+        """Real defects of an iteration, and a change of light for them and for half as many normal views."""
+        schedule, size = self.schedule, self.schedule.batch
+        _decay(self.discriminator_optimizer, schedule, schedule.discriminator_learning_rate, iteration)
+        real = self.batches.real(iteration, size)
+        return real, draws.uniform(1, size + max(1, size // 2), 3)
+
+    def discriminator_step(self, inputs: tuple[RealBatch, Tensor], start: int, stop: int) -> Outcome:
+        """The hinge loss of the discriminators on real, painted and absent defects."""
+        real, light = inputs
+        assert self._painting is not None
+        (fake, fake_maps, batch), self._painting = self._painting, None
+        size = len(real.view)
+        num_bare = len(light) - size
         # Real normal views under the masks that were painted: there is no defect in them.
-        views = _relit(torch.cat([real.view, batch.view[:bare]]), light)
+        views = _relit(torch.cat([real.view, batch.view[:num_bare]]), light)
         with torch.no_grad():
-            maps = seen_by(views)
-        real_part, bare_part = slice(0, size), slice(size, None)
-        truth = judges([m[real_part] for m in maps], views[real_part], real.mask, real.label)
-        painted = judges(fake_maps, fake, batch.mask, batch.label)
-        nothing = judges([m[bare_part] for m in maps], views[bare_part], batch.mask[:bare], batch.label[:bare])
-        loss = judge_loss(truth, painted, nothing, real.mask, batch.mask, batch.mask[:bare])
-        return Outcome(loss, {"judge_loss": loss.detach()})
-
-    sheet = data.paint(2**31 - 1, _SHOWN, pairs=0, donor_prob=0.5)
+            maps = self.features(views)
+        mask, label = batch.mask[:num_bare], batch.label[:num_bare]
+        truth = self.discriminators([m[:size] for m in maps], views[:size], real.mask, real.label)
+        painted = self.discriminators(fake_maps, fake, batch.mask, batch.label)
+        bare = self.discriminators([m[size:] for m in maps], views[size:], mask, label)
+        loss = judge_loss(truth, painted, bare, real.mask, batch.mask, mask)
+        return Outcome(loss, {"discriminator_loss": loss.detach()})
 
     @torch.no_grad()
-    def sample_sheet(path: Path) -> None:
-        free = _painted(average, sheet, donor=False).image
-        from_donor = _painted(average, sheet, donor=True).image
-        pasted = torch.where(sheet.mask > 0, sheet.donor, sheet.view)
-        masks = (sheet.mask * 2 - 1).expand_as(free)
-        reals = data.real(2**31 - 3, _SHOWN).view
-        save_sheet(path, grid(_pixels(torch.cat([reals, sheet.view, masks, pasted, from_donor, free])), columns=_SHOWN))
+    def save_contact_sheet(self, path: Path) -> None:
+        """Write rows of real defects, normal views, masks, donors as pasted, and paintings with and without them."""
+        batch = self._shown
+        free = _painted(self.average, batch, donor=False).image
+        from_donor = _painted(self.average, batch, donor=True).image
+        pasted = torch.where(batch.mask > 0, batch.donor, batch.view)
+        masks = (batch.mask * 2 - 1).expand_as(free)
+        real = self.batches.real(_SHEET_REAL, _NUM_SHOWN).view
+        rows = torch.cat([real, batch.view, masks, pasted, from_donor, free])
+        save_sheet(path, grid(_pixels(rows), columns=_NUM_SHOWN))
 
-    info = _info(config, category, digest, stage_config, "2'", seen_by.name)
-
-    def write(path: Path, kimg: float, score: float | None) -> None:
-        export(path, average, kimg)
-
-    sources = dict(network.named_parameters())
-    return Stage(
-        name="painter",
-        config=stage_config,
-        phases=[
-            Phase("painter", network.branch, 1, prepare_painter, compute_painter),
-            Phase("judges", judges, 1, prepare_judges, compute_judges),
-        ],
-        optimizers={"branch": painters, "judges": judging},
-        modules={"branch": network.branch, "judges": judges, "average": average.branch},
-        averaged=[(a, sources[n]) for n, a in average.named_parameters() if n.startswith("branch.")],
-        copied=[],
-        ada=_no_ada(stage_config),
-        scalars={},
-        evaluate=lambda: ({}, None),
-        sample_sheet=sample_sheet,
-        export=write,
-        info=info,
-        device=torch.device("cpu"),
-        seed=config.seed,
-    )
+    def export(self, path: Path, kimg: float, score: float | None) -> None:
+        """Write the averaged painter."""
+        self.training_set.save_painter(path, self.average, kimg, self.painter_config, self.features.name)
 
 
 def _painted(network: PainterModel, batch: PaintBatch, donor: bool | None = None) -> Painted:
+    """Paint a batch; `donor` overrules which samples start from one."""
     has = batch.has_donor if donor is None else torch.full_like(batch.has_donor, donor)
     codes = Codes(*(c.contiguous(memory_format=torch.channels_last) if c.ndim == 4 else c for c in batch.codes))
     out: Painted = network(batch.view, batch.mask, batch.donor, has, codes, batch.label)
     return out
 
 
+def _mean_distance(a: Tensor, b: Tensor, mask: Tensor, area: Tensor) -> Tensor:
+    """Mean absolute difference of two images [N, 3, H, W] inside a mask [N, 1, H, W] of `area` [N] pixels. -> [N]."""
+    return ((a - b).abs() * mask).sum(dim=(1, 2, 3)) / area / 3
+
+
 def _relit(view: Tensor, uniform: Tensor) -> Tensor:
-    """Brightness +-0.15, contrast and saturation by up to a fifth: what a judge must not go by. uniform [N, 3]."""
+    """Views with other brightness (+-0.15), contrast and saturation, by which no discriminator may go.
+
+    Args:
+        view: Signal, [N, 3, H, W].
+        uniform: In [0, 1), [N, 3]; 0.5 changes nothing.
+    """
     u = (uniform * 2 - 1)[:, :, None, None, None]
     grey = view.mean(dim=1, keepdim=True)
     middle = grey.mean(dim=(2, 3), keepdim=True)
@@ -283,10 +291,14 @@ def _relit(view: Tensor, uniform: Tensor) -> Tensor:
     return view.contiguous(memory_format=torch.channels_last)
 
 
+def _adam(module: torch.nn.Module, rate: float, *, beta1: float) -> torch.optim.Adam:
+    return torch.optim.Adam(module.parameters(), lr=rate, betas=(beta1, 0.99), eps=1e-8, fused=True)
+
+
 def _decay(
     optimizer: torch.optim.Optimizer, config: StageConfig, rate: float, iteration: int, start: float = 2 / 3
 ) -> None:
-    """Learning rate of an iteration: `rate`, then down in a line to a tenth from `start` of the stage on."""
+    """Set the learning rate of an iteration: `rate`, from the share `start` of the stage on linearly to a tenth."""
     done = iteration * config.batch / (config.total_kimg * 1000)
     share = min(max((done - start) / (1 - start), 0.0), 1.0)
     for group in optimizer.param_groups:
@@ -301,19 +313,15 @@ def _pixels(views: Tensor) -> Tensor:
     return signal_to_pixels(views.float()).cpu()
 
 
-def _no_ada(config: StageConfig) -> AdaController:
-    return AdaController(config.augment, batch=config.batch, max_p=config.augment.max_p)
-
-
-def _info(
-    config: PainterConfig, category: str, digest: str, stage: StageConfig, name: str, judges: str
-) -> CheckpointInfo:
-    training = {
-        "method": "painter", "stage": name, "seed": config.seed, "judges": judges,
-        "painter": config.model.model_dump(mode="json"), **stage.model_dump(mode="json", exclude={"total_kimg"}),
+def _snapshot_card(
+    config: PainterConfig, training_set: PainterTrainingSet, schedule: StageConfig, stage: str, features: str
+) -> TrainingCard:
+    training: dict[str, Any] = {
+        "stage": stage, "seed": config.seed, "features": features,
+        **schedule.model_dump(mode="json", exclude={"total_kimg"}),
     }  # fmt: skip
-    # `model` describes a DFMGAN and is not read here; a painter's sizes are in `training`.
-    return CheckpointInfo(
-        kind="training", model=ModelConfig(), category=category, data_digest=digest, training=training,
+    return TrainingCard(
+        method="painter", category=training_set.category, data_digest=training_set.digest,
+        num_images=training_set.num_images, training=training, networks=config.model.model_dump(mode="json"),
         versions=library_versions(),
     )  # fmt: skip

@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from defect_synth.painter.config import PainterModelConfig
 from defect_synth.painter.donors import LEAST_COVERED, DonorBank, Exemplar
 from defect_synth.painter.maps import fine_map
-from defect_synth.painter.network import Codes, PainterModelConfig, appearance
+from defect_synth.painter.network import Codes, appearance
 from defect_synth.painter.window import Window, clusters, density_of, sample, window_of
 from defect_synth.samples import Pixels
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from defect_synth.config import override
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
 from defect_synth.errors import CheckpointError, ConfigError, DataError
 from defect_synth.painter import Painter
-from defect_synth.painter.config import PAINT_TINY, override
-from defect_synth.painter.distill import lessons_of
+from defect_synth.painter.config import PAINT_TINY
+from defect_synth.painter.distill import draw_triplets
 from defect_synth.painter.train import train_painter
 from defect_synth.painter.training_data import DefectImage, Movement, NormalImage, PainterData
 from defect_synth.samples import DefectSample, Provenance
@@ -44,12 +45,12 @@ def real(count=4):
     return [DefectImage(*fake_nut(np.random.default_rng(100 + i), 64, "hole")) for i in range(count)]
 
 
-def test_lessons_are_the_triplets_that_show_a_defect_with_their_clean_images():
-    lessons = lessons_of(FakeDFMGAN(), {"hole": real(), "cut": real()}, "nut", 4, seed=0)
+def test_triplets_are_the_samples_that_show_a_defect_with_their_clean_images():
+    drawn = draw_triplets(FakeDFMGAN(), {"hole": real(), "cut": real()}, "nut", 4, seed=0)
 
-    assert set(lessons.triplets) == {"hole"}  # the DFMGAN knows no cut
-    assert len(lessons.triplets["hole"]) == len(lessons.normals) == 4
-    for item, normal in zip(lessons.triplets["hole"], lessons.normals, strict=True):
+    assert set(drawn.triplets) == {"hole"}  # the DFMGAN knows no cut
+    assert len(drawn.triplets["hole"]) == len(drawn.normals) == 4
+    for item, normal in zip(drawn.triplets["hole"], drawn.normals, strict=True):
         assert item.clean is normal.image
         assert (item.image[item.mask > 0].mean(axis=0) < item.clean[item.mask > 0].mean(axis=0) - 50).all()
         assert normal.drawn
@@ -66,7 +67,7 @@ def test_lessons_are_the_triplets_that_show_a_defect_with_their_clean_images():
 )
 def test_teachers_that_cannot_teach_are_refused(teacher, error, message):
     with pytest.raises(error, match=message):
-        lessons_of(teacher, {"hole": real()}, "nut", 8, seed=0)
+        draw_triplets(teacher, {"hole": real()}, "nut", 8, seed=0)
 
 
 def test_a_triplet_is_painted_onto_its_own_clean_image_and_is_no_donor_for_others():
@@ -96,15 +97,15 @@ def test_training_with_a_dfmgan_adds_masks_and_keeps_only_real_images_to_paint_o
     config = override(PAINT_TINY, lengths)
 
     def fit(dfmgan, *, resume=False):
-        run = train_painter(table, everything(table, 0.0, 0), config, tmp_path / "run", dfmgan=dfmgan, resume=resume)
-        return Painter.load(run.path)
+        train_painter(table, everything(table, 0.0, 0), config, tmp_path / "run", dfmgan=dfmgan, resume=resume)
+        return Painter.load(tmp_path / "run")
 
     taught = fit(FakeDFMGAN())
 
     count = {name: len(shapes) for name, shapes in taught._masks._shapes.items()}
     assert count == {"hole": 3 + 4, "cut": 2}
     assert len(taught._normals) == 3
-    assert taught.info.reference == 48  # the DFMGAN's images are of 64 pixels
+    assert taught.card.reference == 48  # the DFMGAN's images are of 64 pixels
     with pytest.raises(CheckpointError, match="dfmgan"):
         fit(None, resume=True)
 
@@ -114,21 +115,23 @@ def test_the_command_line_says_whom_a_dfmgan_teaches(tmp_path):
     from typer.testing import CliRunner
 
     from defect_synth.cli import app
+    from defect_synth.dfmgan.checkpoint import DFMGANCard
     from defect_synth.dfmgan.config import TINY
     from defect_synth.dfmgan.generator import DFMGAN
-    from defect_synth.engine.checkpoint import CheckpointInfo, save_checkpoint
+    from defect_synth.engine.checkpoint import save_checkpoint
 
     data = write_mvtec(tmp_path, category="nut", defects={"hole": 2}, good=3, size=48)
     file = tmp_path / "dfmgan.safetensors"
-    info = CheckpointInfo(kind="dfmgan", model=TINY.model, category="pill", defect="hole")
+    card = DFMGANCard(kind="dfmgan", model=TINY.model, category="pill", defect="hole")
     with torch.random.fork_rng(devices=[]):
-        save_checkpoint(file, info, DFMGAN(TINY.model).state_dict())
-    command = ["train", str(data), "-o", str(tmp_path / "run"), "--preset", "PAINT_TINY", "--from-dfmgan", str(file)]
+        save_checkpoint(file, card, DFMGAN(TINY.model).state_dict())
+    command = ["train", str(data), "-o", str(tmp_path / "run"), "--from-dfmgan", str(file)]
 
-    other = CliRunner().invoke(app, [*command, "--method", "painter"], env={"COLUMNS": "400"})
-    wrong = CliRunner().invoke(app, command)
+    other = CliRunner().invoke(app, [*command, "--preset", "PAINT_TINY"], env={"COLUMNS": "400"})
+    wrong = CliRunner().invoke(app, [*command, "--method", "dfmgan"])
 
     assert other.exit_code != 0
     assert "'pill' and the images are of 'nut'" in other.output + str(other.exception)
+    assert not (tmp_path / "run").exists()
     assert wrong.exit_code != 0
-    assert "--method painter" in wrong.output + str(wrong.exception)
+    assert "it is for painter" in wrong.output + str(wrong.exception)

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from defect_synth.config import override
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
+from defect_synth.demo.models import shipped_painter
 from defect_synth.errors import CheckpointError, ConfigError, DataError, UnknownDefectError
-from defect_synth.painter import Painter, is_painter
-from defect_synth.painter.config import PAINT_TINY, override
+from defect_synth.painter import Painter
+from defect_synth.painter.checkpoint import painter_file
+from defect_synth.painter.config import PAINT_TINY
 from defect_synth.painter.maps import fine_map
 from defect_synth.painter.quality_check import Gate, detail, statistics
 from defect_synth.painter.region_painting import soft
@@ -231,9 +234,11 @@ def test_painters_are_told_from_other_checkpoints(run, tmp_path):
     other = tmp_path / "other.safetensors"
     other.write_bytes(b"not a checkpoint")
 
-    assert is_painter(run / "painter" / "model.safetensors")
-    assert not is_painter(run / "painter" / "state.safetensors")
-    assert not is_painter(other)
+    model = run / "painter" / "model.safetensors"
+    assert painter_file(run) == painter_file(model) == painter_file(run / "painter") == model
+    assert painter_file(run / "painter" / "state.safetensors") is None
+    assert painter_file(run / "painter" / "backbone") is None
+    assert painter_file(other) is None
 
 
 def test_the_gate_passes_real_defects_and_stops_flat_or_bright_ones():
@@ -345,7 +350,7 @@ def test_painting_needs_no_torch():
 
 
 def test_the_demo_painter_ships_and_paints_its_product():
-    painter = Painter.load("demo")
+    painter = Painter.load(shipped_painter())
 
     assert painter.category == "hazelnut"
     assert painter.defects == ("crack", "cut", "hole", "print")

@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
+from defect_synth.config import override
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
 from defect_synth.errors import DataError
 from defect_synth.painter import Painter
-from defect_synth.painter.config import PAINT_TINY, override
+from defect_synth.painter.config import PAINT_TINY
 from defect_synth.painter.donors import Exemplar
 from defect_synth.painter.product_assets import is_grey
 from defect_synth.painter.surroundings import Surroundings, surroundings_of

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from defect_synth.config import override
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
 from defect_synth.errors import CheckpointError, ConfigError
-from defect_synth.painter.config import PAINT_128, PAINT_256, PAINT_TINY, override
+from defect_synth.painter.config import PAINT_128, PAINT_256, PAINT_TINY, PainterModelConfig
+from defect_synth.painter.network import ImageBackbone
 from defect_synth.painter.region_painting import recoloured
-from defect_synth.painter.stages import _decay, _relit
+from defect_synth.painter.stages import PainterStage, _decay, _relit
 from defect_synth.painter.train import train_painter
 from defect_synth.painter.training_data import (
     DefectImage,
@@ -27,6 +29,8 @@ from defect_synth.painter.training_data import (
     draw_codes,
     recolour,
 )
+from defect_synth.painter.training_set import PainterTrainingSet
+from defect_synth.product.masks import Symmetry
 from tests.fake_data import fake_nut, write_mvtec
 
 FREE = Movement(quarter=True, any=True, half=True, mirror_x=True, mirror_y=True)
@@ -41,7 +45,8 @@ from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
 from defect_synth.painter.region_painting import recoloured
 from defect_synth.painter.train import train_painter
-from defect_synth.painter.config import PAINT_TINY, override
+from defect_synth.config import override
+from defect_synth.painter.config import PAINT_TINY
 
 data, output, stage, kimg = sys.argv[1:5]
 config = override(PAINT_TINY, {"backbone.total_kimg": 0.024, "painter.total_kimg": 0.032,
@@ -102,10 +107,15 @@ def test_killed_and_resumed_run_ends_with_the_same_bytes(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def data():
+def images():
     rng = np.random.default_rng(0)
     normals = [NormalImage(fake_nut(rng, 64)[0], np.ones((64, 64), bool)) for _ in range(3)]
-    defects = {name: [DefectImage(*fake_nut(rng, 64, name)) for _ in range(3)] for name in ("hole", "cut")}
+    return normals, {name: [DefectImage(*fake_nut(rng, 64, name)) for _ in range(3)] for name in ("hole", "cut")}
+
+
+@pytest.fixture(scope="module")
+def data(images):
+    normals, defects = images
 
     def propose(defect, normal, seed):
         mask = np.zeros(normal.foreground.shape, np.uint8)
@@ -212,15 +222,25 @@ def test_presets_are_what_they_are_called_and_wrong_settings_are_named():
         override(PAINT_128, {"painter.bach": 8})
     with pytest.raises(ConfigError, match=r"painter\.batch"):
         override(PAINT_128, {"painter.batch": 1})
-    with pytest.raises(ConfigError, match="micro_batch"):
-        override(PAINT_128, {"painter.micro_batch": 8})
 
 
-def test_a_backbone_of_other_sizes_is_refused(data):
-    from defect_synth.painter.network import ImageBackbone, PainterModelConfig
-    from defect_synth.painter.stages import painter_stage
+@pytest.mark.parametrize("setting", ["r1_gamma", "path_length_weight", "style_mixing_prob", "mirror", "augment.mode"])
+@pytest.mark.parametrize("stage", ["backbone", "painter"])
+def test_settings_that_only_a_gan_uses_are_unknown(stage, setting):
+    with pytest.raises(ConfigError, match=rf"unknown setting '{stage}\.{setting}'"):
+        override(PAINT_128, {f"{stage}.{setting}": 5})
 
+
+@pytest.mark.parametrize("stage", ["backbone", "painter"])
+def test_batches_cannot_be_divided(stage):
+    with pytest.raises(ConfigError, match="does not divide its batches; leave out micro_batch"):
+        override(PAINT_128, {f"{stage}.micro_batch": 8})
+
+
+def test_a_backbone_of_other_sizes_is_refused(images, tmp_path):
+    normals, defects = images
+    training_set = PainterTrainingSet.of("nut", normals, defects, Symmetry(), PAINT_TINY)
     with torch.random.fork_rng(devices=[]):
         other = ImageBackbone(PainterModelConfig(side=32, channels=(16, 32, 16, 16, 16))).state_dict()
         with pytest.raises(CheckpointError, match="another architecture"):
-            painter_stage(PAINT_TINY, data, "nut", "", other, None, lambda *_: None)
+            PainterStage(PAINT_TINY, training_set, other, tmp_path / "model.safetensors", None)
