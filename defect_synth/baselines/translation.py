@@ -1,73 +1,41 @@
-"""Image-to-image networks of the translation baselines: a residual generator and a discriminator of patches.
-
-Both are the field's usual forms (Johnson et al. 2016; Isola et al. 2017), with instance normalisation.
-"""
+"""What both translation baselines need of a network on disk."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from torch import Tensor, nn
 
+from defect_synth.dfmgan.config import ModelConfig
+from defect_synth.engine.checkpoint import CheckpointInfo, library_versions, load_checkpoint, restore, save_checkpoint
 
-def _normalised(channels: int) -> list[nn.Module]:
-    return [nn.InstanceNorm2d(channels), nn.ReLU()]
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside an identity: [N, C, H, W] -> the same."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"), *_normalised(channels),
-            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"), nn.InstanceNorm2d(channels),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.body(x)
-        return out
+MODEL_FILE = "model.safetensors"
 
 
-def encoder(channels: int, blocks: int) -> nn.Sequential:
-    """[N, 3, R, R] -> [N, 4 channels, R/4, R/4]: two halvings, then residual blocks."""
-    layers: list[nn.Module] = [nn.Conv2d(3, channels, 7, padding=3, padding_mode="reflect"), *_normalised(channels)]
-    for width in (channels, 2 * channels):
-        layers += [nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), *_normalised(2 * width)]
-    return nn.Sequential(*layers, *(ResidualBlock(4 * channels) for _ in range(blocks)))
+def described(
+    method: str, category: str, defect: str | None, digest: str, count: int, settings: dict[str, Any]
+) -> CheckpointInfo:
+    """The card of a run; `model` describes a DFMGAN and is not read here, the sizes are in `training`."""
+    return CheckpointInfo(
+        kind="training", model=ModelConfig(), category=category, defect=defect, data_digest=digest, num_images=count,
+        training={"method": method, **settings}, versions=library_versions(),
+    )  # fmt: skip
 
 
-class Translator(nn.Module):
-    """One domain -> the other: signal [N, 3, R, R] -> [N, 3, R, R] in [-1, 1]; R a multiple of 4."""
-
-    def __init__(self, channels: int, blocks: int) -> None:
-        super().__init__()
-        decoder: list[nn.Module] = []
-        for width in (4 * channels, 2 * channels):
-            # Enlarging before the convolution leaves no checkerboard, which a transposed convolution would.
-            decoder += [nn.Upsample(scale_factor=2), nn.Conv2d(width, width // 2, 3, padding=1)]
-            decoder += _normalised(width // 2)
-        decoder += [nn.Conv2d(channels, 3, 7, padding=3, padding_mode="reflect"), nn.Tanh()]
-        self.body = nn.Sequential(encoder(channels, blocks), *decoder)
-
-    def forward(self, image: Tensor) -> Tensor:
-        out: Tensor = self.body(image)
-        return out
+def export(path: Path, info: CheckpointInfo, kimg: float, network: nn.Module) -> None:
+    """Write the network that samples are drawn from."""
+    save_checkpoint(path, info.model_copy(update={"trained_kimg": kimg}), network.state_dict())
 
 
-class PatchJudge(nn.Module):
-    """A score per patch: signal [N, 3, R, R] -> [N, 1, R/8 or so, R/8 or so], real where high."""
+def reopen(path: Path, network: nn.Module) -> str:
+    """Fill a network from `export`'s file; the file's digest.
 
-    def __init__(self, channels: int, *, normalise: bool = True) -> None:
-        super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(3, channels, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
-        for width, stride in ((channels, 2), (2 * channels, 2), (4 * channels, 1)):
-            layers.append(nn.Conv2d(width, 2 * width, 4, stride=stride, padding=1))
-            if normalise:
-                layers.append(nn.InstanceNorm2d(2 * width))
-            layers.append(nn.LeakyReLU(0.2))
-        self.features = nn.Sequential(*layers)
-        self.score = nn.Conv2d(8 * channels, 1, 4, padding=1)
-        self.width = 8 * channels
-
-    def forward(self, image: Tensor) -> Tensor:
-        out: Tensor = self.score(self.features(image))
-        return out
+    Raises:
+        CheckpointError: The file is missing, damaged or of another architecture.
+    """
+    checkpoint = load_checkpoint(path, "training")
+    tensors: dict[str, Tensor] = checkpoint.tensors
+    restore(network, tensors, path)
+    network.eval().requires_grad_(False)
+    return checkpoint.digest
