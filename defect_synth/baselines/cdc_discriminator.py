@@ -1,4 +1,4 @@
-"""D with small heads on its intermediate features: whole images near the anchors, patches everywhere else (CDC)."""
+"""The discriminator of CDC (Ojha et al. 2021): logits of whole images, and logits of patches from earlier features."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from defect_synth.dfmgan.discriminators import Discriminator, DiscriminatorBlock
 from defect_synth.nn.layers import EqualConv
 
-HEADS = (4, 8)  # patches are judged on features of this fraction of the side
+_REDUCTIONS = (4, 8)  # a head is on the feature maps whose sides are the image's divided by these
 
 
-class TwoScaleJudge(nn.Module):
-    """Image-level and patch-level logits of one discriminator."""
+class CDCDiscriminator(nn.Module):
+    """The discriminator of stage 1 with a patch head on each of two intermediate feature maps."""
 
     def __init__(self, discriminator: Discriminator) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class TwoScaleJudge(nn.Module):
         heads = {}
         for side, block in discriminator.blocks.items():
             below = int(side) // 2
-            if discriminator.resolution // below in HEADS:
+            if discriminator.resolution // below in _REDUCTIONS:
                 assert isinstance(block, DiscriminatorBlock)
                 channels = int(block.down.weight.shape[0])
                 heads[str(below)] = nn.Sequential(
@@ -30,16 +30,16 @@ class TwoScaleJudge(nn.Module):
 
     @property
     def sides(self) -> tuple[int, ...]:
-        """Sides of the feature maps that have a head, from large to small."""
+        """Sides of the feature maps that have a head, descending."""
         return tuple(int(side) for side in self.heads)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Image-level logits [N, 1]."""
+        """Logits [N, 1] of whole images [N, 3, R, R]."""
         out: Tensor = self.discriminator(image)
         return out
 
     def patches(self, image: Tensor, side: int) -> Tensor:
-        """Patch-level logits [N, 1, side, side]; what lies above that feature map is not computed."""
+        """Logits [N, 1, side, side] of the patches of images [N, 3, R, R]; later blocks are not computed."""
         network = self.discriminator
         x = network.from_rgb(image.contiguous(memory_format=torch.channels_last))
         for above, block in network.blocks.items():

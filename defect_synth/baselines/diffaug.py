@@ -1,4 +1,4 @@
-"""DiffAug (Table 1; Zhao et al. 2020): a GAN from scratch on the images of one defect, all images augmented."""
+"""DiffAug (Table 1; Zhao et al. 2020): a GAN trained from scratch on one defect, with differentiable augmentation."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
 
-from defect_synth.baselines.diff_augment import DifferentiableReals
-from defect_synth.baselines.image_gan import MODEL_FILE, ImageGAN
+from defect_synth.baselines.differentiable_augmentation import DifferentiablyAugmentedImages
+from defect_synth.baselines.image_gan import ImageGANSource
 from defect_synth.baselines.schedules import resized
-from defect_synth.baselines.system import Materials, Step
+from defect_synth.baselines.system import PresetName, TrainingSet
+from defect_synth.config import Frozen
 from defect_synth.dfmgan.config import FAST_64, PAPER_256, AugmentConfig, TrainConfig
-from defect_synth.dfmgan.pretrain import pretrain_stage
-from defect_synth.engine.stage import Stage
+from defect_synth.dfmgan.pretrain import PretrainStage
+from defect_synth.engine.runner import Step
 from defect_synth.samples import DefectSource, Pixels
 
 
@@ -25,43 +25,47 @@ def _without_ada(config: TrainConfig, kimg: float) -> TrainConfig:
     return config.model_copy(update={"pretrain": pretrain})
 
 
-class DiffAug(BaseModel):
-    """Settings of DiffAug; `config.pretrain` is the training on each defect, with ADA off."""
+class DiffAug(Frozen):
+    """Settings of DiffAug; `config.pretrain` is the schedule on the images of each defect, without ADA."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     changes_images: ClassVar[bool] = False
 
     method: Literal["diffaug"] = "diffaug"
     config: TrainConfig = _without_ada(FAST_64, 30)
 
     @classmethod
-    def preset(cls, name: Literal["fast", "paper"]) -> DiffAug:
-        """`fast`: minutes on a CPU at 64 px; `paper`: 256 px, 300 kimg, its authors' length for 100 images."""
+    def preset(cls, name: PresetName) -> DiffAug:
+        """`fast`: 64 px and minutes on a CPU; `paper`: 256 px and 300 kimg, its authors' length for 100 images."""
         return cls(config=_without_ada(FAST_64, 30) if name == "fast" else _without_ada(PAPER_256, 300))
 
     @property
     def resolution(self) -> int:
-        """Side of its images."""
+        """Side of the images in pixels."""
         return self.config.model.backbone.resolution
 
     def at(self, resolution: int | None, seed: int) -> DiffAug:
-        """The same at another side (None: as it is), with a seed."""
+        """A copy for another resolution (None: the same) and another seed."""
         return self.model_copy(update={"config": resized(self.config, resolution, seed)})
 
-    def steps(self, materials: Materials, run: Path, device: torch.device) -> Sequence[Step]:
-        """Each defect, from scratch."""
+    def steps(self, training: TrainingSet, run: Path, device: torch.device) -> Sequence[Step]:
+        """One stage per defect."""
+        return [
+            Step(defect, f"defects/{defect}", partial(self._stage, training, defect, device))
+            for defect in training.defects
+        ]
 
-        def train(defect: str) -> Stage:
-            images = materials.defects[defect]
-            reals = DifferentiableReals(images, self.config.pretrain, self.config.seed, device)
-            return pretrain_stage(
-                self.config, materials.category, images, None, device=device, name=defect, reals=reals
-            )
-
-        return [Step(f"defects/{d}", partial(train, d)) for d in materials.defects]
+    def _stage(self, training: TrainingSet, defect: str, device: torch.device) -> PretrainStage:
+        images, schedule = training.defects[defect], self.config.pretrain
+        augmented = DifferentiablyAugmentedImages(
+            images, schedule.batch, self.config.seed, device, mirror=schedule.mirror
+        )
+        return PretrainStage(
+            self.config, training.category, images, None, device=device, name=defect, augmented=augmented,
+            method=self.method,
+        )  # fmt: skip
 
     def open(
-        self, run: Path, category: str, defects: Sequence[str], good: Pixels, device: torch.device
+        self, run: Path, category: str, defects: Sequence[str], normal: Pixels, device: torch.device
     ) -> DefectSource:
-        """Each defect's network; `good` is not looked at."""
-        return ImageGAN(self.method, category, {d: run / "defects" / d / MODEL_FILE for d in defects}, device)
+        """The network of each defect; `normal` is ignored."""
+        return ImageGANSource.of_run(self.method, run, category, defects, device)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from defect_synth.data.store import ImageArrays
-from defect_synth.dfmgan.ada import AdaController
-from defect_synth.dfmgan.config import AdversarialStageConfig as StageConfig
-from defect_synth.dfmgan.training_images import AugmentedReals
 from defect_synth.engine.draws import Draws
+from defect_synth.engine.image_batches import ImageBatches
 
 TRANSLATION = 1 / 8  # of the side, at most
 CUTOUT = 1 / 2  # of the side
@@ -74,25 +72,14 @@ def _place(uniform: Tensor, count: int) -> Tensor:
     return (uniform * count).long().clamp(max=count - 1)
 
 
-class DifferentiableReals:
-    """Real images and the augmentation as stage 1 asks for them; its strength never changes."""
+class DifferentiablyAugmentedImages(ImageBatches):
+    """Training images as `PretrainStage` takes them, with this augmentation instead of ADA."""
 
-    def __init__(self, images: ImageArrays, config: StageConfig, seed: int, device: torch.device) -> None:
-        self._reals = AugmentedReals(images, config, seed, device)
-        self._batch = config.batch
-
-    @property
-    def ada(self) -> AdaController:
-        """Stays at 0."""
-        return self._reals.ada
-
-    def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
-        """Images [B, 3, R, R] and masks [B, 1, R, R] of one iteration."""
-        return self._reals.batch(iteration)
+    ada: ClassVar[None] = None
 
     def augmentation(self, draws: Draws, stream: int) -> DiffAugmentation:
-        """For a whole batch."""
-        return DiffAugmentation(draws.uniform(stream, self._batch, NUM_UNIFORMS))
+        """The drawn parameters for a whole batch."""
+        return DiffAugmentation(draws.uniform(stream, self.batch_size, NUM_UNIFORMS))
 
     @staticmethod
     def part(augmentation: DiffAugmentation, start: int, stop: int) -> Callable[[Tensor], Tensor]:

@@ -1,46 +1,60 @@
-"""Image-only GANs as sources: what Finetune, DiffAug and CDC train, a backbone per defect."""
+"""Samples of the image-only GANs (Finetune, DiffAug, CDC): one backbone per defect."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from defect_synth.dfmgan.backbone import Backbone
-from defect_synth.engine.checkpoint import Checkpoint, build_generator, load_checkpoint
+from defect_synth.dfmgan.checkpoint import DFMGANCard, build_generator
+from defect_synth.engine.checkpoint import Checkpoint, load_checkpoint
+from defect_synth.engine.loop import MODEL_FILE
 from defect_synth.errors import CheckpointError, UnknownDefectError
 from defect_synth.samples import DefectSample, Provenance, signal_to_pixels
 
-MODEL_FILE = "model.safetensors"
 
+class ImageGANSource:
+    """A `DefectSource` of square images without masks.
 
-class ImageGAN:
-    """A `DefectSource` without masks: they are all zero, and the provenance says `mask: none`.
+    The masks of its samples are zero everywhere, and their provenance says `mask: none`.
 
     Args:
-        method: For the provenance.
+        method: Method name for the provenance.
         category: Object category.
-        files: Defect -> `backbone` checkpoint.
+        files: Defect category -> `backbone` checkpoint.
         device: Where to sample.
 
     Raises:
-        CheckpointError: A file is missing or not a backbone.
+        CheckpointError: A file is missing or no backbone.
     """
 
-    def __init__(self, method: str, category: str, files: dict[str, Path], device: torch.device) -> None:
+    def __init__(self, method: str, category: str, files: Mapping[str, Path], device: torch.device) -> None:
         self.method, self._category, self._device = method, category, device
-        self._files = dict(sorted(files.items()))
-        for defect, file in self._files.items():
+        for defect, file in files.items():
             if not file.is_file():
                 raise CheckpointError(f"{method} has no {file} for {defect} yet; continue its run with --resume")
-        self._checkpoints: dict[str, Checkpoint] = {d: load_checkpoint(f, "backbone") for d, f in self._files.items()}
+        self._checkpoints: dict[str, Checkpoint[DFMGANCard]] = {
+            defect: load_checkpoint(file, DFMGANCard, "backbone") for defect, file in sorted(files.items())
+        }
         self._networks: dict[str, Backbone] = {}
-        self.resolution = next(iter(self._checkpoints.values())).info.model.backbone.resolution
+        self.resolution = next(iter(self._checkpoints.values())).card.model.backbone.resolution
         parts = [f"{defect} {checkpoint.digest}" for defect, checkpoint in self._checkpoints.items()]
         self.digest = hashlib.sha256("\n".join([method, *parts]).encode()).hexdigest()
+
+    @classmethod
+    def of_run(
+        cls, method: str, run: Path, category: str, defects: Sequence[str], device: torch.device
+    ) -> ImageGANSource:
+        """The source of a run folder that has a network in `defects/<defect>/` for each of `defects`.
+
+        Raises:
+            CheckpointError: A file is missing or no backbone.
+        """
+        return cls(method, category, {defect: run / "defects" / defect / MODEL_FILE for defect in defects}, device)
 
     @property
     def category(self) -> str:
@@ -50,16 +64,18 @@ class ImageGAN:
     @property
     def defects(self) -> tuple[str, ...]:
         """Defect categories, sorted."""
-        return tuple(self._files)
+        return tuple(self._checkpoints)
 
     @torch.no_grad()
     def sample(self, defect: str, seeds: Sequence[int]) -> list[DefectSample]:
-        """One sample per seed, in order, each computed by itself, so that no batch can change it.
+        """One sample per seed, in order.
+
+        Each is computed by itself, because the rounding of a sample would otherwise depend on its batch.
 
         Raises:
             UnknownDefectError: `defect` is not in `defects`.
         """
-        if defect not in self._files:
+        if defect not in self._checkpoints:
             raise UnknownDefectError(defect, self._category, self.defects)
         network, checkpoint = self._network(defect), self._checkpoints[defect]
         samples = []

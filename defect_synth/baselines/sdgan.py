@@ -1,222 +1,184 @@
-"""SDGAN (Table 1; Niu et al. 2020): two generators between normal and defect images, one pair per defect.
+"""SDGAN (Table 1; Niu et al. 2020): translation between normal images and images of one defect, in a cycle.
 
-The paper gives no code and few numbers, so this is SDGAN-like: cycle and identity terms, least-squares patch
-discriminators, and its extra discriminator terms as scores of the cycles' ends, so that an image that went there and
-back must pass as real too. It is deterministic: one defect image for each good one, and no mask.
+The paper comes without code and with few numbers, so this system is only like SDGAN: cycle and identity losses,
+least-squares patch discriminators, and the paper's additional discriminator losses, here on the ends of the cycles: an
+image that was translated there and back must look real as well. It is deterministic: each normal image gives one defect
+image, without a mask.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import zlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
-from defect_synth.baselines.system import Materials, Step
-from defect_synth.baselines.translated import MODEL_FILE, described, export, reopen
-from defect_synth.baselines.translation import PatchJudge, Translator
-from defect_synth.baselines.translation_losses import absolute, judged_fake, judged_real
-from defect_synth.data.store import ImageArrays
-from defect_synth.dfmgan.config import AdversarialStageConfig as StageConfig
-from defect_synth.dfmgan.config import AugmentConfig
-from defect_synth.dfmgan.training_images import AugmentedReals
+from defect_synth.baselines.sdgan_networks import SDGANGenerator
+from defect_synth.baselines.sdgan_source import SDGANSource
+from defect_synth.baselines.system import PresetName, TrainingSet
+from defect_synth.baselines.translation import (
+    TranslationStageConfig,
+    adam,
+    load_generator,
+    save_generator,
+    shown_images,
+    snapshot_card,
+)
+from defect_synth.baselines.translation_losses import l1, least_squares_fake, least_squares_real
+from defect_synth.baselines.translation_networks import PatchDiscriminator
+from defect_synth.config import Frozen
 from defect_synth.engine.contact_sheet import grid, save_sheet
 from defect_synth.engine.draws import Draws
+from defect_synth.engine.image_batches import ImageBatches
+from defect_synth.engine.loop import MODEL_FILE
+from defect_synth.engine.runner import Step
 from defect_synth.engine.stage import Outcome, Phase, Stage
-from defect_synth.errors import DataError, UnknownDefectError
-from defect_synth.samples import DefectSample, DefectSource, Pixels, Provenance, pixels_to_signal, signal_to_pixels
+from defect_synth.samples import DefectSource, Pixels, signal_to_pixels
 
-_NO_ADA = AugmentConfig(mode="none")
-_SHOWN = 16
+_BETA2 = 0.999
 
 
-class SDGAN(BaseModel):
-    """Settings of SDGAN: CycleGAN's where Niu et al. are silent (Zhu et al. 2017)."""
+class SDGAN(Frozen):
+    """Settings of SDGAN; those of CycleGAN (Zhu et al. 2017) where Niu et al. give none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     changes_images: ClassVar[bool] = True
 
     method: Literal["sdgan"] = "sdgan"
     resolution: int = Field(64, ge=32, le=1024, multiple_of=16)
     seed: int = Field(0, ge=0, lt=2**31)
-    channels: int = Field(24, ge=4, description="Of the first layers; CycleGAN: 64.")
+    channels: int = Field(24, ge=4, description="Channels of the first layers; CycleGAN: 64.")
     blocks: int = Field(4, ge=1, description="Residual blocks of a generator; CycleGAN at 256 px: 9.")
-    cycle: float = Field(10.0, ge=0, description="Weight of the cycle terms.")
-    identity: float = Field(5.0, ge=0, description="Weight of the identity terms.")
-    returned: float = Field(0.5, ge=0, description="Weight of the extra discriminator terms on the cycles' ends.")
-    stage: StageConfig = StageConfig(
-        total_kimg=10, batch=4, micro_batch=4, learning_rate=2e-4, ema_kimg=0.5, augment=_NO_ADA, snapshot_kimg=1,
-        mirror=True,
-    )  # fmt: skip
+    cycle_weight: float = Field(10.0, ge=0, description="Weight of the cycle losses.")
+    identity_weight: float = Field(5.0, ge=0, description="Weight of the identity losses.")
+    cycle_adversarial_weight: float = Field(
+        0.5, ge=0, description="Weight of the discriminator losses on the ends of the cycles."
+    )
+    stage: TranslationStageConfig = TranslationStageConfig(
+        total_kimg=10, batch=4, learning_rate=2e-4, ema_kimg=0.5, ema_rampup=0.05, snapshot_kimg=1
+    )
 
     @classmethod
-    def preset(cls, name: Literal["fast", "paper"]) -> SDGAN:
-        """`fast`: minutes on a CPU at 64 px; `paper`: 256 px, CycleGAN's networks, about 200 passes over 200 images."""
+    def preset(cls, name: PresetName) -> SDGAN:
+        """`fast`: 64 px and minutes on a CPU; `paper`: 256 px, CycleGAN's networks, 200 epochs of 200 images."""
         if name == "fast":
             return cls()
-        stage = cls().stage.model_copy(update={"total_kimg": 40.0, "batch": 2, "micro_batch": 2})
+        stage = cls().stage.model_copy(update={"total_kimg": 40.0, "batch": 2})
         return cls(resolution=256, channels=64, blocks=9, stage=stage)
 
     def at(self, resolution: int | None, seed: int) -> SDGAN:
-        """The same at another side (None: as it is), with a seed."""
+        """A copy for another resolution (None: the same) and another seed."""
         return self.model_copy(update={"resolution": resolution or self.resolution, "seed": seed})
 
-    def steps(self, materials: Materials, run: Path, device: torch.device) -> Sequence[Step]:
-        """Each defect's pair of generators."""
-
-        def train(defect: str) -> Stage:
-            return self._stage(materials.category, defect, materials.defects[defect], materials.good, device)
-
-        return [Step(f"defects/{defect}", partial(train, defect)) for defect in materials.defects]
+    def steps(self, training: TrainingSet, run: Path, device: torch.device) -> Sequence[Step]:
+        """One stage per defect."""
+        return [
+            Step(defect, f"defects/{defect}", partial(SDGANStage, self, training, defect, device))
+            for defect in training.defects
+        ]
 
     def open(
-        self, run: Path, category: str, defects: Sequence[str], good: Pixels, device: torch.device
+        self, run: Path, category: str, defects: Sequence[str], normal: Pixels, device: torch.device
     ) -> DefectSource:
-        """The generators that make defects, on the good images."""
+        """The generators that turn normal images into defect images, with the images to turn."""
         networks, digests = {}, []
         for defect in sorted(defects):
-            networks[defect] = Translator(self.channels, self.blocks)
-            digests.append(reopen(run / "defects" / defect / MODEL_FILE, networks[defect]))
+            networks[defect] = SDGANGenerator(self.channels, self.blocks)
+            digests.append(load_generator(run / "defects" / defect / MODEL_FILE, networks[defect]))
             networks[defect].to(device)
-        return Translations(category, networks, good, device, "\n".join(digests))
-
-    def _stage(self, category: str, defect: str, images: ImageArrays, good: ImageArrays, device: torch.device) -> Stage:
-        torch.manual_seed(self.seed)  # initial weights only; nothing after this draws from the global state
-        generators = nn.ModuleDict({name: Translator(self.channels, self.blocks) for name in ("defect", "normal")}).to(
-            device
-        )
-        judges = nn.ModuleDict({name: PatchJudge(self.channels) for name in ("defect", "normal")}).to(device)
-        to_defect, to_normal = generators["defect"], generators["normal"]
-        average = copy.deepcopy(to_defect).requires_grad_(False).eval()
-        defective = AugmentedReals(images, self.stage, self.seed, device)
-        normal = AugmentedReals(good, self.stage, self.seed + 1, device)
-
-        def pairs(draws: Draws, iteration: int) -> tuple[Tensor, Tensor]:
-            return normal.batch(iteration)[0], defective.batch(iteration)[0]
-
-        def generators_main(given: tuple[Tensor, Tensor], first: int, last: int) -> Outcome:
-            n, d = (images[first:last] for images in given)
-            fake_d, fake_n = to_defect(n), to_normal(d)
-            back_n, back_d = to_normal(fake_d), to_defect(fake_n)
-            adversarial = judged_real(judges["defect"](fake_d)) + judged_real(judges["normal"](fake_n))
-            returned = judged_real(judges["defect"](back_d)) + judged_real(judges["normal"](back_n))
-            cycle = absolute(back_n, n) + absolute(back_d, d)
-            identity = absolute(to_defect(d), d) + absolute(to_normal(n), n)
-            loss = adversarial + self.returned * returned + self.cycle * cycle + self.identity * identity
-            return Outcome(loss, {"generator": adversarial.detach(), "cycle": cycle.detach()})
-
-        def judges_main(given: tuple[Tensor, Tensor], first: int, last: int) -> Outcome:
-            n, d = (images[first:last] for images in given)
-            with torch.no_grad():
-                fake_d, fake_n = to_defect(n), to_normal(d)
-                back_n, back_d = to_normal(fake_d), to_defect(fake_n)
-            loss = torch.zeros([], device=device)
-            for judge, real, fake, back in (
-                (judges["defect"], d, fake_d, back_d), (judges["normal"], n, fake_n, back_n)
-            ):  # fmt: skip
-                loss = loss + judged_real(judge(real)) + judged_fake(judge(fake))
-                loss = loss + self.returned * judged_fake(judge(back))
-            return Outcome(loss / 2, {"discriminator": loss.detach() / 2})
-
-        info = described(
-            self.method, category, defect, images.digest + good.digest, len(images),
-            self.model_dump(mode="json", exclude={"stage": {"total_kimg"}}),
-        )  # fmt: skip
-        shown = pixels_to_signal(torch.from_numpy(good.images[:_SHOWN]).permute(0, 3, 1, 2)).to(device)
-
-        @torch.no_grad()
-        def sample_sheet(path: Path) -> None:
-            both = torch.cat([shown, average(shown)])
-            save_sheet(path, grid(signal_to_pixels(both).cpu(), columns=len(shown)))
-
-        return Stage(
-            name=defect, config=self.stage,
-            phases=[Phase("G", generators, 1, pairs, generators_main), Phase("D", judges, 1, pairs, judges_main)],
-            optimizers={"generators": _adam(generators, self.stage), "judges": _adam(judges, self.stage)},
-            modules={"generators": generators, "judges": judges, "average": average},
-            averaged=list(zip(average.parameters(), to_defect.parameters(), strict=True)), copied=[],
-            ada=defective.ada, scalars={}, evaluate=lambda: ({}, None), sample_sheet=sample_sheet,
-            export=lambda path, kimg, score: export(path, info, kimg, average), info=info, device=device,
-            seed=self.seed,
-        )  # fmt: skip
+        return SDGANSource(category, networks, normal, device, "\n".join(digests))
 
 
-def _adam(module: nn.Module, config: StageConfig) -> torch.optim.Adam:
-    return torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=(0.5, 0.999), fused=True)
+class SDGANStage(Stage):
+    """The training of the two generators and two discriminators of one defect.
 
-
-class Translations:
-    """A finite `DefectSource`: each good image translated, without a mask (all zero, `mask: none`).
-
-    Seeds 0 .. N_g - 1 are the good images, in an order drawn once for each defect.
+    Args:
+        settings: Settings of the whole run.
+        training: The images to learn from.
+        defect: Defect category.
+        device: Where to train.
     """
 
-    method = "sdgan"
+    def __init__(self, settings: SDGAN, training: TrainingSet, defect: str, device: torch.device) -> None:
+        schedule, normal, images = settings.stage, training.normal, training.defects[defect]
+        sizes = {"resolution": True, "channels": True, "blocks": True}
+        card = snapshot_card(
+            settings.method, training.category, (defect,), normal, images,
+            networks=settings.model_dump(mode="json", include=sizes),
+            training=settings.model_dump(mode="json", exclude={**sizes, "method": True, "stage": {"total_kimg"}}),
+        )  # fmt: skip
+        super().__init__(defect, schedule, card, device, settings.seed)
+        self.settings = settings
+        torch.manual_seed(settings.seed)  # initial weights only; nothing after this draws from the global state
+        self.to_defect = SDGANGenerator(settings.channels, settings.blocks).to(device)
+        self.to_normal = SDGANGenerator(settings.channels, settings.blocks).to(device)
+        self.defect_discriminator = PatchDiscriminator(settings.channels).to(device)
+        self.normal_discriminator = PatchDiscriminator(settings.channels).to(device)
+        self.average = copy.deepcopy(self.to_defect).requires_grad_(False).eval()
+        self._defect_images = ImageBatches(images, schedule.batch, settings.seed, device, mirror=schedule.mirror)
+        self._normal_images = ImageBatches(normal, schedule.batch, settings.seed + 1, device, mirror=schedule.mirror)
+        self._shown = shown_images(normal, device)
+        generators = nn.ModuleDict({"defect": self.to_defect, "normal": self.to_normal})
+        discriminators = nn.ModuleDict({"defect": self.defect_discriminator, "normal": self.normal_discriminator})
+        self.phases = [
+            Phase("G", generators, 1, self.batch, self.generator_loss),
+            Phase("D", discriminators, 1, self.batch, self.discriminator_loss),
+        ]
+        self.optimizers = {
+            "generators": adam(generators, schedule, _BETA2),
+            "discriminators": adam(discriminators, schedule, _BETA2),
+        }
+        self.modules = {"generators": generators, "discriminators": discriminators, "average": self.average}
+        self.averaged = list(zip(self.average.parameters(), self.to_defect.parameters(), strict=True))
 
-    def __init__(
-        self, category: str, networks: dict[str, Translator], good: Pixels, device: torch.device, digest: str
-    ) -> None:
-        if len(good) == 0:
-            raise DataError("SDGAN needs at least one good image to change, got none")
-        self._category, self._networks, self._good, self._device = category, networks, good, device
-        pixels = hashlib.sha256(np.ascontiguousarray(good).tobytes()).hexdigest()
-        self.digest = hashlib.sha256(f"{digest}\n{pixels}".encode()).hexdigest()
-        self.resolution = int(good.shape[1])
+    def batch(self, draws: Draws, iteration: int) -> tuple[Tensor, Tensor]:
+        """Normal images and defect images of one iteration, each [B, 3, R, R]."""
+        return self._normal_images.batch(iteration)[0], self._defect_images.batch(iteration)[0]
 
-    @property
-    def category(self) -> str:
-        """Object category."""
-        return self._category
+    def generator_loss(self, batch: tuple[Tensor, Tensor], start: int, stop: int) -> Outcome:
+        """Adversarial, cycle and identity losses of both generators."""
+        settings = self.settings
+        normal, defect = (images[start:stop] for images in batch)
+        fake_defect, fake_normal = self.to_defect(normal), self.to_normal(defect)
+        cycled_normal, cycled_defect = self.to_normal(fake_defect), self.to_defect(fake_normal)
+        adversarial = self._scored_real(fake_defect, fake_normal)
+        cycle_adversarial = self._scored_real(cycled_defect, cycled_normal)
+        cycle = l1(cycled_normal, normal) + l1(cycled_defect, defect)
+        identity = l1(self.to_defect(defect), defect) + l1(self.to_normal(normal), normal)
+        loss = adversarial + settings.cycle_adversarial_weight * cycle_adversarial
+        loss = loss + settings.cycle_weight * cycle + settings.identity_weight * identity
+        return Outcome(loss, {"generator": adversarial.detach(), "cycle": cycle.detach()})
 
-    @property
-    def defects(self) -> tuple[str, ...]:
-        """Defect categories, sorted."""
-        return tuple(self._networks)
+    def _scored_real(self, defect: Tensor, normal: Tensor) -> Tensor:
+        """How far the scores of generated images are from those of training images."""
+        scores = self.defect_discriminator(defect), self.normal_discriminator(normal)
+        return least_squares_real(scores[0]) + least_squares_real(scores[1])
 
-    def seeds(self, defect: str) -> tuple[int, ...]:
-        """All the seeds there are: one for each good image.
-
-        Raises:
-            UnknownDefectError: `defect` is not in `defects`.
-        """
-        self._network(defect)
-        return tuple(range(len(self._good)))
+    def discriminator_loss(self, batch: tuple[Tensor, Tensor], start: int, stop: int) -> Outcome:
+        """Least-squares losses of both discriminators on training, translated and cycled images."""
+        normal, defect = (images[start:stop] for images in batch)
+        with torch.no_grad():
+            fake_defect, fake_normal = self.to_defect(normal), self.to_normal(defect)
+            cycled_normal, cycled_defect = self.to_normal(fake_defect), self.to_defect(fake_normal)
+        loss = torch.zeros([], device=self.device)
+        for discriminator, real, fake, cycled in (
+            (self.defect_discriminator, defect, fake_defect, cycled_defect),
+            (self.normal_discriminator, normal, fake_normal, cycled_normal),
+        ):
+            loss = loss + least_squares_real(discriminator(real)) + least_squares_fake(discriminator(fake))
+            loss = loss + self.settings.cycle_adversarial_weight * least_squares_fake(discriminator(cycled))
+        return Outcome(loss / 2, {"discriminator": loss.detach() / 2})
 
     @torch.no_grad()
-    def sample(self, defect: str, seeds: Sequence[int]) -> list[DefectSample]:
-        """One sample per seed, in order, each computed by itself.
+    def save_contact_sheet(self, path: Path) -> None:
+        """Write a row of normal images and, below it, the defect images that they give."""
+        rows = torch.cat([self._shown, self.average(self._shown)])
+        save_sheet(path, grid(signal_to_pixels(rows).cpu(), columns=len(self._shown)))
 
-        Raises:
-            UnknownDefectError: `defect` is not in `defects`.
-            DataError: A seed for which there is no good image left.
-        """
-        network = self._network(defect)
-        order = np.random.default_rng(zlib.crc32(defect.encode())).permutation(len(self._good))
-        samples = []
-        for seed in seeds:
-            if not 0 <= seed < len(order):
-                raise DataError(
-                    f"SDGAN has one image of {defect} for each of {len(order)} good ones and no seed {seed}"
-                )
-            clean = self._good[order[seed]]
-            signal = pixels_to_signal(torch.from_numpy(clean.copy()).permute(2, 0, 1)[None].to(self._device))
-            image = signal_to_pixels(network(signal))[0].permute(1, 2, 0).cpu().contiguous().numpy()
-            origin = Provenance(
-                self.method, self._category, defect, int(seed), self.digest,
-                {"mask": "none", "good_image": int(order[seed])},
-            )  # fmt: skip
-            samples.append(DefectSample(image, np.zeros(image.shape[:2], np.uint8), defect, origin, clean.copy()))
-        return samples
-
-    def _network(self, defect: str) -> Translator:
-        if defect not in self._networks:
-            raise UnknownDefectError(defect, self._category, self.defects)
-        return self._networks[defect]
+    def export(self, path: Path, kimg: float, score: float | None) -> None:
+        """Write the averaged generator of defect images."""
+        save_generator(path, self.card, (self.name,), kimg, self.average)

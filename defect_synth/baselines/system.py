@@ -1,11 +1,11 @@
-"""What every trained system of the paper's tables gives: stages for the loop, and a source from what they wrote.
+"""What a trained baseline has to offer: settings, the stages of its training, and a source of samples afterwards.
 
-`fitting.train_system` runs the stages of any of them, `fitting.open_system` opens its run; neither knows which it is.
+`train.train_system` trains any of them and `train.open_system` opens what was trained.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
@@ -13,85 +13,86 @@ from typing import Any, Literal, Protocol, Self
 import torch
 
 from defect_synth.data.store import ImageArrays
-from defect_synth.engine.stage import Stage
+from defect_synth.engine.runner import Step
 from defect_synth.samples import DefectSource, Pixels
+
+PresetName = Literal["fast", "paper"]
 
 
 @dataclass(frozen=True, eq=False)
-class Materials:
-    """What a system may learn from, at its resolution.
+class TrainingSet:
+    """The images that a system may learn from, at its resolution.
 
     Attributes:
         category: Object category.
-        good: Defect-free training images.
-        defects: Defect -> base images with masks.
+        normal: Normal images.
+        defects: Base images with masks of each defect category.
     """
 
     category: str
-    good: ImageArrays
+    normal: ImageArrays
     defects: Mapping[str, ImageArrays]
 
 
-@dataclass(frozen=True)
-class Step:
-    """One training of a system: a stage in a folder of its own, built when those before it are done.
-
-    Attributes:
-        folder: Relative to the run, such as `defects/hole`.
-        build: Makes the stage; reads what earlier steps wrote.
-        share: Part of a time budget, relative to the other steps.
-    """
-
-    folder: str
-    build: Callable[[], Stage]
-    share: float = 1.0
-
-
 class System(Protocol):
-    """A trained system of Tables 1 and 2: its settings are in the object (a frozen pydantic model)."""
+    """A trained system of Tables 1 and 2 (Duan et al. 2023); the object is a frozen pydantic model of its settings."""
 
     @property
     def method(self) -> str:
-        """As in `Provenance.method` and on the command line, such as `finetune`."""
+        """Name on the command line, in `run.json` and in `Provenance.method`, such as `finetune`."""
         ...
 
     @property
     def changes_images(self) -> bool:
-        """Whether it changes given good images, or draws everything itself."""
+        """Whether it turns normal images into defect images; otherwise it generates whole images."""
         ...
 
     @property
     def resolution(self) -> int:
-        """Side of its images."""
+        """Side of its images in pixels."""
         ...
 
     @classmethod
-    def preset(cls, name: Literal["fast", "paper"]) -> Self:
-        """`fast`: 64 px and minutes on a CPU; `paper`: the schedule of its authors at 256 px."""
+    def preset(cls, name: PresetName) -> Self:
+        """`fast`: 64 px and minutes on a CPU; `paper`: 256 px and the schedule of its authors."""
         ...
 
     def at(self, resolution: int | None, seed: int) -> Self:
-        """The same at another side (None: as it is), with a seed."""
+        """A copy for another resolution (None: the same) and another seed.
+
+        Raises:
+            ConfigError: The networks cannot have this resolution.
+        """
         ...
 
     def model_dump(self, *, mode: Literal["json"]) -> dict[str, Any]:
-        """The settings as plain values, as every pydantic model gives them."""
+        """The settings as plain values; every pydantic model has this method."""
         ...
 
-    def steps(self, materials: Materials, run: Path, device: torch.device) -> Sequence[Step]:
-        """What to train, in order."""
+    def steps(self, training: TrainingSet, run: Path, device: torch.device) -> Sequence[Step]:
+        """The stages of the training, in order.
+
+        Args:
+            training: The images to learn from.
+            run: The run folder, from which later stages read what earlier ones have written.
+            device: Where to train.
+        """
         ...
 
     def open(
-        self, run: Path, category: str, defects: Sequence[str], good: Pixels, device: torch.device
+        self, run: Path, category: str, defects: Sequence[str], normal: Pixels, device: torch.device
     ) -> DefectSource:
-        """A source from a run whose steps have written their checkpoints.
+        """Open a run whose stages have all written a checkpoint.
 
         Args:
             run: The run folder.
             category: Object category.
-            defects: Those it was trained for.
-            good: uint8 [N, R, R, 3], defect-free images for systems that change given ones; ignored by the others.
+            defects: Defect categories that it was trained on.
+            normal: Normal images to change, uint8 [N, R, R, 3]; systems that generate whole images ignore them.
             device: Where to sample.
+
+        Raises:
+            CheckpointError: A checkpoint is missing, damaged or of other networks.
+            DataError: The system changes normal images and there is none.
         """
         ...

@@ -1,41 +1,109 @@
-"""What both translation baselines need of a network on disk."""
+"""What the image translation baselines (SDGAN, Defect-GAN) share: schedule, optimizer, card and contact sheet."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from defect_synth.dfmgan.config import ModelConfig
-from defect_synth.engine.checkpoint import CheckpointInfo, library_versions, load_checkpoint, restore, save_checkpoint
+from defect_synth.config import StageConfig
+from defect_synth.data.store import ImageArrays
+from defect_synth.engine.checkpoint import (
+    Card,
+    TrainingCard,
+    library_versions,
+    load_checkpoint,
+    restore,
+    save_checkpoint,
+)
+from defect_synth.samples import pixels_to_signal
 
-MODEL_FILE = "model.safetensors"
+_NUM_SHOWN = 16  # normal images on a contact sheet
 
 
-def described(
-    method: str, category: str, defect: str | None, digest: str, count: int, settings: dict[str, Any]
-) -> CheckpointInfo:
-    """The card of a run; `model` describes a DFMGAN and is not read here, the sizes are in `training`."""
-    return CheckpointInfo(
-        kind="training", model=ModelConfig(), category=category, defect=defect, data_digest=digest, num_images=count,
-        training={"method": method, **settings}, versions=library_versions(),
+class TranslationStageConfig(StageConfig):
+    """Schedule of a translation baseline."""
+
+    mirror: bool = Field(True, description="Mirror half of the training images.")
+
+
+class TranslationCard(Card):
+    """Card of a trained generator of SDGAN or Defect-GAN.
+
+    Attributes:
+        method: `sdgan` or `defect-gan`.
+        defects: Defect categories that it makes.
+        data_digest: Identifies the training images.
+        num_images: How many defect images there were.
+        networks: Sizes of the networks, as plain values.
+    """
+
+    kind: Literal["translation"] = "translation"
+    method: str
+    defects: tuple[str, ...]
+    data_digest: str = ""
+    num_images: int = 0
+    networks: dict[str, Any]
+
+
+def adam(module: nn.Module, config: StageConfig, beta2: float) -> torch.optim.Adam:
+    """The optimizer of a network; beta1 = 0.5 is usual for translation (Zhu et al. 2017)."""
+    return torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=(0.5, beta2), fused=True)
+
+
+def snapshot_card(
+    method: str, category: str, defects: tuple[str, ...], normal: ImageArrays, images: ImageArrays,
+    networks: dict[str, Any], training: dict[str, Any],
+) -> TrainingCard:  # fmt: skip
+    """The card of a stage's snapshots.
+
+    Args:
+        method: `sdgan` or `defect-gan`.
+        category: Object category.
+        defects: Defect categories that the stage trains on.
+        normal: Normal training images.
+        images: Defect training images.
+        networks: Sizes of the networks, as plain values.
+        training: All other settings, as plain values.
+    """
+    return TrainingCard(
+        method=method, category=category, defect=defects[0] if len(defects) == 1 else None,
+        data_digest=images.digest + normal.digest, num_images=len(images), training=training, networks=networks,
+        versions=library_versions(),
     )  # fmt: skip
 
 
-def export(path: Path, info: CheckpointInfo, kimg: float, network: nn.Module) -> None:
-    """Write the network that samples are drawn from."""
-    save_checkpoint(path, info.model_copy(update={"trained_kimg": kimg}), network.state_dict())
+def save_generator(
+    path: Path, snapshot: TrainingCard, defects: tuple[str, ...], kimg: float, network: nn.Module
+) -> None:
+    """Write the averaged generator, from which samples are drawn.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    card = TranslationCard(
+        method=snapshot.method, category=snapshot.category, defects=defects, trained_kimg=kimg,
+        data_digest=snapshot.data_digest, num_images=snapshot.num_images, networks=snapshot.networks,
+        training=snapshot.training, versions=snapshot.versions,
+    )  # fmt: skip
+    save_checkpoint(path, card, network.state_dict())
 
 
-def reopen(path: Path, network: nn.Module) -> str:
-    """Fill a network from `export`'s file; the file's digest.
+def load_generator(path: Path, network: nn.Module) -> str:
+    """Fill a network from the file of `save_generator`, ready to sample from; returns the digest of the file.
 
     Raises:
         CheckpointError: The file is missing, damaged or of another architecture.
     """
-    checkpoint = load_checkpoint(path, "training")
-    tensors: dict[str, Tensor] = checkpoint.tensors
-    restore(network, tensors, path)
+    checkpoint = load_checkpoint(path, TranslationCard)
+    restore(network, checkpoint.tensors, path)
     network.eval().requires_grad_(False)
     return checkpoint.digest
+
+
+def shown_images(normal: ImageArrays, device: torch.device) -> Tensor:
+    """The first normal images, for contact sheets: signal [N, 3, R, R], N <= 16."""
+    return pixels_to_signal(torch.from_numpy(normal.images[:_NUM_SHOWN]).permute(0, 3, 1, 2)).to(device)

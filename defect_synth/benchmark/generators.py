@@ -147,7 +147,7 @@ class Generators:
         method, device = SYSTEMS[name], choose_device(self.device)
         folder = context.folder / method
         if self._read(context, name) is not None and folder.is_dir():
-            return open_system(folder, good=context.good.images, device=device)
+            return open_system(folder, normal=context.good.images, device=device)
         preset = "paper" if self.config.preset == PAPER_256.preset else "fast"
         settings = settings_of(
             method, preset, resolution=context.resolution, seed=self.config.seed,
@@ -158,7 +158,7 @@ class Generators:
             device=device,
             report=lambda p: self.report(f"train {name}, {p.stage}, {p.text}", p.done_kimg, p.total_kimg),
         )  # fmt: skip
-        source = open_system(folder, good=context.good.images, device=device)
+        source = open_system(folder, normal=context.good.images, device=device)
         about = f"trained inside the partition, preset {preset}; iterations: {_ended(ended)}"
         seconds = sum(each.seconds for each in ended.values())
         self._record(context, name, "trained", str(getattr(source, "digest", "")), about, seconds)

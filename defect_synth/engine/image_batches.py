@@ -28,19 +28,19 @@ class ImageBatches:
     ) -> None:
         self._images = torch.from_numpy(images.images).permute(0, 3, 1, 2)  # uint8 [N, 3, R, R], channels last
         self._masks = torch.from_numpy(images.masks)[:, None]
-        self._batch, self._seed, self._device, self._mirror = batch, seed, device, mirror
+        self.batch_size, self._seed, self._device, self._mirror = batch, seed, device, mirror
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         """Images [B, 3, R, R] and masks [B, 1, R, R] of one iteration, as signal in [-1, 1]."""
         chosen = self.indices(iteration)
         images, masks = self._images[chosen].to(self._device), self._masks[chosen].to(self._device)
         if self._mirror:
-            flip = Draws(self._seed, iteration, _MIRROR_STREAM, self._device).uniform(0, self._batch) < 0.5
+            flip = Draws(self._seed, iteration, _MIRROR_STREAM, self._device).uniform(0, self.batch_size) < 0.5
             images = torch.where(flip[:, None, None, None].to(images.device), images.flip(3), images)
             masks = torch.where(flip[:, None, None, None].to(masks.device), masks.flip(3), masks)
         return pixels_to_signal(images), mask_to_signal(masks)
 
     def indices(self, iteration: int) -> Tensor:
         """Which images one iteration shows, int64 [B]."""
-        first = iteration * self._batch
-        return torch.from_numpy(batch_indices(self._seed, first, self._batch, len(self._images)))
+        first = iteration * self.batch_size
+        return torch.from_numpy(batch_indices(self._seed, first, self.batch_size, len(self._images)))

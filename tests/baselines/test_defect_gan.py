@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from defect_synth.baselines.defacement import Layer, SpatialNorm, category_map
 from defect_synth.baselines.defect_gan import DefectGAN
-from defect_synth.baselines.system import Materials
+from defect_synth.baselines.defect_gan_networks import DefectLayer, SpatiallyAdaptiveNorm, uniform_category_map
+from defect_synth.baselines.system import TrainingSet
 from defect_synth.data.store import ImageArrays
 from defect_synth.engine.draws import Draws
 
-WEIGHTS = {"penalty": 4.0, "naming": 2.0, "reconstruction": 7.0, "map_cycle": 3.0, "sparsity": 0.5}
+WEIGHTS = {
+    "gradient_penalty_weight": 4.0,
+    "classification_weight": 2.0,
+    "cycle_weight": 7.0,
+    "map_cycle_weight": 3.0,
+    "map_area_weight": 0.5,
+}
 
 
 def _images(seed, count):
@@ -23,20 +29,20 @@ def _images(seed, count):
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory):
     system = DefectGAN(resolution=32, channels=4, blocks=1, **WEIGHTS)
-    materials = Materials("nut", _images(0, 5), {"hole": _images(1, 3), "cut": _images(2, 3)})
-    return system.steps(materials, tmp_path_factory.mktemp("run"), torch.device("cpu"))[0].build()
+    training = TrainingSet("nut", _images(0, 5), {"hole": _images(1, 3), "cut": _images(2, 3)})
+    return system.steps(training, tmp_path_factory.mktemp("run"), torch.device("cpu"))[0].build()
 
 
 def _passes(stage, b):
     """Layer and result of the four passes: deface, restore; restore, deface."""
-    network, clean = stage.modules["network"], torch.zeros(4, dtype=torch.long)
+    network, clean = stage.modules["generator"], torch.zeros(4, dtype=torch.long)
 
     def one(image, labels, noise):
-        layer = network(image, category_map(labels, 3, 32), noise)
+        layer = network(image, uniform_category_map(labels, 3, 32), noise)
         soft = layer.map.numpy()
         return image.numpy() * (1 - soft) + layer.colour.numpy() * soft, soft
 
-    fake_d = one(b.normal, b.target, b.noise[0])
+    fake_d = one(b.normal, b.targets, b.noise[0])
     back_n = one(torch.from_numpy(fake_d[0]), clean, b.noise[1])
     fake_n = one(b.defective, clean, b.noise[2])
     back_d = one(torch.from_numpy(fake_n[0]), b.labels, b.noise[3])
@@ -51,33 +57,35 @@ def _cross_entropy(logits, labels):
 def test_the_generators_objective_is_the_written_out_sum(stage):
     b = stage.phases[1].prepare(Draws(0, 0, 1, torch.device("cpu")), 0)
     (fake_d, map_d), (back_n, unmap_n), (fake_n, unmap_d), (back_d, map_n) = _passes(stage, b)
-    judge, zeros = stage.modules["judge"], [0, 0, 0, 0]
-    (score_d, name_d), (score_n, name_n) = ([t.numpy() for t in judge(torch.from_numpy(i))] for i in (fake_d, fake_n))
+    critic, zeros = stage.modules["critic"], [0, 0, 0, 0]
+    (score_d, name_d), (score_n, name_n) = ([t.numpy() for t in critic(torch.from_numpy(i))] for i in (fake_d, fake_n))
     expected = -score_d.mean() - score_n.mean()
-    expected += WEIGHTS["naming"] * (_cross_entropy(name_d, b.target.tolist()) + _cross_entropy(name_n, zeros))
+    expected += WEIGHTS["classification_weight"] * (
+        _cross_entropy(name_d, b.targets.tolist()) + _cross_entropy(name_n, zeros)
+    )
     lost = np.abs(back_n - b.normal.numpy()).mean() + np.abs(back_d - b.defective.numpy()).mean()
-    expected += WEIGHTS["reconstruction"] * lost
-    expected += WEIGHTS["map_cycle"] * (np.abs(map_d - unmap_n).mean() + np.abs(unmap_d - map_n).mean())
-    expected += WEIGHTS["sparsity"] * sum(soft.mean() for soft in (map_d, unmap_n, unmap_d, map_n))
+    expected += WEIGHTS["cycle_weight"] * lost
+    expected += WEIGHTS["map_cycle_weight"] * (np.abs(map_d - unmap_n).mean() + np.abs(unmap_d - map_n).mean())
+    expected += WEIGHTS["map_area_weight"] * sum(soft.mean() for soft in (map_d, unmap_n, unmap_d, map_n))
     assert float(stage.phases[1].compute(b, 0, 4).loss) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_the_critics_objective_is_the_written_out_sum(stage):
     b = stage.phases[0].prepare(Draws(0, 0, 0, torch.device("cpu")), 0)
-    judge, expected = stage.modules["judge"], 0.0
+    critic, expected = stage.modules["critic"], 0.0
     with torch.no_grad():
         (fake_d, _), _, (fake_n, _), _ = _passes(stage, b)
     for real, fake, labels in ((b.defective, fake_d, b.labels.tolist()), (b.normal, fake_n, [0, 0, 0, 0])):
-        scores, names = (t.detach().numpy() for t in judge(real))
+        scores, names = (t.detach().numpy() for t in critic(real))
         fake = torch.from_numpy(fake)
-        expected += judge(fake)[0].detach().numpy().mean() - scores.mean()
-        expected += WEIGHTS["naming"] * _cross_entropy(names, labels)
+        expected += critic(fake)[0].detach().numpy().mean() - scores.mean()
+        expected += WEIGHTS["classification_weight"] * _cross_entropy(names, labels)
         lengths = []
         for i, u in enumerate(b.uniform.tolist()):  # one image at a time: no sample's gradient may reach another's
             middle = (u * real[i : i + 1] + (1 - u) * fake[i : i + 1]).requires_grad_(True)
-            (gradient,) = torch.autograd.grad(judge(middle)[0].mean(), middle)
+            (gradient,) = torch.autograd.grad(critic(middle)[0].mean(), middle)
             lengths.append(float(gradient.norm()))
-        expected += WEIGHTS["penalty"] * np.mean((np.array(lengths) - 1) ** 2)
+        expected += WEIGHTS["gradient_penalty_weight"] * np.mean((np.array(lengths) - 1) ** 2)
     assert float(stage.phases[0].compute(b, 0, 4).loss.detach()) == pytest.approx(float(expected), rel=1e-4)
 
 
@@ -90,7 +98,7 @@ def test_labels_belong_to_their_images(stage):
     targets = set()
     for iteration in range(8):
         b = stage.phases[0].prepare(Draws(0, iteration, 0, torch.device("cpu")), iteration)
-        targets |= set(b.target.tolist())
+        targets |= set(b.targets.tolist())
         for image, label in zip(b.defective, b.labels.tolist(), strict=True):
             both = torch.cat([known[label], known[label].flip(3)])
             assert (both - image).abs().amax(dim=(1, 2, 3)).min() < 1e-6
@@ -99,9 +107,9 @@ def test_labels_belong_to_their_images(stage):
 
 def test_a_spatial_norm_changes_only_where_the_category_does(rng):
     torch.manual_seed(0)
-    norm = SpatialNorm(4, 2, 4).requires_grad_(False)
+    norm = SpatiallyAdaptiveNorm(4, 2, 4).requires_grad_(False)
     x = torch.randn(1, 4, 16, 16, generator=rng)
-    there = category_map(torch.tensor([0]), 2, 16).clone()
+    there = uniform_category_map(torch.tensor([0]), 2, 16).clone()
     here = there.clone()
     here[..., :4] = here[..., :4].flip(1)
     moved = (norm(x, here) - norm(x, there)).abs().amax(dim=(0, 1, 2)) > 0
@@ -110,5 +118,5 @@ def test_a_spatial_norm_changes_only_where_the_category_does(rng):
 
 
 def test_the_map_moves_the_image_by_its_share():
-    layer = Layer(torch.full((1, 3, 1, 3), 0.8), torch.tensor([[[[0.0, 0.25, 1.0]]]]))
-    torch.testing.assert_close(layer.over(torch.full((1, 3, 1, 3), 0.4))[0, 0, 0], torch.tensor([0.4, 0.5, 0.8]))
+    layer = DefectLayer(torch.full((1, 3, 1, 3), 0.8), torch.tensor([[[[0.0, 0.25, 1.0]]]]))
+    torch.testing.assert_close(layer.composed(torch.full((1, 3, 1, 3), 0.4))[0, 0, 0], torch.tensor([0.4, 0.5, 0.8]))

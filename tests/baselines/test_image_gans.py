@@ -10,16 +10,17 @@ import torch
 import torch.nn.functional as F
 
 from defect_synth.baselines.cdc import CDC
+from defect_synth.baselines.cdc_discriminator import CDCDiscriminator
 from defect_synth.baselines.cdc_losses import distance_consistency, similarities
-from defect_synth.baselines.diff_augment import NUM_UNIFORMS, DiffAugmentation, diff_augment
 from defect_synth.baselines.diffaug import DiffAug
+from defect_synth.baselines.differentiable_augmentation import NUM_UNIFORMS, DiffAugmentation, diff_augment
 from defect_synth.baselines.finetune import Finetune
-from defect_synth.baselines.fitting import is_system, open_system, settings_of, train_system
 from defect_synth.baselines.schedules import continued
-from defect_synth.baselines.two_scale_judge import TwoScaleJudge
+from defect_synth.baselines.train import is_system, open_system, settings_of, train_system
 from defect_synth.config import override
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
+from defect_synth.dfmgan.checkpoint import DFMGANCard
 from defect_synth.dfmgan.config import TINY, AugmentConfig
 from defect_synth.dfmgan.discriminators import build_discriminator
 from defect_synth.engine.checkpoint import load_checkpoint
@@ -87,8 +88,8 @@ def test_samples_depend_on_their_seed_alone_and_have_no_mask(name, runs):
 
 def test_finetune_and_cdc_move_every_weight_of_stage_1(runs):
     for name in ("finetune", "cdc"):
-        before = load_checkpoint(runs[name] / "backbone" / "model.safetensors").tensors
-        after = load_checkpoint(runs[name] / "defects" / "hole" / "model.safetensors").tensors
+        before = load_checkpoint(runs[name] / "backbone" / "model.safetensors", DFMGANCard).tensors
+        after = load_checkpoint(runs[name] / "defects" / "hole" / "model.safetensors", DFMGANCard).tensors
         moved = [
             key for key, value in before.items() if "noise_const" not in key and not torch.equal(value, after[key])
         ]
@@ -99,7 +100,7 @@ def test_finetune_and_cdc_move_every_weight_of_stage_1(runs):
 def test_a_given_stage_1_is_used_and_not_trained_again(runs, table, tmp_path):
     system = Finetune(config=CONFIG, pretrained=runs["finetune"])
     ended = train_system(system, table, everything(table, 0.0, 0), tmp_path / "run", defects=["hole"])
-    assert list(ended) == ["defects/hole"]
+    assert list(ended) == ["hole"]
     given, own = (folder / "defects/hole/model.safetensors" for folder in (tmp_path / "run", runs["finetune"]))
     assert given.read_bytes() == own.read_bytes()
 
@@ -178,17 +179,17 @@ def test_distance_consistency_has_a_gradient_for_the_target_alone(rng):
 
 
 def test_a_patch_logit_sees_a_patch_and_not_the_image(rng):
-    judge = TwoScaleJudge(build_discriminator(TINY.model))
-    assert judge.sides == (8, 4)
+    discriminator = CDCDiscriminator(build_discriminator(TINY.model))
+    assert discriminator.sides == (8, 4)
     image = torch.randn(1, 3, 32, 32, generator=rng, requires_grad=True)
-    logits = judge.patches(image, 8)
+    logits = discriminator.patches(image, 8)
     assert logits.shape == (1, 1, 8, 8)
     logits[0, 0, 0, 0].backward()
     seen = image.grad[0].abs().sum(0) > 0
     assert seen[:4, :4].all()
     assert not seen[-8:].any()
     assert not seen[:, -8:].any()
-    assert judge(image).shape == (1, 1)
+    assert discriminator(image).shape == (1, 1)
 
 
 # --- DiffAug

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from defect_synth.baselines.sdgan import SDGAN
-from defect_synth.baselines.system import Materials
+from defect_synth.baselines.system import TrainingSet
 from defect_synth.data.store import ImageArrays
 from defect_synth.engine.draws import Draws
 
-WEIGHTS = {"cycle": 7.0, "identity": 3.0, "returned": 0.25}
+WEIGHTS = {"cycle_weight": 7.0, "identity_weight": 3.0, "cycle_adversarial_weight": 0.25}
 
 
 def _images(seed, count):
@@ -22,8 +22,8 @@ def _images(seed, count):
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory):
     system = SDGAN(resolution=32, channels=4, blocks=1, **WEIGHTS)
-    materials = Materials("nut", _images(0, 5), {"hole": _images(1, 3)})
-    return system.steps(materials, tmp_path_factory.mktemp("run"), torch.device("cpu"))[0].build()
+    training = TrainingSet("nut", _images(0, 5), {"hole": _images(1, 3)})
+    return system.steps(training, tmp_path_factory.mktemp("run"), torch.device("cpu"))[0].build()
 
 
 def _passes(stage, context):
@@ -36,7 +36,9 @@ def _passes(stage, context):
 
 
 def _scores(stage, images):
-    return [stage.modules["judges"][name](i).numpy() for name, i in zip(("defect", "normal"), images, strict=True)]
+    return [
+        stage.modules["discriminators"][name](i).numpy() for name, i in zip(("defect", "normal"), images, strict=True)
+    ]
 
 
 @torch.no_grad()
@@ -44,9 +46,9 @@ def test_the_generators_objective_is_the_written_out_sum(stage):
     context = stage.phases[0].prepare(Draws(0, 0, 0, torch.device("cpu")), 0)
     real, fake, back, same = _passes(stage, context)
     expected = 0.0
-    for scores, weight in ((_scores(stage, fake), 1.0), (_scores(stage, back), WEIGHTS["returned"])):
+    for scores, weight in ((_scores(stage, fake), 1.0), (_scores(stage, back), WEIGHTS["cycle_adversarial_weight"])):
         expected += weight * sum(np.mean((s - 1) ** 2) for s in scores)
-    for made, weight in ((back, WEIGHTS["cycle"]), (same, WEIGHTS["identity"])):
+    for made, weight in ((back, WEIGHTS["cycle_weight"]), (same, WEIGHTS["identity_weight"])):
         expected += weight * sum(np.abs((m - r).numpy()).mean() for m, r in zip(made, real, strict=True))
     assert float(stage.phases[0].compute(context, 0, 4).loss) == pytest.approx(float(expected), rel=1e-5)
 
@@ -57,7 +59,7 @@ def test_the_discriminators_objective_is_the_written_out_sum(stage):
     real, fake, back, _ = _passes(stage, context)
     expected = sum(np.mean((s - 1) ** 2) for s in _scores(stage, real))
     expected += sum(np.mean(s**2) for s in _scores(stage, fake))
-    expected += WEIGHTS["returned"] * sum(np.mean(s**2) for s in _scores(stage, back))
+    expected += WEIGHTS["cycle_adversarial_weight"] * sum(np.mean(s**2) for s in _scores(stage, back))
     assert float(stage.phases[1].compute(context, 0, 4).loss) == pytest.approx(float(expected) / 2, rel=1e-5)
 
 

@@ -8,20 +8,27 @@ import numpy as np
 import pytest
 import torch
 
-from defect_synth.baselines.defacement import Defacer, Layer, NamingJudge, category_map
-from defect_synth.baselines.defect_gan import UNTOUCHED, Defacements, DefectGAN
-from defect_synth.baselines.fitting import open_system, settings_of, train_system
+from defect_synth.baselines.defect_gan import DefectGAN
+from defect_synth.baselines.defect_gan_networks import (
+    DefectGANDiscriminator,
+    DefectGANGenerator,
+    DefectLayer,
+    uniform_category_map,
+)
+from defect_synth.baselines.defect_gan_source import UNCHANGED_BELOW, DefectGANSource
 from defect_synth.baselines.sdgan import SDGAN
-from defect_synth.baselines.translation import PatchJudge, Translator
+from defect_synth.baselines.sdgan_networks import SDGANGenerator
+from defect_synth.baselines.train import open_system, settings_of, train_system
 from defect_synth.baselines.translation_losses import (
-    absolute,
-    between,
-    judged_fake,
-    judged_real,
-    named,
-    unit_gradient,
+    classification,
+    gradient_penalty,
+    interpolate,
+    l1,
+    least_squares_fake,
+    least_squares_real,
     wasserstein,
 )
+from defect_synth.baselines.translation_networks import PatchDiscriminator
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
 from defect_synth.errors import CheckpointError, DataError, UnknownDefectError
@@ -57,7 +64,7 @@ class KilledError(Exception):
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_killed_run_resumes_to_the_same_bytes(name, runs, table, tmp_path):
     def die(progress):
-        if progress.stage in ("hole", "defect_gan") and progress.done_kimg >= 0.020:
+        if progress.stage in ("hole", "defect-gan") and progress.done_kimg >= 0.020:
             raise KilledError
 
     part, run = everything(table, 0.0, 0), tmp_path / "run"
@@ -95,10 +102,10 @@ def test_sdgan_has_one_image_for_each_good_one(runs):
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_given_good_images_are_the_ones_that_are_changed(name, runs):
     good = np.full((1, 32, 32, 3), 90, np.uint8)
-    sample = open_system(runs[name], good=good).sample("cut", [0])[0]
+    sample = open_system(runs[name], normal=good).sample("cut", [0])[0]
     np.testing.assert_array_equal(sample.clean, good[0])
-    with pytest.raises(DataError, match="at least one good image"):
-        open_system(runs[name], good=good[:0])
+    with pytest.raises(DataError, match="at least one normal image"):
+        open_system(runs[name], normal=good[:0])
 
 
 def test_a_run_whose_defects_are_missing_is_named(runs, tmp_path):
@@ -109,14 +116,14 @@ def test_a_run_whose_defects_are_missing_is_named(runs, tmp_path):
 
 
 def test_pixels_outside_the_soft_map_are_those_of_the_good_image():
-    class Half(Defacer):
+    class Half(DefectGANGenerator):
         def forward(self, image, category_map, noise):
             soft = torch.zeros(1, 1, 32, 32)
-            soft[..., :8], soft[..., 8:16], soft[..., 16:20] = 1.0, 0.3, UNTOUCHED / 2
-            return Layer(torch.ones_like(image), soft)
+            soft[..., :8], soft[..., 8:16], soft[..., 16:20] = 1.0, 0.3, UNCHANGED_BELOW / 2
+            return DefectLayer(torch.ones_like(image), soft)
 
     good = np.random.default_rng(0).integers(0, 200, (1, 32, 32, 3), dtype=np.uint8)
-    source = Defacements("nut", ("hole",), Half(32, 2, 4, 1), good, 0.25, torch.device("cpu"), "digest")
+    source = DefectGANSource("nut", ("hole",), Half(32, 2, 4, 1), good, 0.25, torch.device("cpu"), "digest")
     sample = source.sample("hole", [0])[0]
     np.testing.assert_array_equal(sample.image[:, 16:], good[0][:, 16:])
     assert (sample.image[:, :8] == 255).all()
@@ -128,37 +135,37 @@ def test_pixels_outside_the_soft_map_are_those_of_the_good_image():
 def test_composition_is_exact_at_both_ends(rng):
     image, colour = torch.rand(2, 1, 3, 4, 4, generator=rng)
     soft = (torch.rand(1, 1, 4, 4, generator=rng) > 0.5).float()
-    out = Layer(colour, soft).over(image)
+    out = DefectLayer(colour, soft).composed(image)
     torch.testing.assert_close(out, torch.where(soft > 0, colour, image))
-    assert torch.equal(Layer(colour, torch.zeros_like(soft)).over(image), image)
+    assert torch.equal(DefectLayer(colour, torch.zeros_like(soft)).composed(image), image)
 
 
 def test_least_squares_terms_have_their_literal_values():
     scores = torch.tensor([0.0, 1.0, 3.0])
-    assert judged_real(scores) == pytest.approx((1 + 0 + 4) / 3)
-    assert judged_fake(scores) == pytest.approx((0 + 1 + 9) / 3)
-    assert absolute(torch.tensor([1.0, -2.0]), torch.tensor([0.0, 2.0])) == pytest.approx(2.5)
+    assert least_squares_real(scores) == pytest.approx((1 + 0 + 4) / 3)
+    assert least_squares_fake(scores) == pytest.approx((0 + 1 + 9) / 3)
+    assert l1(torch.tensor([1.0, -2.0]), torch.tensor([0.0, 2.0])) == pytest.approx(2.5)
 
 
 def test_critic_terms_have_their_literal_values():
     assert wasserstein(torch.tensor([1.0, 3.0]), torch.tensor([5.0])) == -3
     real, fake = torch.ones(2, 1, 1, 1), torch.zeros(2, 1, 1, 1)
-    assert between(real, fake, torch.tensor([0.25, 1.0])).flatten().tolist() == [0.25, 1.0]
+    assert interpolate(real, fake, torch.tensor([0.25, 1.0])).flatten().tolist() == [0.25, 1.0]
     # The score 3 a + 4 b of two pixels has a gradient of length 5 everywhere: (5 - 1)^2.
     image = torch.rand(2, 1, 1, 2).requires_grad_(True)
     scores = (image * torch.tensor([3.0, 4.0])).sum((1, 2, 3))[:, None]
-    assert float(unit_gradient(scores, image)) == pytest.approx(16, rel=1e-5)
+    assert float(gradient_penalty(scores, image)) == pytest.approx(16, rel=1e-5)
     logits = torch.tensor([[0.0, math.log(3.0)]])
-    assert float(named(logits, torch.tensor([0]))) == pytest.approx(math.log(4))
+    assert float(classification(logits, torch.tensor([0]))) == pytest.approx(math.log(4))
 
 
 def test_every_network_gets_a_gradient_from_its_phase(table):
     for system in SYSTEMS.values():
-        from defect_synth.baselines.fitting import _materials
+        from defect_synth.baselines.train import load_training_set
         from defect_synth.engine.draws import Draws
 
-        materials = _materials(system, table, everything(table, 0.0, 0), ["cut", "hole"])
-        stage = system.steps(materials, table.root, torch.device("cpu"))[0].build()
+        training = load_training_set(table, everything(table, 0.0, 0), ["cut", "hole"], system.resolution)
+        stage = system.steps(training, table.root, torch.device("cpu"))[0].build()
         for number, phase in enumerate(stage.phases):
             context = phase.prepare(Draws(0, 0, number, torch.device("cpu")), 0)
             phase.compute(context, 0, 4).loss.backward()
@@ -170,12 +177,12 @@ def test_every_network_gets_a_gradient_from_its_phase(table):
 
 def test_the_category_and_the_noise_reach_the_layer(rng):
     torch.manual_seed(0)
-    network = Defacer(32, 3, 4, 1)
+    network = DefectGANGenerator(32, 3, 4, 1)
     with torch.no_grad():
         network.first.noise_strength.fill_(1.0)
     image, noise = torch.rand(1, 3, 32, 32, generator=rng), torch.randn(2, 1, network.noise_numel, generator=rng)
     network.requires_grad_(False)
-    maps = [category_map(torch.tensor([label]), 3, 32) for label in (1, 2)]
+    maps = [uniform_category_map(torch.tensor([label]), 3, 32) for label in (1, 2)]
     first = network(image, maps[0], noise[0])
     assert not torch.equal(first.colour, network(image, maps[1], noise[0]).colour)
     assert not torch.equal(first.colour, network(image, maps[0], noise[1]).colour)
@@ -185,15 +192,15 @@ def test_the_category_and_the_noise_reach_the_layer(rng):
 @pytest.mark.parametrize("side", [32, 64])
 def test_networks_keep_the_image_size(side, rng):
     image = torch.randn(2, 3, side, side, generator=rng)
-    assert Translator(4, 1)(image).shape == image.shape
-    assert PatchJudge(4)(image).shape[:2] == (2, 1)
-    scores, names = NamingJudge(3, 4)(image)
+    assert SDGANGenerator(4, 1)(image).shape == image.shape
+    assert PatchDiscriminator(4)(image).shape[:2] == (2, 1)
+    scores, names = DefectGANDiscriminator(3, 4)(image)
     assert (scores.shape[0], names.shape) == (2, (2, 3))
 
 
 def test_presets():
     paper = settings_of("sdgan", "paper")
-    assert (paper.resolution, paper.channels, paper.blocks, paper.cycle) == (256, 64, 9, 10)
-    assert (paper.stage.learning_rate, paper.stage.augment.mode) == (2e-4, "none")
+    assert (paper.resolution, paper.channels, paper.blocks, paper.cycle_weight) == (256, 64, 9, 10)
+    assert (paper.stage.learning_rate, paper.stage.batch) == (2e-4, 2)
     paper = settings_of("defect-gan", "paper", resolution=128, seed=2)
     assert (paper.resolution, paper.seed, paper.critic_steps, paper.blocks) == (128, 2, 5, 6)

@@ -6,9 +6,9 @@ import re
 
 import numpy as np
 import pytest
-from defect_synth.baselines.train import settings_of
 
 from defect_synth.baselines.classless import DEFECT
+from defect_synth.baselines.train import settings_of
 from defect_synth.benchmark import ARMS, BenchmarkRequest, generators, load_protocol, run_benchmark
 from defect_synth.benchmark.arms import choose_arms
 from defect_synth.benchmark.generators import SYSTEMS
@@ -60,8 +60,8 @@ def fake_systems(patch):
         trained.append((settings, minutes, {record.name for record in table.records}))
         return {"stage": Ended(5, False, None, 0.0, 7.0)}
 
-    def opened(folder, *, good, device):
-        assert good.shape[1:] == (32, 32, 3)
+    def opened(folder, *, normal, device):
+        assert normal.shape[1:] == (32, 32, 3)
         return Fake(folder.name, folder.name == "defect-gan")
 
     patch.setattr(generators, "settings_of", lambda method, preset, **_: (method, preset))
