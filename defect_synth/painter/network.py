@@ -18,21 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defect_synth.nn.layers import EqualLinear
+from defect_synth.painter.appearance import NUM_STATISTICS, match_appearance
+from defect_synth.painter.codes import PaintingCodes
 from defect_synth.painter.config import PainterModelConfig
 from defect_synth.painter.layers import Conv, Mix, StyledConv, double
 
-APPEARANCE = 6
-"""Numbers of an appearance code: means of the `OPPONENT` colours in the mask, then their standard deviations."""
-
-OPPONENT = (
-    (3**-0.5, 3**-0.5, 3**-0.5),
-    (2**-0.5, 0.0, -(2**-0.5)),
-    (6**-0.5, -2 * 6**-0.5, 6**-0.5),
-)
-"""Brightness, red against blue, green against both: rows of a rotation of RGB. A grey defect varies along the first
-alone; in red, green and blue it would seem to vary along each, and a painting could vary them apart into a rainbow."""
-
-_MOST_CONTRAST = 4.0
 _OPACITY_BIAS = 2.0  # painting starts almost opaque: a transparent start would teach the judges nothing
 
 
@@ -42,24 +32,6 @@ class Features(NamedTuple):
     fine: Tensor
     middle: Tensor
     coarse: Tensor
-
-
-class Codes(NamedTuple):
-    """What is free in a painting.
-
-    Attributes:
-        z: Standard normal, [N, z_dim].
-        coarse_map: Standard normal, [N, map_channels, H / 16, W / 16].
-        fine_map: Of mean 0 and variance 1, see `painter_maps`, [N, map_channels, H / 4, W / 4].
-        appearance: Wanted colour statistics in the mask, [N, 6]; see `appearance`.
-        grain: Standard normal, [N, 3, H, W]; read where there is no donor, if `config.grain` is not 0.
-    """
-
-    z: Tensor
-    coarse_map: Tensor
-    fine_map: Tensor
-    appearance: Tensor
-    grain: Tensor
 
 
 class Painted(NamedTuple):
@@ -126,7 +98,7 @@ class DefectBranch(nn.Module):
         maps = config.map_channels
         self.z_dim, self.num_defects, self.grain = config.z_dim, num_defects, config.grain
         self.embed = EqualLinear(num_defects, config.z_dim)
-        self.look = EqualLinear(APPEARANCE, config.z_dim)
+        self.look = EqualLinear(NUM_STATISTICS, config.z_dim)
         self.mapping = nn.ModuleList(
             EqualLinear(n, config.w_dim, lr_multiplier=0.1) for n in (3 * config.z_dim, config.w_dim)
         )
@@ -164,7 +136,7 @@ class DefectBranch(nn.Module):
         mask: Tensor,
         donor: Tensor,
         has_donor: Tensor,
-        codes: Codes,
+        codes: PaintingCodes[Tensor],
         label: Tensor,
     ) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
         """-> residual features at strides 2 and 1, colour residual [N, 3, H, W], opacity logits [N, 1, H, W]."""
@@ -205,7 +177,7 @@ class PainterModel(nn.Module):
         self.branch = DefectBranch(config, num_defects)
 
     def forward(
-        self, view: Tensor, mask: Tensor, donor: Tensor, has_donor: Tensor, codes: Codes, label: Tensor
+        self, view: Tensor, mask: Tensor, donor: Tensor, has_donor: Tensor, codes: PaintingCodes[Tensor], label: Tensor
     ) -> Painted:
         """Paint.
 
@@ -221,7 +193,7 @@ class PainterModel(nn.Module):
         return Painted(view + opacity * (colour - view), colour, opacity, residual)
 
     def layers(
-        self, view: Tensor, mask: Tensor, donor: Tensor, has_donor: Tensor, codes: Codes, label: Tensor
+        self, view: Tensor, mask: Tensor, donor: Tensor, has_donor: Tensor, codes: PaintingCodes[Tensor], label: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What `forward` lays on the view, for callers that lay it themselves: colour, opacity, residual."""
         features = self.backbone.encode(view)
@@ -231,36 +203,6 @@ class PainterModel(nn.Module):
         else:
             half = F.max_pool2d(mask, 2)
             drawn = self.backbone.draw(features.fine, (residuals[0] * half, residuals[1] * mask))
-            free = tinted(drawn + residual, mask, codes.appearance)
+            free = match_appearance(drawn + residual, mask, codes.appearance)
             colour = torch.where(has_donor[:, None, None, None], donor + residual, free)
         return colour, torch.sigmoid(opacity) * mask, residual
-
-
-def appearance(image: Tensor, mask: Tensor) -> Tensor:
-    """Mean and deviation of brightness and two tints of `image` [N, 3, H, W] inside `mask` [N, 1, H, W] -> [N, 6]."""
-    return _moments(_opponent(image), mask)
-
-
-def tinted(image: Tensor, mask: Tensor, look: Tensor) -> Tensor:
-    """`image` with mean and deviation in the mask moved to those of an appearance code.
-
-    A free painting thus has a real defect's colours from the first step on, whatever the branch does.
-    """
-    image = _opponent(image)
-    own = _moments(image, mask)[:, :, None, None]
-    look = look[:, :, None, None]
-    # Where the network draws next to nothing, whatever pattern is in that would be blown up into a fabric.
-    scale = (look[:, 3:] / own[:, 3:].clamp_min(0.02)).clamp_max(_MOST_CONTRAST)
-    moved = (image - own[:, :3]) * scale + look[:, :3]
-    return F.conv2d(moved, moved.new_tensor(OPPONENT).t()[:, :, None, None])
-
-
-def _opponent(image: Tensor) -> Tensor:
-    return F.conv2d(image, image.new_tensor(OPPONENT)[:, :, None, None])
-
-
-def _moments(image: Tensor, mask: Tensor) -> Tensor:
-    weight = mask / mask.sum(dim=(2, 3), keepdim=True).clamp_min(1.0)
-    mean = (image * weight).sum(dim=(2, 3))
-    variance = ((image - mean[:, :, None, None]).square() * weight).sum(dim=(2, 3))
-    return torch.cat([mean, (variance + 1e-6).sqrt()], dim=1)

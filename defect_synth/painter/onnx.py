@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 
 from defect_synth.atomic import replacing
 from defect_synth.errors import CheckpointError, ConfigError, MissingExtraError
+from defect_synth.painter.codes import PaintingCodes
 from defect_synth.painter.painter_base import DONOR_PROB, Easel, digest_of
 from defect_synth.painter.product_assets import read_luggage
 from defect_synth.painter.region_painting import Floats, Request
@@ -56,7 +57,7 @@ def export_onnx(painter: Path, folder: Path) -> tuple[Path, Path, Path]:
     import torch
 
     from defect_synth.painter.checkpoint import load_painter
-    from defect_synth.painter.network import Codes, PainterModel
+    from defect_synth.painter.network import PainterModel
 
     checkpoint = load_painter(painter)
     card, model = checkpoint.card, checkpoint.network
@@ -71,7 +72,7 @@ def export_onnx(painter: Path, folder: Path) -> tuple[Path, Path, Path]:
         def forward(self, view: Tensor, mask: Tensor, donor: Tensor, has_donor: Tensor, z: Tensor, coarse_map: Tensor,
                     fine_map: Tensor, appearance: Tensor, grain: Tensor,
                     defect: Tensor) -> tuple[Tensor, Tensor]:  # fmt: skip
-            codes = Codes(z, coarse_map, fine_map, appearance, grain)
+            codes = PaintingCodes(z, coarse_map, fine_map, appearance, grain)
             painted = self.model(view, mask, donor, has_donor > 0.5, codes, defect)
             return painted.colour, painted.opacity
 
@@ -187,7 +188,8 @@ class _OnnxNetwork:
         self._inputs = [i.name for i in self._session.get_inputs()]  # without those that this network does not read
 
     def __call__(self, request: Request) -> tuple[Floats, Floats]:
+        values = vars(request) | request.codes._asdict()
         colour, opacity = self._session.run(
-            ["colour", "opacity"], {name: np.ascontiguousarray(getattr(request, name)) for name in self._inputs}
+            ["colour", "opacity"], {name: np.ascontiguousarray(values[name]) for name in self._inputs}
         )
         return colour, opacity

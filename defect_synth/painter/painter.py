@@ -16,7 +16,8 @@ from defect_synth.nn import native
 from defect_synth.nn.kept import keep
 from defect_synth.nn.memory import keep_memory
 from defect_synth.painter.checkpoint import PAINTER_FOLDER, load_painter, painter_file
-from defect_synth.painter.network import Codes, PainterModel
+from defect_synth.painter.codes import PaintingCodes
+from defect_synth.painter.network import PainterModel
 from defect_synth.painter.painter_base import DONOR_PROB, Easel, Job, Made, digest_of
 from defect_synth.painter.product_assets import read_luggage
 from defect_synth.painter.region_painting import Floats, Request
@@ -117,9 +118,7 @@ class _TorchNetwork:
             # Mixed layouts in one concatenation make slow ones of all that follow.
             return found.contiguous(memory_format=torch.channels_last) if found.ndim == 4 else found
 
-        codes = Codes(
-            *map(tensor, (request.z, request.coarse_map, request.fine_map, request.appearance, request.grain))
-        )
+        codes = PaintingCodes(*map(tensor, request.codes))
         colour, opacity, _ = self._model.layers(
             tensor(request.view), tensor(request.mask), tensor(request.donor), tensor(request.has_donor) > 0.5,
             codes, tensor(request.defect),

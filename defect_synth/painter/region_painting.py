@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defect_synth.errors import CheckpointError
+from defect_synth.painter.appearance import appearance_of_one, recolour_one
+from defect_synth.painter.codes import PaintingCodes, draw_codes
 from defect_synth.painter.donors import LEAST_COVERED, Costs, DonorBank
-from defect_synth.painter.maps import fine_map
 from defect_synth.painter.quality_check import Gate, detail, statistics
 from defect_synth.painter.window import clusters, density_of, focus, resize, window_of
 from defect_synth.samples import Pixels
@@ -26,9 +27,6 @@ _TRIES = 3
 _LENS = 0.8  # pixels of the image, standard deviation of its blur
 _BLURRED = 1.5  # image pixels for one of the view from which on only donors have the detail
 _SEED = 0x9A17
-_OPPONENT = np.array(
-    [[3**-0.5] * 3, [2**-0.5, 0, -(2**-0.5)], [6**-0.5, -2 * 6**-0.5, 6**-0.5]], np.float32
-)  # `model.painter.OPPONENT`, without torch
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +40,7 @@ class Request:
         mask: 0 or 1, [1, 1, S, S].
         donor: Signal, [1, 3, S, S].
         has_donor: 1 where the donor counts, [1].
-        z: [1, z_dim].
-        coarse_map: [1, map_channels, S / 16, S / 16].
-        fine_map: [1, map_channels, S / 4, S / 4].
-        appearance: [1, 6].
-        grain: [1, 3, S, S].
+        codes: What is free.
         defect: One-hot, [1, number of defects].
     """
 
@@ -54,11 +48,7 @@ class Request:
     mask: Floats
     donor: Floats
     has_donor: Floats
-    z: Floats
-    coarse_map: Floats
-    fine_map: Floats
-    appearance: Floats
-    grain: Floats
+    codes: PaintingCodes[Floats]
     defect: Floats
 
 
@@ -170,7 +160,7 @@ class Brush:
         noise = rng.standard_normal(5, dtype=np.float32)
         if self.grey:
             noise[3:] = noise[2]
-        donor = recoloured(_signal(laid.picture), seen, noise)
+        donor = recolour_one(_signal(laid.picture), seen, noise)
         colour, opacity = self._ask(view, seen, donor, from_donor, rng)
         if not (np.isfinite(colour).all() and np.isfinite(opacity).all()):
             return None
@@ -194,7 +184,7 @@ class Brush:
         if from_donor:
             # The donor in the image's own resolution, and what the network changes about it from the view's.
             fine = self.bank.lay(ground, inside, choice, scale=scale * size / side).picture
-            colour = recoloured(_signal(fine), inside, noise) + enlarged(colour - donor)
+            colour = recolour_one(_signal(fine), inside, noise) + enlarged(colour - donor)
         else:
             colour = enlarged(colour)
         return _mixed(ground, inside, colour, enlarged(opacity)), blur
@@ -205,21 +195,18 @@ class Brush:
         """Run the network: colour [S, S, 3] and opacity [S, S, 1]."""
         sizes, side = self.sizes, len(view)
 
-        def normal(*shape: int) -> Floats:
-            return rng.standard_normal((1, *shape), dtype=np.float32)
-
         def draw(*shape: int) -> Floats:
             return rng.standard_normal(shape, dtype=np.float32)
 
         defect = np.zeros((1, sizes.num_defects), np.float32)
         defect[0, self.label] = 1
-        maps = sizes.map_channels
+        codes = draw_codes(
+            draw, appearance_of_one(donor, mask)[None], side, side,
+            z_dim=sizes.z_dim, map_channels=sizes.map_channels, grain=sizes.grain and not from_donor,
+        )  # fmt: skip
         colour, opacity = self.network(Request(
             view=_planes(_signal(view)), mask=mask.astype(np.float32)[None, None], donor=_planes(donor),
-            has_donor=np.array([from_donor], np.float32), z=normal(sizes.z_dim),
-            coarse_map=normal(maps, side // 16, side // 16), fine_map=fine_map(draw, maps, side // 4, side // 4)[None],
-            appearance=appearance_of(donor, mask)[None], defect=defect,
-            grain=np.zeros((1, 3, side, side), np.float32) if from_donor or not sizes.grain else normal(3, side, side),
+            has_donor=np.array([from_donor], np.float32), codes=codes, defect=defect,
         ))  # fmt: skip
         return np.moveaxis(colour[0], 0, 2), np.moveaxis(opacity[0], 0, 2)
 
@@ -230,23 +217,6 @@ def _seen(ground: Pixels, inside: Pixels, side: int) -> tuple[Pixels, Pixels]:
     if not seen.any():  # a dot between the pixels of the view
         seen = (resize(inside.astype(np.float32)[:, :, None], side).reshape(side, side) > 0).astype(np.uint8)
     return view, seen
-
-
-def appearance_of(picture: Floats, mask: Pixels) -> Floats:
-    """`model.painter.appearance` of one picture [H, W, 3]: six numbers."""
-    colours = picture[mask > 0] @ _OPPONENT.T
-    deviation = np.sqrt(colours.var(axis=0) + 1e-6)
-    return np.concatenate([colours.mean(axis=0), deviation]).astype(np.float32)
-
-
-def recoloured(donor: Floats, mask: Pixels, noise: Floats) -> Floats:
-    """`training.painter_data.recolour` of one donor [H, W, 3]; noise [5] is standard normal."""
-    inside = mask > 0
-    colours = donor[inside]
-    mean = colours.mean(axis=0)
-    out = donor.copy()
-    out[inside] = ((colours - mean) * np.exp(noise[0] * 0.1) + mean + noise[1] * 0.05 + noise[2:5] * 0.012).clip(-1, 1)
-    return out
 
 
 def _mixed(below: Pixels, mask: Pixels, colour: Floats, opacity: Floats) -> Pixels:

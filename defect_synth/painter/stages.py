@@ -15,6 +15,8 @@ from defect_synth.engine.checkpoint import TrainingCard, library_versions, resto
 from defect_synth.engine.contact_sheet import grid, save_sheet
 from defect_synth.engine.draws import Draws
 from defect_synth.engine.stage import Outcome, Phase, Stage
+from defect_synth.painter.appearance import appearance
+from defect_synth.painter.codes import PaintingCodes
 from defect_synth.painter.config import PainterConfig
 from defect_synth.painter.judges import (
     BackboneFeatures,
@@ -23,7 +25,7 @@ from defect_synth.painter.judges import (
     judge_loss,
     painter_loss,
 )
-from defect_synth.painter.network import Codes, ImageBackbone, Painted, PainterModel, appearance
+from defect_synth.painter.network import ImageBackbone, Painted, PainterModel
 from defect_synth.painter.texture import NUM_FEATURES, texture_distance
 from defect_synth.painter.training_data import PaintBatch, RealBatch
 from defect_synth.painter.training_set import PainterTrainingSet
@@ -266,7 +268,7 @@ class PainterStage(Stage):
 def _painted(network: PainterModel, batch: PaintBatch, donor: bool | None = None) -> Painted:
     """Paint a batch; `donor` overrules which samples start from one."""
     has = batch.has_donor if donor is None else torch.full_like(batch.has_donor, donor)
-    codes = Codes(*(c.contiguous(memory_format=torch.channels_last) if c.ndim == 4 else c for c in batch.codes))
+    codes = PaintingCodes(*(c.contiguous(memory_format=torch.channels_last) if c.ndim == 4 else c for c in batch.codes))
     out: Painted = network(batch.view, batch.mask, batch.donor, has, codes, batch.label)
     return out
 

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from defect_synth.painter.appearance import appearance, recolour
+from defect_synth.painter.codes import Floats, PaintingCodes, draw_codes
 from defect_synth.painter.config import PainterModelConfig
 from defect_synth.painter.donors import LEAST_COVERED, DonorBank, Exemplar
-from defect_synth.painter.maps import fine_map
-from defect_synth.painter.network import Codes, appearance
 from defect_synth.painter.window import Window, clusters, density_of, sample, window_of
 from defect_synth.samples import Pixels
 
@@ -85,7 +85,7 @@ class PaintBatch:
     mask: Tensor
     donor: Tensor
     has_donor: Tensor
-    codes: Codes
+    codes: PaintingCodes[Tensor]
     label: Tensor
 
 
@@ -186,9 +186,7 @@ class PainterData:
         if self._grey:
             noise[:, 3:] = noise[:, 2:3]
         donor = recolour(donor, mask_tensor, noise)
-        codes = draw_codes(
-            self.model, generator, count, self.model.side, self.model.side, appearance(donor, mask_tensor)
-        )
+        codes = _draw_codes(self.model, generator, appearance(donor, mask_tensor))
         view, has = _signal([job.view for job in jobs]), torch.tensor([job.has_donor for job in jobs])
         return PaintBatch(view, mask_tensor, donor, has, codes, torch.tensor([job.label for job in jobs]))
 
@@ -288,32 +286,17 @@ def exemplar_of(image: Pixels, part: Pixels, side: int, reference: int) -> Exemp
     return Exemplar(window.cut(image, fine), window.cut(part, fine), fine / window.size * density)
 
 
-def draw_codes(
-    model: PainterModelConfig, generator: torch.Generator, count: int, height: int, width: int, look: Tensor
-) -> Codes:
-    """Codes for views of `height` x `width` with given appearances [count, 6]."""
-    maps = model.map_channels
+def _draw_codes(model: PainterModelConfig, generator: torch.Generator, appearance: Tensor) -> PaintingCodes[Tensor]:
+    """Codes for views of the model's side with given appearances [N, 6]."""
 
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(count, *shape, generator=generator)
-
-    def draw(*shape: int) -> NDArray[np.float32]:
+    def draw(*shape: int) -> Floats:
         return torch.randn(*shape, generator=generator).numpy()
 
-    z, coarse = normal(model.z_dim), normal(maps, height // 16, width // 16)
-    fine = np.stack([fine_map(draw, maps, height // 4, width // 4) for _ in range(count)])
-    grain = normal(3, height, width) if model.grain else torch.zeros(count, 3, height, width)
-    return Codes(z, coarse, torch.from_numpy(fine), look, grain)
-
-
-def recolour(donor: Tensor, mask: Tensor, noise: Tensor) -> Tensor:
-    """Donors [N, 3, S, S] with a little other contrast, brightness and tint inside the mask; noise [N, 5] is normal."""
-    area = mask.sum(dim=(2, 3), keepdim=True).clamp_min(1.0)
-    mean = (donor * mask).sum(dim=(2, 3), keepdim=True) / area
-    contrast = (noise[:, 0] * 0.1).exp()[:, None, None, None]
-    shift = (noise[:, 1:2] * 0.05 + noise[:, 2:5] * 0.012)[:, :, None, None]
-    moved = ((donor - mean) * contrast + mean + shift).clamp(-1, 1)
-    return torch.where(mask > 0, moved, donor).contiguous(memory_format=torch.channels_last)
+    codes = draw_codes(
+        draw, appearance.numpy(), model.side, model.side,
+        z_dim=model.z_dim, map_channels=model.map_channels, grain=model.grain > 0,
+    )  # fmt: skip
+    return PaintingCodes(*map(torch.from_numpy, codes))
 
 
 def _signal(views: Sequence[Pixels]) -> Tensor:

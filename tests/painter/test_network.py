@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from defect_synth.painter.codes import PaintingCodes
+from defect_synth.painter.config import PainterModelConfig
 from defect_synth.painter.donors import DonorBank, Exemplar
 from defect_synth.painter.judges import BackboneFeatures, Judges, weighted_mean
-from defect_synth.painter.network import OPPONENT, Codes, PainterModel, PainterModelConfig, appearance, tinted
-from defect_synth.painter.region_painting import appearance_of
+from defect_synth.painter.network import PainterModel
 from defect_synth.painter.window import clusters, window_of
 
 SIDE = 32
@@ -32,7 +33,7 @@ def inputs(rng, count=2, side=SIDE):
 
     mask = torch.zeros(count, 1, side, side)
     mask[:, :, 5:15, 8:20] = 1
-    codes = Codes(
+    codes = PaintingCodes(
         normal(8), normal(2, side // 16, side // 16), normal(2, side // 4, side // 4), normal(6), normal(3, side, side)
     )
     return normal(3, side, side), mask, normal(3, side, side), torch.tensor([True, False][:count]), codes
@@ -116,29 +117,6 @@ def test_the_frozen_backbone_gets_no_gradient_and_the_branch_gets_one(network, r
     assert all(p.grad is None for p in network.backbone.parameters())
     assert [n for n, p in network.branch.named_parameters() if p.grad is None or not p.grad.any()] == []
     network.zero_grad(set_to_none=True)
-
-
-def test_appearance_is_mean_and_deviation_of_opponent_colours_inside_the_mask(rng):
-    image, mask = torch.randn(1, 3, 8, 8, generator=rng), torch.zeros(1, 1, 8, 8)
-    mask[..., 2:5, 1:7] = 1
-
-    look = appearance(image, mask)[0]
-
-    inside = torch.tensor(OPPONENT) @ image[0, :, 2:5, 1:7].reshape(3, -1)
-    torch.testing.assert_close(look[:3], inside.mean(dim=1))
-    torch.testing.assert_close(look[3:], inside.std(dim=1, unbiased=False), rtol=1e-4, atol=1e-4)
-    numpy = appearance_of(image[0].permute(1, 2, 0).numpy(), mask[0, 0].numpy().astype(np.uint8))
-    np.testing.assert_allclose(numpy, look.numpy(), rtol=1e-4, atol=1e-4)
-
-
-def test_tinting_gives_the_wanted_appearance_and_opponent_colours_are_a_rotation(rng):
-    image, mask = torch.randn(2, 3, 16, 16, generator=rng), torch.zeros(2, 1, 16, 16)
-    mask[..., 2:9, 1:12] = 1
-    look = torch.tensor([[0.3, -0.1, 0.05, 0.2, 0.1, 0.02], [-0.5, 0.2, 0.0, 0.4, 0.05, 0.1]])
-
-    torch.testing.assert_close(appearance(tinted(image, mask, look), mask), look, rtol=1e-3, atol=1e-3)
-    rotation = torch.tensor(OPPONENT)
-    torch.testing.assert_close(rotation @ rotation.t(), torch.eye(3))
 
 
 def test_judges_say_something_for_each_place_and_depend_on_mask_and_label(network, rng):

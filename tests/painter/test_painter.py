@@ -19,7 +19,6 @@ from defect_synth.errors import CheckpointError, ConfigError, DataError, Unknown
 from defect_synth.painter import Painter
 from defect_synth.painter.checkpoint import painter_file
 from defect_synth.painter.config import PAINT_TINY
-from defect_synth.painter.maps import fine_map
 from defect_synth.painter.quality_check import Gate, detail, statistics
 from defect_synth.painter.region_painting import soft
 from defect_synth.painter.train import train_painter
@@ -187,17 +186,6 @@ def test_only_the_part_of_a_view_around_the_mask_is_computed(box, size):
         assert part.start % 16 == 0
         assert part.start <= max(0, first - 12)
         assert part.stop >= min(128, last + 12)
-
-
-def test_fine_maps_have_unit_variance_and_no_size_of_their_own():
-    rng = np.random.default_rng(0)
-
-    maps = fine_map(lambda *shape: rng.standard_normal(shape, dtype=np.float32), 64, 32, 32)
-
-    assert maps.shape == (64, 32, 32)
-    assert maps.std() == pytest.approx(1.0, abs=0.1)
-    near, far = ((maps[:, :, k:] * maps[:, :, :-k]).mean() / maps.var() for k in (1, 3))
-    assert near > 0.5 > far > 0.1  # white noise has 0 and 0: beads of a grid's size along every thin mask
 
 
 def test_an_empty_mask_gives_the_image_back(painter):

@@ -18,7 +18,6 @@ from defect_synth.data.partitions import everything
 from defect_synth.errors import CheckpointError, ConfigError
 from defect_synth.painter.config import PAINT_128, PAINT_256, PAINT_TINY, PainterModelConfig
 from defect_synth.painter.network import ImageBackbone
-from defect_synth.painter.region_painting import recoloured
 from defect_synth.painter.stages import PainterStage, _decay, _relit
 from defect_synth.painter.train import train_painter
 from defect_synth.painter.training_data import (
@@ -26,8 +25,7 @@ from defect_synth.painter.training_data import (
     Movement,
     NormalImage,
     PainterData,
-    draw_codes,
-    recolour,
+    _draw_codes,
 )
 from defect_synth.painter.training_set import PainterTrainingSet
 from defect_synth.product.masks import Symmetry
@@ -43,7 +41,6 @@ import torch
 torch.set_num_threads(1)
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
-from defect_synth.painter.region_painting import recoloured
 from defect_synth.painter.train import train_painter
 from defect_synth.config import override
 from defect_synth.painter.config import PAINT_TINY
@@ -156,23 +153,6 @@ def test_all_defects_are_shown_alike_and_real_views_show_them(data):
     assert inside < -0.4  # the fake defects are dark brown on a light nut
 
 
-def test_recolouring_keeps_to_the_mask_and_to_its_size(rng):
-    donor, mask = torch.rand(2, 3, 16, 16, generator=rng) - 0.5, torch.zeros(2, 1, 16, 16)
-    mask[..., 4:9, 4:9] = 1
-
-    moved = recolour(donor, mask, torch.randn(2, 5, generator=rng))
-
-    outside = (mask == 0).expand_as(donor)
-    assert torch.equal(moved[outside], donor[outside])
-    assert 0 < (moved - donor).abs().max() < 0.4
-    noise = torch.zeros(2, 5)
-    noise[:, 0] = 1.0  # contrast alone leaves the mean colour
-    moved = recolour(donor * 0.5, mask, noise)
-    torch.testing.assert_close((moved * mask).mean(dim=(2, 3)), (donor * 0.5 * mask).mean(dim=(2, 3)))
-    of_one = recoloured(donor[0].permute(1, 2, 0).numpy(), mask[0, 0].numpy().astype(np.uint8), noise[0].numpy())
-    np.testing.assert_allclose(of_one, recolour(donor, mask, noise)[0].permute(1, 2, 0).numpy(), atol=1e-5)
-
-
 def test_light_moves_brightness_and_not_structure(rng):
     view = torch.rand(3, 3, 8, 8, generator=rng)
 
@@ -186,7 +166,7 @@ def test_light_moves_brightness_and_not_structure(rng):
 
 def test_codes_do_not_depend_on_the_appearance(rng):
     one, two = (
-        draw_codes(PAINT_TINY.model, torch.Generator().manual_seed(1), 1, 32, 32, look)
+        _draw_codes(PAINT_TINY.model, torch.Generator().manual_seed(1), look)
         for look in (torch.zeros(1, 6), torch.ones(1, 6))
     )
 
