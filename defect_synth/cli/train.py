@@ -123,7 +123,7 @@ def _train(
     from defect_synth.dfmgan.train import train_category
     from defect_synth.engine.loop import Progress
     from defect_synth.engine.run_folder import PARTITION_FILE
-    from defect_synth.metrics.features import EfficientNetLite0
+    from defect_synth.metrics.efficientnet import EfficientNetLite0
 
     log_to_terminal(talk)
     table = index(data, category)
