@@ -28,7 +28,7 @@ from defect_synth.compositor.real_source import RealSource
 from defect_synth.data.layouts import index
 from defect_synth.data.store import load
 from defect_synth.demo.hazelnut import write_demo
-from defect_synth.metrics.features import EfficientNetLite0
+from defect_synth.metrics.efficientnet import EfficientNetLite0
 from defect_synth.nn.torchvision_import import ensure_torchvision
 
 ensure_torchvision()

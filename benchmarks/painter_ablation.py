@@ -33,7 +33,7 @@ from defect_synth.data.partitions import split
 from defect_synth.data.store import ImageArrays, load
 from defect_synth.demo.hazelnut import DEFECTS, write_demo
 from defect_synth.dfmgan.synthesizer import DefectSynthesizer
-from defect_synth.metrics.features import EfficientNetLite0
+from defect_synth.metrics.efficientnet import EfficientNetLite0
 from defect_synth.metrics.quality import RealDefects, assess
 from defect_synth.painter import Painter
 from defect_synth.painter.config import PAINT_128, PainterConfig

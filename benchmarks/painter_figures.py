@@ -21,7 +21,8 @@ from defect_synth.data.layouts import index
 from defect_synth.data.partitions import Partition
 from defect_synth.data.store import ImageArrays, load
 from defect_synth.engine.run_folder import PARTITION_FILE
-from defect_synth.metrics.features import EfficientNetLite0, FeatureExtractor, RandomFeatures
+from defect_synth.metrics.efficientnet import EfficientNetLite0
+from defect_synth.metrics.features import FeatureExtractor, RandomFeatures
 from defect_synth.metrics.quality import RealDefects, assess
 from defect_synth.painter import Painter
 from defect_synth.product.foreground import foreground

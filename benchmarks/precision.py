@@ -20,7 +20,8 @@ from defect_synth import DefectSynthesizer
 from defect_synth.data.layouts import index
 from defect_synth.data.store import load
 from defect_synth.metrics.clustered_lpips import CORRECTED, FeatureEmbedding, clustered_lpips
-from defect_synth.metrics.features import EfficientNetLite0, RandomFeatures
+from defect_synth.metrics.efficientnet import EfficientNetLite0
+from defect_synth.metrics.features import RandomFeatures
 from defect_synth.metrics.kid import kid
 from defect_synth.metrics.lpips import LPIPS
 

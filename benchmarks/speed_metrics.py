@@ -12,18 +12,20 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from defect_synth.metrics.clustered_lpips import CORRECTED, clustered_lpips
-from defect_synth.metrics.inception import InceptionNetwork, inception_features, resize_as_tensorflow_1
+from defect_synth.metrics.inception import InceptionFeatures
 from defect_synth.metrics.kid import kid, kid_of_drawn
 from defect_synth.metrics.lpips import LPIPS
 from defect_synth.nn.memory import keep_memory
@@ -85,31 +87,24 @@ def kid_from_features(count: int) -> dict[str, object]:
 
 
 def kid_from_pixels(count: int, sample: int) -> dict[str, object]:
-    """KID of 256x256 images; the reference is the network as torchvision writes it, one image at a time."""
+    """KID of 256x256 images; the reference is the network as torch-fidelity writes it, one image at a time."""
     ensure_torchvision()
-    from torchvision.models.inception import Inception3
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    with torch.device("meta"):
-        plain = Inception3(num_classes=1008, aux_logits=False, init_weights=False).eval()
-    plain.to_empty(device="cpu")
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, tensor in plain.state_dict().items():
-            if name.endswith("conv.weight"):
-                tensor.normal_(0, (2 / tensor[0].numel()) ** 0.5, generator=generator)
-            else:
-                tensor.fill_(1 if name.endswith(("bn.weight", "running_var")) else 0)
-    plain.fc = nn.Identity()
-    extractor = inception_features(InceptionNetwork(plain.state_dict()))
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "inception.pth"
+        torch.save(_inception(), weights)
+        plain = FeatureExtractorInceptionV3("inception", ["2048"], str(weights))
+        extractor = InceptionFeatures(weights)
     images = _photographs(sample, 256, 2)
 
     def one_at_a_time() -> None:
         with torch.no_grad():
             for image in images[: max(4, sample // 4)]:
-                plain(resize_as_tensorflow_1((image[None].float() - 128) / 128, 299))
+                plain(image[None])
 
     with torch.no_grad():
-        plain(torch.zeros(1, 3, 299, 299))
+        plain(images[:1])
     extractor(images[:4])
     slow, fast = [], []
     for _ in range(2):
@@ -161,6 +156,21 @@ def _alexnet() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         trunk[f"features.{place}.bias"] = torch.zeros(outputs)
         linear[f"lin{number}.model.1.weight"] = torch.rand(1, outputs, 1, 1, generator=generator)
     return trunk, linear
+
+
+def _inception() -> dict[str, Tensor]:
+    from torchvision.models.inception import Inception3
+
+    with torch.device("meta"):
+        shapes = Inception3(num_classes=1008, aux_logits=False, init_weights=False).state_dict()
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for name, meta in shapes.items():
+        if name.endswith("conv.weight"):
+            tensors[name] = torch.randn(meta.shape, generator=generator) * (2 / meta[0].numel()) ** 0.5
+        elif not name.endswith("num_batches_tracked"):
+            tensors[name] = torch.full(meta.shape, 1.0 if name.endswith(("bn.weight", "running_var")) else 0.0)
+    return tensors
 
 
 def _photographs(count: int, side: int, seed: int) -> Tensor:

@@ -17,9 +17,10 @@ from defect_synth.benchmark.results import DefectFigures, QualityCell
 from defect_synth.data.store import ImageArrays, load
 from defect_synth.errors import ConfigError
 from defect_synth.metrics.clustered_lpips import Embedding
-from defect_synth.metrics.features import EfficientNetLite0, FeatureExtractor, RandomFeatures
+from defect_synth.metrics.efficientnet import EfficientNetLite0
+from defect_synth.metrics.features import FeatureExtractor, RandomFeatures
 from defect_synth.metrics.figures import DefectQuality, Figure
-from defect_synth.metrics.inception import fid_inception
+from defect_synth.metrics.inception import InceptionFeatures
 from defect_synth.metrics.lpips import LPIPS
 from defect_synth.metrics.quality import RealDefects, assess
 from defect_synth.samples import FiniteSource
@@ -65,7 +66,7 @@ def load_judges(config: QualityConfig, device: str) -> Judges:
     """
     extractor: FeatureExtractor
     if config.inception is not None:
-        extractor = fid_inception(config.inception).to(device)
+        extractor = InceptionFeatures(config.inception).to(device)
     elif config.features is not None:
         extractor = EfficientNetLite0(config.features).to(device)
     else:

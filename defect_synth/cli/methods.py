@@ -103,7 +103,7 @@ def _require_used(name: str, options: MethodOptions) -> None:
 
 def _dfmgan(options: MethodOptions, seed: int, processes: int) -> Planned:
     from defect_synth.dfmgan.train import DFMGANMethod
-    from defect_synth.metrics.features import EfficientNetLite0
+    from defect_synth.metrics.efficientnet import EfficientNetLite0
 
     settings = list(options.set or ())
     if options.precision is not None:

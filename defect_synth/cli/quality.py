@@ -158,11 +158,12 @@ def _real(source: DefectSource, table: Table, defects: list[str], partition: Par
 
 
 def _extractors(inception: Path | None, features: list[str], device: str) -> list[FeatureExtractor]:
-    from defect_synth.metrics.features import EfficientNetLite0, RandomFeatures
-    from defect_synth.metrics.inception import fid_inception
-    from defect_synth.metrics.timm_features import timm_features
+    from defect_synth.metrics.efficientnet import EfficientNetLite0
+    from defect_synth.metrics.features import RandomFeatures
+    from defect_synth.metrics.inception import InceptionFeatures
+    from defect_synth.metrics.network_features import timm_features
 
-    found: list[FeatureExtractor] = [] if inception is None else [fid_inception(inception).to(device)]
+    found: list[FeatureExtractor] = [] if inception is None else [InceptionFeatures(inception).to(device)]
     for text in features:
         name, _, file = text.partition("=")
         if file:

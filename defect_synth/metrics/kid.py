@@ -35,15 +35,6 @@ def polynomial_kernel(x: Tensor, y: Tensor, degree: int = 3, gamma: float | None
     return (product * (1 / x.shape[-1] if gamma is None else gamma) + coef) ** degree
 
 
-def mmd2_unbiased(x: Tensor, y: Tensor) -> float:
-    """Unbiased estimate of MMD^2 between the distributions of x [N, D] and y [M, D]; may be slightly negative.
-
-    Raises:
-        DataError: Fewer than two rows on a side.
-    """
-    return _between_different(x, "first") + _between_different(y, "second") - 2 * float(polynomial_kernel(x, y).mean())
-
-
 def kid(
     real: Tensor, fake: Tensor, subsets: int = 100, subset_size: int | None = None, seed: int = 0
 ) -> tuple[float, float]:
@@ -172,8 +163,12 @@ def snapshot_score(fake_features: Tensor, validation_features: Tensor) -> float:
     """
     if not len(validation_features):
         raise DataError("choosing a snapshot needs at least 1 validation image, got 0; raise validation_fraction")
-    cross = float(polynomial_kernel(fake_features, validation_features).mean())
-    return _between_different(fake_features, "generated") - 2 * cross
+    count = len(fake_features)
+    if count < 2:
+        raise DataError(f"choosing a snapshot needs at least 2 generated images, got {count}")
+    kernel = polynomial_kernel(fake_features, fake_features)
+    between = float((kernel.sum() - kernel.diagonal().sum()) / (count * (count - 1)))
+    return between - 2 * float(polynomial_kernel(fake_features, validation_features).mean())
 
 
 def feature_statistics(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -253,12 +248,3 @@ def _diagonal(x: Tensor) -> Tensor:
     """k(x_i, x_i), [N]."""
     values: Tensor = (x.double().square().sum(dim=1) / x.shape[1] + 1) ** 3
     return values
-
-
-def _between_different(x: Tensor, which: str) -> float:
-    """Mean kernel of two different rows of x."""
-    count = len(x)
-    if count < 2:
-        raise DataError(f"MMD^2 needs at least 2 images in the {which} set, got {count}")
-    kernel = polynomial_kernel(x, x)
-    return float((kernel.sum() - kernel.diagonal().sum()) / (count * (count - 1)))

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from defect_synth.nn.batch_norm import fold_batch_norm
 from defect_synth.painter.network import ImageBackbone
 
 _WIDTH = 64
@@ -62,7 +63,7 @@ class Lite0Features(nn.Module):
     """EfficientNet-Lite0 from a file, up to stride 16, batch normalisation folded into the convolutions.
 
     Args:
-        path: As for `metrics.features.EfficientNetLite0`.
+        path: As for `metrics.efficientnet.EfficientNetLite0`.
     """
 
     name = "EfficientNet-Lite0"
@@ -70,12 +71,12 @@ class Lite0Features(nn.Module):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        from defect_synth.metrics.features import EfficientNetLite0
+        from defect_synth.metrics.efficientnet import EfficientNetLite0
 
         network = EfficientNetLite0(path).network
         self.stem = nn.Sequential(network.get_submodule("conv_stem"), network.get_submodule("bn1"))
         self.stages = nn.ModuleList(list(network.get_submodule("blocks").children())[:5])
-        _fold(self)
+        fold_batch_norm(self)
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, view: Tensor) -> list[Tensor]:
@@ -86,23 +87,6 @@ class Lite0Features(nn.Module):
             if i in (1, 2, 4):
                 maps.append(F.pad(x, (0, 0, 0, 0, 0, -x.shape[1] % 16)) if x.shape[1] % 16 else x)
         return maps
-
-
-def _fold(module: nn.Module) -> None:
-    """Move every batch normalisation into the convolution before it."""
-    before: nn.Conv2d | None = None
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv2d):
-                before = child
-            elif isinstance(child, nn.BatchNorm2d):
-                assert before is not None
-                assert child.running_var is not None
-                assert child.running_mean is not None
-                scale = child.weight / (child.running_var + child.eps).sqrt()
-                before.weight = nn.Parameter(before.weight.detach() * scale.detach()[:, None, None, None])
-                before.bias = nn.Parameter((child.bias - child.running_mean * scale).detach())
-                setattr(parent, name, getattr(child, "act", nn.Identity()))
 
 
 class Judges(nn.Module):

@@ -60,7 +60,7 @@ def asked(monkeypatch):
 
     monkeypatch.setattr("defect_synth.engine.runner.train", record)
     monkeypatch.setattr("defect_synth.nn.device.choose_device", lambda name: name)
-    monkeypatch.setattr("defect_synth.metrics.features.EfficientNetLite0", lambda path: f"features from {path}")
+    monkeypatch.setattr("defect_synth.metrics.efficientnet.EfficientNetLite0", lambda path: f"features from {path}")
     return seen
 
 

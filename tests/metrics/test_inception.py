@@ -1,11 +1,12 @@
+import io
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from defect_synth.errors import CheckpointError
-from defect_synth.metrics.inception import InceptionNetwork, fid_inception, inception_features, resize_as_tensorflow_1
+from defect_synth.errors import CheckpointError, MissingExtraError
+from defect_synth.metrics.inception import InceptionFeatures
 from defect_synth.nn.torchvision_import import ensure_torchvision
 
 
@@ -30,15 +31,27 @@ def torchvision_network():
 
 
 @pytest.fixture(scope="module")
-def network(torchvision_network):
-    return InceptionNetwork(torchvision_network.state_dict())
+def weights(torchvision_network, tmp_path_factory):
+    path = tmp_path_factory.mktemp("inception") / "weights.pth"
+    torch.save({n: t for n, t in torchvision_network.state_dict().items() if "num_batches" not in n}, path)
+    return path
 
 
-def test_features_equal_torchvision_with_the_pooling_of_the_graph_of_2015(torchvision_network, network, monkeypatch):
+@pytest.fixture(scope="module")
+def extractor(weights):
+    return InceptionFeatures(weights)
+
+
+def pixels(count, height, width):
+    rng = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8, generator=rng)
+
+
+def test_features_equal_torchvision_with_the_pooling_of_the_graph_of_2015(torchvision_network, extractor, monkeypatch):
     from torchvision.models import inception as theirs
 
     last_block = []
-    torchvision_network.Mixed_7c.register_forward_pre_hook(lambda *_: last_block.append(True))
+    hook = torchvision_network.Mixed_7c.register_forward_pre_hook(lambda *_: last_block.append(True))
 
     def pool(x, kernel_size, stride, padding):
         if last_block:
@@ -46,42 +59,77 @@ def test_features_equal_torchvision_with_the_pooling_of_the_graph_of_2015(torchv
         return torch.nn.functional.avg_pool2d(x, kernel_size, stride, padding, count_include_pad=False)
 
     monkeypatch.setattr(theirs, "F", SimpleNamespace(**vars(torch.nn.functional) | {"avg_pool2d": pool}))
-    x = torch.rand(1, 3, 299, 299, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    torchvision_network.fc = torch.nn.Identity()
+    monkeypatch.setattr(torchvision_network, "fc", torch.nn.Identity())
+    images = pixels(1, 299, 299)
 
     with torch.no_grad():
-        expected, found = torchvision_network(x), network(x)
+        expected = torchvision_network((images.float() - 128) / 128)
+    hook.remove()
+    found = extractor(images)
 
+    assert extractor.name == "Inception"
     assert found.shape == (1, 2048)
     assert float(expected.std()) > 0.05
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_extractor_takes_pixels_and_is_called_inception(network):
-    extractor = inception_features(network)
-    pixels = torch.randint(0, 256, (1, 3, 32, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+def test_images_are_resized_without_the_half_pixel_offset_of_later_libraries(extractor):
+    images = pixels(1, 40, 32)
+    rows, columns = (torch.arange(299) * (side / 299) for side in (40, 32))
+    x = images.float()
+    for axis, position in ((2, rows), (3, columns)):
+        low = position.long()
+        high = (low + 1).clamp_max(x.shape[axis] - 1)
+        share = (position - low).view((-1, 1) if axis == 2 else (-1,))
+        x = x.index_select(axis, low) * (1 - share) + x.index_select(axis, high) * share
+    resized = x.round().to(torch.uint8)  # half a grey level at most
 
-    with torch.no_grad():
-        expected = network((pixels.float() - 128) / 128)
+    centred = torch.nn.functional.interpolate(images.float(), (299, 299), mode="bilinear").round().to(torch.uint8)
+    found = extractor(images)
+    right, wrong = (float((found - extractor(each)).abs().max()) for each in (resized, centred))
+    assert right < 0.01
+    assert wrong > 0.05
 
-    assert extractor.name == "Inception"
-    torch.testing.assert_close(extractor(pixels), expected, rtol=0, atol=1e-5)
 
+def test_masks_add_the_features_of_the_defect_on_the_mean_colour(extractor):
+    images, masks = pixels(2, 64, 64), torch.zeros(2, 64, 64, dtype=torch.uint8)
+    masks[:, 20:30, 20:30] = 1
+    alone = torch.full_like(images, 128)
+    alone[:, :, 18:32, 18:32] = images[:, :, 18:32, 18:32]  # the rim is 1/32 of the side
 
-def test_resizing_has_no_half_pixel_offset():
-    row = torch.tensor([0.0, 1.0, 2.0, 3.0]).expand(1, 1, 4, 4)
-    assert resize_as_tensorflow_1(row, 8)[0, 0, 0].tolist() == [0, 0.5, 1, 1.5, 2, 2.5, 3, 3]
-    assert resize_as_tensorflow_1(row, 2)[0, 0, 0].tolist() == [0, 2]
-    assert resize_as_tensorflow_1(row.transpose(2, 3), 2)[0, 0, :, 0].tolist() == [0, 2]
-    assert resize_as_tensorflow_1(row, 4) is row
+    found = extractor(images, masks)
+
+    torch.testing.assert_close(found, torch.cat([extractor(images), extractor(alone)], dim=1), rtol=0, atol=1e-5)
 
 
 def test_a_missing_or_foreign_file_is_refused_with_the_name_of_the_right_one(tmp_path):
     with pytest.raises(CheckpointError, match=r"no file .*; expected pt_inception-2015-12-05-6726825d\.pth of github"):
-        fid_inception(tmp_path / "inception.pth")
+        InceptionFeatures(tmp_path / "inception.pth")
     torch.save({"fc.weight": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(CheckpointError, match=r"no tensor 'Conv2d_1a_3x3\.conv\.weight'; expected pt_inception"):
-        fid_inception(tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=r"other\.pth holds another network; expected pt_inception"):
+        InceptionFeatures(tmp_path / "other.pth")
     (tmp_path / "text.pth").write_bytes(np.arange(9).tobytes())
     with pytest.raises(CheckpointError, match=r"cannot read .*text\.pth"):
-        fid_inception(tmp_path / "text.pth")
+        InceptionFeatures(tmp_path / "text.pth")
+
+
+def test_code_in_the_file_is_not_executed(tmp_path):
+    class Code:
+        def __reduce__(self):
+            return open, (str(tmp_path / "executed"), "w")
+
+    content = io.BytesIO()
+    torch.save({"Conv2d_1a_3x3.conv.weight": Code()}, content)
+    (tmp_path / "code.pth").write_bytes(content.getvalue())
+    with pytest.raises(CheckpointError, match=r"cannot read .*code\.pth"):
+        InceptionFeatures(tmp_path / "code.pth")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_without_torch_fidelity_the_extra_is_named(weights, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
+    with pytest.raises(MissingExtraError, match=r"'torch-fidelity': pip install 'defect-synth\[fid\]'"):
+        InceptionFeatures(weights)

@@ -7,7 +7,6 @@ from defect_synth.metrics.kid import (
     feature_statistics,
     kid,
     kid_of_drawn,
-    mmd2_unbiased,
     mmd2_with_error,
     polynomial_kernel,
     snapshot_score,
@@ -40,28 +39,27 @@ def test_kernel_of_literal_features():
 def test_mmd2_of_literal_features():
     x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[1.0], [2.0]])
     # k(0, 1) = 1; k(1, 2) = 27; the cross terms are k(0, 1) = k(0, 2) = 1, k(1, 1) = 8, k(1, 2) = 27
-    assert mmd2_unbiased(x, y) == 1 + 27 - 2 * 37 / 4
+    assert kid(x, y, subsets=1) == (1 + 27 - 2 * 37 / 4, 0)
     assert snapshot_score(x, y) == 1 - 2 * 37 / 4
     assert snapshot_score(x, y[:1]) == 1 - 2 * 9 / 2
 
 
 def test_mmd2_agrees_with_plain_loops_for_unequal_counts():
     x, y = gaussian(7, seed=0), gaussian(4, seed=1, shift=0.5)
-    assert mmd2_unbiased(x, y) == pytest.approx(brute_force_mmd2(x, y), abs=1e-12)
+    assert mmd2_with_error(x, y)[0] == pytest.approx(brute_force_mmd2(x, y), abs=1e-12)
 
 
-@pytest.mark.slow  # importing torchmetrics takes ten seconds; the loops above state the same arithmetic
 def test_mmd2_agrees_with_torchmetrics():
     ensure_torchvision()
     torchmetrics_kid = pytest.importorskip("torchmetrics.image.kid", exc_type=ImportError)
     x, y = gaussian(20, seed=0).double(), gaussian(20, seed=1, shift=0.3).double()
-    assert mmd2_unbiased(x, y) == pytest.approx(float(torchmetrics_kid.poly_mmd(x, y)), abs=1e-6)
+    assert mmd2_with_error(x, y)[0] == pytest.approx(float(torchmetrics_kid.poly_mmd(x, y)), abs=1e-6)
 
 
 def test_kid_of_whole_sets_is_mmd2_without_deviation():
     x, y = gaussian(10, seed=0), gaussian(10, seed=1)
     mean, std = kid(x, y, subsets=3)
-    assert mean == pytest.approx(mmd2_unbiased(x, y), abs=1e-12)
+    assert mean == pytest.approx(brute_force_mmd2(x, y), abs=1e-12)
     assert std == pytest.approx(0, abs=1e-12)
 
 
@@ -78,7 +76,7 @@ def test_kid_is_unbiased_and_depends_on_its_seed_alone():
 def test_kid_uses_as_many_rows_as_the_smaller_set_has():
     x, y = gaussian(5, seed=0), gaussian(40, seed=1)
     mean, std = kid(x, y, subsets=200)
-    assert mean == pytest.approx(mmd2_unbiased(x, y), abs=0.25)
+    assert mean == pytest.approx(brute_force_mmd2(x, y), abs=0.25)
     assert std > 0
 
 
@@ -93,7 +91,7 @@ def test_snapshot_score_ranks_the_equal_distribution_first():
 def test_snapshot_score_differs_from_mmd2_by_a_constant_of_the_validation_images():
     validation = gaussian(5, seed=0)
     differences = [
-        mmd2_unbiased(fake, validation) - snapshot_score(fake, validation)
+        brute_force_mmd2(fake, validation) - snapshot_score(fake, validation)
         for fake in (gaussian(9, seed=1), gaussian(30, seed=2, shift=3))
     ]
     assert differences[0] == pytest.approx(differences[1], abs=1e-9)
@@ -122,8 +120,8 @@ def test_an_almost_constant_feature_does_not_outweigh_the_others():
         (lambda x: kid(x, x, subset_size=9), ConfigError, r"subset_size must be 2\.\.8 .* got 9"),
         (lambda x: kid(x, x, subset_size=1), ConfigError, r"subset_size must be 2\.\.8 .* got 1"),
         (lambda x: kid(x, x, subsets=0), ConfigError, "subsets must be at least 1, got 0"),
-        (lambda x: mmd2_unbiased(x, x[:1]), DataError, "at least 2 images in the second set, got 1"),
-        (lambda x: snapshot_score(x[:1], x), DataError, "at least 2 images in the generated set, got 1"),
+        (lambda x: mmd2_with_error(x, x[:2]), DataError, "at least 3 images on each side, got 8 and 2"),
+        (lambda x: snapshot_score(x[:1], x), DataError, "at least 2 generated images, got 1"),
         (lambda x: snapshot_score(x, x[:0]), DataError, "at least 1 validation image, got 0"),
         (lambda x: feature_statistics(x[:1]), DataError, "at least 2 training images, got 1"),
         (lambda x: feature_statistics(x[:1].repeat(4, 1)), DataError, "copies of one image"),
@@ -143,7 +141,7 @@ def test_both_ways_of_summing_subsets_equal_a_plain_loop_over_them(subsets, size
     expected = []
     for _ in range(subsets):
         rows = [torch.from_numpy(rng.permutation(len(x))[:size]) for x in (real, fake)]
-        expected.append(mmd2_unbiased(real[rows[0]], fake[rows[1]]))
+        expected.append(brute_force_mmd2(real[rows[0]], fake[rows[1]]))
 
     mean, std = kid(real, fake, subsets=subsets, subset_size=size, seed=3)
 
@@ -151,7 +149,6 @@ def test_both_ways_of_summing_subsets_equal_a_plain_loop_over_them(subsets, size
     assert std == pytest.approx(np.std(expected), abs=1e-12)
 
 
-@pytest.mark.slow  # importing torchmetrics takes ten seconds
 def test_kid_agrees_with_torchmetrics_given_the_same_subsets():
     ensure_torchvision()
     torchmetrics_kid = pytest.importorskip("torchmetrics.image.kid", exc_type=ImportError)
@@ -175,10 +172,12 @@ def test_error_of_mmd2_equals_leaving_out_each_image_in_turn():
         values = np.array([leave_out(torch.arange(count) != i) for i in range(count)])
         return (count - 1) / count * ((values - values.mean()) ** 2).sum()
 
-    expected = variance(lambda kept: mmd2_unbiased(x[kept], y), 5) + variance(lambda kept: mmd2_unbiased(x, y[kept]), 8)
+    expected = variance(lambda kept: brute_force_mmd2(x[kept], y), 5) + variance(
+        lambda kept: brute_force_mmd2(x, y[kept]), 8
+    )
     value, error = mmd2_with_error(x, y)
 
-    assert value == pytest.approx(mmd2_unbiased(x, y), abs=1e-12)
+    assert value == pytest.approx(brute_force_mmd2(x, y), abs=1e-12)
     assert error == pytest.approx(expected**0.5, rel=1e-9)
 
 

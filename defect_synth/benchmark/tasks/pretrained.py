@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from defect_synth.errors import CheckpointError
-from defect_synth.metrics.features import timm_name
+from defect_synth.metrics.efficientnet import timm_name
 from defect_synth.metrics.weights_file import read_tensors
 
 _COUNTERS = "num_batches_tracked"  # not in every file, and of no use

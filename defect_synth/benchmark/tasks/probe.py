@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from defect_synth.benchmark.labelled import LabelledArrays
 from defect_synth.benchmark.tasks.batches import Diet, orientations
-from defect_synth.metrics.features import EfficientNetLite0, FeatureExtractor, RandomFeatures
+from defect_synth.metrics.efficientnet import EfficientNetLite0
+from defect_synth.metrics.features import FeatureExtractor, RandomFeatures
 from defect_synth.samples import Pixels
 
 _ITERATIONS = 200
