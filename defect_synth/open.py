@@ -169,8 +169,7 @@ def _recorded(source: DefectSource) -> Bank:
     usable: list[DefectSample] = []
     checks, report = Gates(), GateReport()
     for defect in source.defects:
-        finite = isinstance(source, FiniteSource)
-        seeds = source.seeds(defect)[:_MOST_READ] if finite else range(_RECORDED_PER_DEFECT)
+        seeds = source.seeds(defect)[:_MOST_READ] if isinstance(source, FiniteSource) else range(_RECORDED_PER_DEFECT)
         usable += [sample for sample in source.sample(defect, seeds) if report.add(checks.reject(sample), defect)]
     report.warn()
     if not usable:

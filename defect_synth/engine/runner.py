@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -149,7 +150,7 @@ def train(method: Method, request: TrainingRequest) -> dict[str, Ended]:
     steps = list(method.steps(request))
     ended: dict[str, Ended] = {}
     for number, step in enumerate(steps):
-        if step.basis and team.from_first(lambda n=number: _is_built_on(output, steps, n)):
+        if step.basis and team.from_first(partial(_is_built_on, output, steps, number)):
             log.info("the %s is kept as it is: later stages were trained on it already", step.name)
             continue
         budget = None
