@@ -32,6 +32,7 @@ from defect_synth.data.layouts import index
 from defect_synth.data.partitions import split
 from defect_synth.data.store import ImageArrays, load
 from defect_synth.demo.hazelnut import DEFECTS, write_demo
+from defect_synth.demo.models import shipped_dfmgan
 from defect_synth.dfmgan.synthesizer import DefectSynthesizer
 from defect_synth.metrics.efficientnet import EfficientNetLite0
 from defect_synth.metrics.quality import RealDefects, assess
@@ -102,7 +103,7 @@ def trained(name: str, root: Path, data: Path, config: PainterConfig, features: 
             if file.is_file():
                 file.unlink()
     own = None if name == OWN_FEATURES else features
-    teacher = DefectSynthesizer.load("demo-dfmgan") if name == TAUGHT else None
+    teacher = DefectSynthesizer.load(shipped_dfmgan()) if name == TAUGHT else None
     stack = [mock.patch(target, new) for target, new in patches.items()]
     for patch in stack:
         patch.start()

@@ -123,7 +123,10 @@ class ReferenceDFMGAN(DFMGAN):
         w_defect: Tensor | None,
         noise_object: Tensor | None = None,
         noise_defect: Tensor | None = None,
+        *,
+        min_component: float = 0.0,
     ) -> Synthesis:
+        assert min_component == 0
         maps = split_noise(noise_object, self.backbone.noise_resolutions)
         defect_maps = split_noise(noise_defect, self.residual.noise_resolutions)
         x, rgb = trunk

@@ -31,6 +31,7 @@ from defect_synth.dfmgan.config import AdversarialStageConfig as StageConfig
 from defect_synth.dfmgan.discriminators import build_discriminator, build_match_discriminator
 from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.dfmgan.latents import draw_latents
+from defect_synth.dfmgan.region_painting import paint_pair
 from defect_synth.engine.draws import Draws
 from defect_synth.nn.kept import keep
 from defect_synth.nn.memory import keep_memory
@@ -90,7 +91,7 @@ def generation(is_reference: bool, clean: bool, counts: tuple[int, ...] = (8,)) 
         with torch.no_grad():
             w_object = generator.backbone.rows(z_object[k : k + 1])
             w_defect = generator.defect_rows(z_defect[k : k + 1])
-            return generator.pair(generator.trunk(w_object), w_object, w_defect)
+            return paint_pair(generator, generator.trunk(w_object), w_object, w_defect)
 
     def fast(count: int) -> None:
         threads = torch.get_num_threads()

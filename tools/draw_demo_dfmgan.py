@@ -1,6 +1,6 @@
 """Draws docs/images/demo_dfmgan.png: the first samples of the DFMGANs that ship, not picked.
 
-python docs/images/make_demo_dfmgan.py
+python -m tools.draw_demo_dfmgan
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from defect_synth.demo.models import shipped_dfmgan
 from defect_synth.dfmgan.synthesizer import DefectSynthesizer
 
 COLUMNS = 12
@@ -17,7 +18,7 @@ COLUMNS = 12
 
 def main() -> None:
     """For each defect a row of clean images, of masks and of defect images."""
-    synthesizer = DefectSynthesizer.load("demo")
+    synthesizer = DefectSynthesizer.load(shipped_dfmgan())
     rows = []
     for defect in synthesizer.defects:
         samples = synthesizer.sample(defect, range(COLUMNS))

@@ -8,11 +8,9 @@ import torch
 
 from defect_synth.dfmgan.ada import AdaController
 from defect_synth.dfmgan.config import AdversarialStageConfig
+from defect_synth.dfmgan.objectives import REAL_SIGN
 from defect_synth.engine.checkpoint import TrainingCard
 from defect_synth.engine.stage import Stage
-
-REAL_SIGN = "real_sign"
-"""Logged term: the mean sign of D on training images, by which ADA measures overfitting."""
 
 
 class AdversarialStage(Stage):

@@ -145,7 +145,7 @@ class AugmentConfig(Frozen):
         return self.model_copy(update=dict(flip=0.0, rotate90=0.0, rotate=0.0, luma_flip=0.0, hue=0.0))
 
 
-class Protocol(Frozen):
+class TrainingProtocol(Frozen):
     """Where the authors' program and a sound reading of the paper part ways (facts 10 and 11)."""
 
     name: ProtocolName = "corrected"
@@ -171,8 +171,8 @@ class Protocol(Frozen):
     cap_p: bool = Field(True, description="Respect augment.max_p; the authors' program lets p grow without bound.")
 
 
-CORRECTED = Protocol()
-OFFICIAL = Protocol(
+CORRECTED = TrainingProtocol()
+OFFICIAL = TrainingProtocol(
     name="official",
     mode_seeking_epsilon=0.0,
     shared_noise=False,
@@ -184,7 +184,7 @@ OFFICIAL = Protocol(
     mask_leak=0.0,
     cap_p=False,
 )
-PROTOCOLS: dict[ProtocolName, Protocol] = {"corrected": CORRECTED, "official": OFFICIAL}
+PROTOCOLS: dict[ProtocolName, TrainingProtocol] = {"corrected": CORRECTED, "official": OFFICIAL}
 
 
 class AdversarialStageConfig(StageConfig):
@@ -226,7 +226,7 @@ class TransferConfig(AdversarialStageConfig):
     lambda_match: float = Field(1.0, ge=0, description="Weight of D_match in the generator's loss (Eq. 3).")
     lambda_mode_seeking: float = Field(0.1, ge=0, description="Weight of the mode seeking loss (Eq. 3).")
     tanh_gain: float = Field(10.0, gt=0, description="Masks enter D_match and Eq. 2 as tanh(gain * logits) (facts 5).")
-    protocol: Protocol = CORRECTED
+    protocol: TrainingProtocol = CORRECTED
 
     @model_validator(mode="after")
     def _even_batch_for_mode_seeking(self) -> Self:

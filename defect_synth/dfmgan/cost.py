@@ -10,8 +10,6 @@ from defect_synth.dfmgan.config import ModelConfig
 from defect_synth.dfmgan.discriminators import build_discriminator, build_match_discriminator
 from defect_synth.dfmgan.generator import DFMGAN
 
-_BATCH = 2  # one sample alone takes a path that reads values, which shapes do not have
-
 
 def count_parameters(*modules: nn.Module) -> int:
     """Trainable numbers."""
@@ -25,10 +23,10 @@ def describe(config: ModelConfig) -> str:
         discriminator = build_discriminator(config)
         match = build_match_discriminator(config)
     backbone = config.backbone
-    image = torch.empty(_BATCH, backbone.image_channels, backbone.resolution, backbone.resolution, device="meta")
+    image = torch.empty(1, backbone.image_channels, backbone.resolution, backbone.resolution, device="meta")
     mask = image[:, :1]
-    w_object = torch.empty(_BATCH, backbone.num_ws, backbone.w_dim, device="meta")
-    w_defect = torch.empty(_BATCH, config.num_defect_ws, backbone.w_dim, device="meta")
+    w_object = torch.empty(1, backbone.num_ws, backbone.w_dim, device="meta")
+    w_defect = torch.empty(1, config.num_defect_ws, backbone.w_dim, device="meta")
     whole = _flops(lambda: generator(w_object, w_defect))
     clean = _flops(lambda: generator(w_object, None))
     rows = [
@@ -57,4 +55,4 @@ def _flops(call: object) -> int:
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         call()  # type: ignore[operator]
-    return counter.get_total_flops() // _BATCH
+    return counter.get_total_flops()

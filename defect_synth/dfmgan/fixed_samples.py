@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from defect_synth.dfmgan.generator import DFMGAN
+from defect_synth.dfmgan.region_painting import paint_pair
 from defect_synth.engine.draws import Draws
 from defect_synth.samples import signal_to_pixels
 
@@ -43,7 +44,11 @@ class FixedSamples:
             trunk = generator.trunk(w_object)
             cleans.append(generator.paint(trunk, w_object, None).image)
             for z_defect in z_defects[:defects]:
-                out = generator.paint(trunk, w_object, generator.defect_rows(z_defect[None].to(self._device)))
+                w_defect = generator.defect_rows(z_defect[None].to(self._device))
+                if self._device.type == "cpu":
+                    out, _ = paint_pair(generator, trunk, w_object, w_defect)
+                else:
+                    out = generator.paint(trunk, w_object, w_defect)
                 images.append(out.image)
                 masks.append((out.mask_logits[:, 0] >= generator.threshold).to(torch.uint8))
         side = cleans[0].shape[2]

@@ -26,6 +26,9 @@ from defect_synth.dfmgan.losses import (
 )
 from defect_synth.engine.stage import Outcome
 
+REAL_SIGN = "real_sign"
+"""Logged term: the mean sign of D on training images, by which ADA measures overfitting."""
+
 Augment = Callable[[Tensor], Tensor]
 PairAugment = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -174,7 +177,7 @@ def discriminator(
         {
             "discriminator": loss.detach(),
             "real_logit": real_logits.detach().mean(),
-            "real_sign": real_logits.detach().sign().mean(),
+            REAL_SIGN: real_logits.detach().sign().mean(),
             "fake_sign": fake_logits.detach().sign().mean(),
         },
     )

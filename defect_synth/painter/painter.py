@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from defect_synth.errors import CheckpointError, ConfigError
 from defect_synth.nn import native
 from defect_synth.nn.kept import keep
 from defect_synth.nn.memory import keep_memory
+from defect_synth.nn.threads import map_on_threads
 from defect_synth.painter.checkpoint import PAINTER_FOLDER, load_painter, painter_file
 from defect_synth.painter.codes import PaintingCodes
 from defect_synth.painter.network import PainterModel
@@ -89,12 +88,7 @@ class Painter(Easel):
         return cls(path, **settings)
 
     def _each(self, make: Callable[[Job], Made], jobs: Sequence[Job]) -> list[Made]:
-        workers = min(torch.get_num_threads(), len(jobs))
-        with _single_threaded_operations():
-            if workers <= 1:
-                return [make(job) for job in jobs]
-            with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                return list(pool.map(make, jobs))
+        return map_on_threads(make, jobs)
 
     def __getstate__(self) -> dict[str, Any]:
         """Workers get the path, not the weights: each process opens the file itself."""
@@ -124,13 +118,3 @@ class _TorchNetwork:
             codes, tensor(request.defect),
         )  # fmt: skip
         return colour.numpy(), opacity.numpy()
-
-
-@contextmanager
-def _single_threaded_operations() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from defect_synth.benchmark.product import PRODUCT_SEED
 from defect_synth.cli import app
+from defect_synth.demo.models import shipped_dfmgan
 from defect_synth.dfmgan.bundle import pack, unpack
 from defect_synth.dfmgan.checkpoint import DFMGANCard
 from defect_synth.dfmgan.config import TINY
@@ -124,7 +125,7 @@ def test_the_shipped_file_is_made_by_its_own_command(tmp_path, monkeypatch):
 
 
 def test_the_dfmgan_that_ships_draws_every_defect_where_its_mask_says():
-    synthesizer = DefectSynthesizer.load("demo-dfmgan")
+    synthesizer = DefectSynthesizer.load(shipped_dfmgan())
     assert synthesizer.defects == ("crack", "cut", "hole", "print")
     card = json.loads((MODELS / "demo_dfmgan.json").read_text("utf-8"))
     assert card["kind"] == "dfmgan-set"

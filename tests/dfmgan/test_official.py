@@ -122,7 +122,7 @@ def test_numpy_numbers_among_arguments_become_plain_numbers(tmp_path: Path) -> N
     found = read_snapshot(path).networks["G"].init_kwargs
 
     assert {name: found[name] for name in values} == {"a": 0.5, "b": 0.25, "c": -7, "d": True, "e": 3}
-    assert (found["big"], found["shape"], found["array"]) == (1.5, [1, 2], "<Record>")
+    assert (found["big"], found["shape"], found["array"]) == (1.5, [1, 2], "<InertObject>")
     assert all(type(found[name]) in (bool, int, float) for name in values)
 
 

@@ -14,6 +14,7 @@ from defect_synth.dfmgan.config import TINY
 from defect_synth.dfmgan.discriminators import build_discriminator, build_match_discriminator
 from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.dfmgan.latents import draw_latents
+from defect_synth.dfmgan.region_painting import paint_pair
 from defect_synth.engine.draws import Draws
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -79,29 +80,27 @@ def test_generator_agrees_with_reference(networks, references, batch, grad):
         assert close(ours, theirs)
 
 
-def test_single_sample_without_gradients_agrees_for_small_masks(networks, references):
-    """Covers the crop to the mask: masks from nothing to everything."""
+def test_painting_in_regions_agrees_with_reference_for_masks_from_nothing_to_everything(networks, references):
     codes = latents(stage2=True)
-    nets = networks["generator"], references["generator"]
-    before = nets[0].residual.to_mask.bias.data.clone()
+    ours, theirs = networks["generator"], references["generator"]
+    before = ours.residual.to_mask.bias.data.clone()
     try:
         for bias in (-1e3, -4.0, -2.0, -1.0, 0.0, 1e3):
-            for net in nets:
+            for net in (ours, theirs):
                 net.residual.to_mask.bias.data.fill_(bias)
             for k in range(BATCH):
                 one = codes.part(k, k + 1)
+                noise = one.noise_object, one.noise_defect
                 with torch.no_grad():
-                    ours, theirs = (
-                        net(
-                            net.backbone.rows(one.z_object), net.defect_rows(one.z_defect),
-                            one.noise_object, one.noise_defect,
-                        )
-                        for net in nets
-                    )  # fmt: skip
-                assert close(ours.image, theirs.image)
-                assert close(ours.mask_logits, theirs.mask_logits)
+                    w_object, w_defect = ours.backbone.rows(one.z_object), ours.defect_rows(one.z_defect)
+                    out, clean = paint_pair(ours, ours.trunk(w_object, noise[0]), w_object, w_defect, *noise)
+                    w_object, w_defect = theirs.backbone.rows(one.z_object), theirs.defect_rows(one.z_defect)
+                    expected = theirs(w_object, w_defect, *noise)
+                    assert close(clean, theirs(w_object, None, *noise).image)
+                assert close(out.image, expected.image)
+                assert close(out.mask_logits, expected.mask_logits)
     finally:
-        for net in nets:
+        for net in (ours, theirs):
             net.residual.to_mask.bias.data.copy_(before)
 
 

@@ -10,9 +10,10 @@ from torch.utils.data import DataLoader
 from defect_synth.data.generated import FolderSource
 from defect_synth.datasets.defect_dataset import DefectSynthDataset
 from defect_synth.dfmgan.checkpoint import DFMGANCard, build_generator
+from defect_synth.dfmgan.code_pair import draw_codes
 from defect_synth.dfmgan.config import FAST_64, TINY
 from defect_synth.dfmgan.generator import DFMGAN
-from defect_synth.dfmgan.synthesizer import DefectSynthesizer, latent, official_latent
+from defect_synth.dfmgan.synthesizer import DefectSynthesizer
 from defect_synth.engine.checkpoint import load_checkpoint, save_checkpoint
 from defect_synth.errors import CheckpointError, ConfigError, OutputError, UnknownDefectError
 from defect_synth.export.generate import generate
@@ -102,7 +103,7 @@ def test_fixed_object_with_varying_defect_and_the_reverse(source):
 def test_clean_image_is_the_backbones_own(run):
     source = DefectSynthesizer.load(run, precision="float32")  # by itself it takes bfloat16 where a processor has it
     network = build_generator(load_checkpoint(run / "defects/hole/model.safetensors", DFMGANCard))
-    z = latent(3, 3, TINY.model.backbone.z_dim).z_object[None]
+    z = draw_codes(3, 3, TINY.model.backbone.z_dim).z_object[None]
     with torch.no_grad():
         image = network.backbone(network.backbone.rows(z))
     expected = (image[0] * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
@@ -114,13 +115,6 @@ def test_truncation_zero_makes_all_objects_equal(run):
     first, second = source.sample("hole", [0, 1])
     assert np.array_equal(first.clean, second.clean)
     assert source.digest != DefectSynthesizer.load(run).digest
-
-
-def test_codes_do_not_depend_on_how_many_are_asked_for_unless_official():
-    assert latent(3, 3, 8).z_defect.equal(latent(3, 3, 8).z_defect)
-    assert not latent(3, 3, 8).z_defect.equal(latent(3, 3, 8).z_object)
-    assert not official_latent(0, 10, 8).z_defect.equal(official_latent(0, 20, 8).z_defect)
-    assert official_latent(0, 10, 8).z_defect.equal(official_latent(10, 1, 8).z_object)
 
 
 def test_misuse_is_named(source, tmp_path):
@@ -171,7 +165,7 @@ def scarce(tmp_path_factory):
     network = build_generator(checkpoint)
     most = []
     for seed in range(24):
-        code = latent(seed, seed, TINY.model.backbone.z_dim)
+        code = draw_codes(seed, seed, TINY.model.backbone.z_dim)
         w_object, w_defect = network.backbone.rows(code.z_object[None]), network.defect_rows(code.z_defect[None])
         most.append(float(network.paint(network.trunk(w_object), w_object, w_defect).mask_logits.max()))
     tensors = network.state_dict() | {"residual.to_mask.bias": network.residual.to_mask.bias - float(np.median(most))}

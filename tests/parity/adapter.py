@@ -16,7 +16,7 @@ from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.dfmgan.latents import Latents
 from defect_synth.dfmgan.official import (
     NetworkState,
-    Snapshot,
+    OfficialSnapshot,
     import_snapshot,
     to_official_discriminator,
     to_official_generator,
@@ -32,7 +32,7 @@ class Adapter:
         if "D_match" in networks:
             inits["D_match"] = kwargs["D_match"]
         states = {name: NetworkState(inits[name], state) for name, state in networks.items()}
-        self._build(convert_snapshot(Snapshot(Path(stage), states)))
+        self._build(convert_snapshot(OfficialSnapshot(Path(stage), states)))
 
     @classmethod
     def from_pickle(cls, path, stage, meta):

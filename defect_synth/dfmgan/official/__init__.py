@@ -11,12 +11,12 @@ from defect_synth.dfmgan.official.names import (
     to_ours_generator,
 )
 from defect_synth.dfmgan.official.settings import model_config
-from defect_synth.dfmgan.official.snapshot import NetworkState, Snapshot, read_snapshot
+from defect_synth.dfmgan.official.snapshot import NetworkState, OfficialSnapshot, read_snapshot
 
 __all__ = [
     "ImportedSnapshot",
     "NetworkState",
-    "Snapshot",
+    "OfficialSnapshot",
     "convert_snapshot",
     "import_snapshot",
     "model_config",

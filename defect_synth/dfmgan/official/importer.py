@@ -15,8 +15,8 @@ from defect_synth.dfmgan.config import ModelConfig
 from defect_synth.dfmgan.discriminators import build_discriminator, build_match_discriminator
 from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.dfmgan.official.names import to_ours_discriminator, to_ours_generator
-from defect_synth.dfmgan.official.settings import Stage, model_config, stage_of
-from defect_synth.dfmgan.official.snapshot import Snapshot, read_snapshot
+from defect_synth.dfmgan.official.settings import StageNumber, model_config, stage_of
+from defect_synth.dfmgan.official.snapshot import OfficialSnapshot, read_snapshot
 from defect_synth.errors import CheckpointError
 
 
@@ -38,7 +38,7 @@ class ImportedSnapshot:
     generator_ema: dict[str, Tensor]
     discriminator: dict[str, Tensor]
     match_discriminator: dict[str, Tensor] | None
-    stage: Stage
+    stage: StageNumber
 
 
 def import_snapshot(path: str | Path) -> ImportedSnapshot:
@@ -51,7 +51,7 @@ def import_snapshot(path: str | Path) -> ImportedSnapshot:
     return convert_snapshot(read_snapshot(path))
 
 
-def convert_snapshot(snapshot: Snapshot) -> ImportedSnapshot:
+def convert_snapshot(snapshot: OfficialSnapshot) -> ImportedSnapshot:
     """The same for networks that were read already.
 
     Raises:

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from defect_synth.config import validated
 from defect_synth.dfmgan.config import ModelConfig
-from defect_synth.dfmgan.official.snapshot import NetworkState, Snapshot
+from defect_synth.dfmgan.official.snapshot import NetworkState, OfficialSnapshot
 from defect_synth.errors import CheckpointError, ConfigError
 
-Stage = Literal[1, 2]
+StageNumber = Literal[1, 2]
 NO_CLAMP = 1e30
 """Stands for `conv_clamp=None`: beyond what any activation reaches, yet finite in float32."""
 
@@ -24,7 +24,7 @@ _SYNTHESIS: dict[str, Any] = _LAYERS | {
 _EPILOGUE: dict[str, Any] = {"activation": ("lrelu",), "mbstd_num_channels": (1,)}
 
 
-def stage_of(snapshot: Snapshot) -> Stage:
+def stage_of(snapshot: OfficialSnapshot) -> StageNumber:
     """1 for a backbone (or any StyleGAN2-ADA snapshot), 2 where G has the defect branch.
 
     Raises:
@@ -45,7 +45,7 @@ def stage_of(snapshot: Snapshot) -> Stage:
     return 2 if has_branch else 1
 
 
-def model_config(snapshot: Snapshot) -> ModelConfig:
+def model_config(snapshot: OfficialSnapshot) -> ModelConfig:
     """The configuration of our networks that `snapshot` fits into.
 
     An argument that the file does not list has StyleGAN2-ADA's default. `num_fp16_res` is left out on purpose: it is
@@ -101,7 +101,7 @@ def model_config(snapshot: Snapshot) -> ModelConfig:
         raise CheckpointError(f"{snapshot.path} describes a network that cannot be imported: {error}") from error
 
 
-def _discriminator(snapshot: Snapshot, name: str) -> dict[str, Any]:
+def _discriminator(snapshot: OfficialSnapshot, name: str) -> dict[str, Any]:
     arguments = _network(snapshot, name).init_kwargs
     group = _section(snapshot, name, "epilogue_kwargs").get("mbstd_group_size", 4)
     if group is None:
@@ -113,7 +113,7 @@ def _discriminator(snapshot: Snapshot, name: str) -> dict[str, Any]:
     }
 
 
-def _check(snapshot: Snapshot, name: str) -> None:
+def _check(snapshot: OfficialSnapshot, name: str) -> None:
     """Refuse a network whose arithmetic is not ours although its tensors may have the same shapes."""
     arguments = _network(snapshot, name).init_kwargs
     labels = arguments.get("c_dim", 0)
@@ -131,7 +131,7 @@ def _check(snapshot: Snapshot, name: str) -> None:
         _only(snapshot, name, _section(snapshot, name, section), accepted)
 
 
-def _only(snapshot: Snapshot, name: str, arguments: dict[str, Any], accepted: dict[str, Any]) -> None:
+def _only(snapshot: OfficialSnapshot, name: str, arguments: dict[str, Any], accepted: dict[str, Any]) -> None:
     for key, values in accepted.items():
         if key in arguments and arguments[key] not in values:
             note = " (soft gate)" if key == "no_round" else ""
@@ -141,21 +141,21 @@ def _only(snapshot: Snapshot, name: str, arguments: dict[str, Any], accepted: di
             )
 
 
-def _network(snapshot: Snapshot, name: str) -> NetworkState:
+def _network(snapshot: OfficialSnapshot, name: str) -> NetworkState:
     if name not in snapshot.networks:
         found = ", ".join(snapshot.networks) or "none"
         raise CheckpointError(f"{snapshot.path} holds no {name} (networks found: {found}); expected G, G_ema and D")
     return snapshot.networks[name]
 
 
-def _section(snapshot: Snapshot, name: str, section: str) -> dict[str, Any]:
+def _section(snapshot: OfficialSnapshot, name: str, section: str) -> dict[str, Any]:
     value = _network(snapshot, name).init_kwargs.get(section, {})
     if not isinstance(value, dict):
         raise CheckpointError(f"{snapshot.path}: {section} of {name} is {value!r}; expected named arguments")
     return value
 
 
-def _required(snapshot: Snapshot, key: str) -> Any:
+def _required(snapshot: OfficialSnapshot, key: str) -> Any:
     arguments = _network(snapshot, "G_ema").init_kwargs
     if key not in arguments:
         raise CheckpointError(f"{snapshot.path}: G_ema was built without {key}, so its size is unknown")

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from defect_synth.dfmgan.official.standins import GLOBALS, Function, Record, Storage, TensorView
+from defect_synth.dfmgan.official.standins import GLOBALS, Function, InertObject, Storage, TensorView
 from defect_synth.errors import CheckpointError
 
 NETWORKS = ("G", "G_ema", "D", "D_match")
@@ -41,14 +41,14 @@ class NetworkState:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class OfficialSnapshot:
     """The networks of one file, keyed by `G`, `G_ema`, `D`, `D_match`; only those that are there."""
 
     path: Path
     networks: Mapping[str, NetworkState]
 
 
-def read_snapshot(path: str | Path) -> Snapshot:
+def read_snapshot(path: str | Path) -> OfficialSnapshot:
     """Read constructor arguments and tensors of every network of a snapshot.
 
     Raises:
@@ -74,7 +74,7 @@ def read_snapshot(path: str | Path) -> Snapshot:
         raise CheckpointError(f"{path} {kind} ({reason}); expected {_EXPECTED}") from error
 
 
-def _snapshot(path: Path, content: object) -> Snapshot:
+def _snapshot(path: Path, content: object) -> OfficialSnapshot:
     if not isinstance(content, dict) or not any(name in content for name in NETWORKS):
         keys = ", ".join(str(key) for key in content) if isinstance(content, dict) else type(content).__name__
         raise CheckpointError(
@@ -86,7 +86,7 @@ def _snapshot(path: Path, content: object) -> Snapshot:
         module = content.get(name)
         if module is None:
             continue
-        if not isinstance(module, Record) or not isinstance(module.state, dict):
+        if not isinstance(module, InertObject) or not isinstance(module.state, dict):
             raise CheckpointError(f"{path}: {name} is no network, but {type(module).__name__}; expected {_EXPECTED}")
         state = module.state
         arguments = state.get("_init_kwargs", state.get("init_kwargs"))
@@ -95,12 +95,12 @@ def _snapshot(path: Path, content: object) -> Snapshot:
         tensors: dict[str, Tensor] = {}
         _collect(module, "", tensors)
         networks[name] = NetworkState({str(key): _plain(value) for key, value in arguments.items()}, tensors)
-    return Snapshot(path, networks)
+    return OfficialSnapshot(path, networks)
 
 
-def _collect(module: Record, prefix: str, into: dict[str, Tensor]) -> None:
+def _collect(module: InertObject, prefix: str, into: dict[str, Tensor]) -> None:
     """Name the tensors below `module` as `nn.Module.state_dict` would."""
-    if not isinstance(module, Record):
+    if not isinstance(module, InertObject):
         raise pickle.UnpicklingError(f"{prefix or 'network'} is no module")
     transient = module.state.get("_non_persistent_buffers_set", ())
     for group in ("_parameters", "_buffers"):

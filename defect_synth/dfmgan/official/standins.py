@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 
-class Record:
+class InertObject:
     """Stands for an object of theirs and holds its attributes; it has no behaviour."""
 
     __slots__ = ("state",)
     state: Any
 
-    def __new__(cls, *_: object) -> Record:
+    def __new__(cls, *_: object) -> InertObject:
         """Any arguments: what they would have done to the real object is in its state."""
         record = super().__new__(cls)
         record.state = {}
@@ -107,9 +107,9 @@ class Function:
         raise pickle.UnpicklingError("attempt to change a function")
 
 
-def _persistent_object(meta: Any, *_: object) -> Record:
+def _persistent_object(meta: Any, *_: object) -> InertObject:
     """The attributes of a persistent object; its source text (`module_src`) is left behind unread."""
-    record = Record()
+    record = InertObject()
     record.state = meta["state"]
     return record
 
@@ -118,8 +118,8 @@ def _reconstruct(kind: object, _base: object = None, state: object = None) -> ob
     """What pickle protocols 0 and 1 do to make an object, for our stand-ins only."""
     if kind is _Options:
         return _Options(state) if isinstance(state, dict) else _Options()
-    if kind is Record:
-        return Record()
+    if kind is InertObject:
+        return InertObject()
     raise pickle.UnpicklingError("an object of an unexpected class")
 
 
@@ -156,14 +156,14 @@ def _encode(text: object, encoding: object) -> bytes:
     return text.encode("latin1")
 
 
-_ANY_ARGUMENTS = Function(lambda *_: Record())
+_ANY_ARGUMENTS = Function(lambda *_: InertObject())
 GLOBALS: dict[tuple[str, str], object] = {
     ("torch_utils.persistence", "_reconstruct_persistent_obj"): Function(_persistent_object),
     ("torch._utils", "_rebuild_tensor_v2"): Function(_tensor),
     ("torch._utils", "_rebuild_parameter"): Function(_parameter),
     ("torch._utils", "_rebuild_parameter_with_state"): Function(_parameter),
     ("torch.nn.parameter", "Parameter"): Function(_parameter),
-    ("torch.nn.modules.padding", "ReplicationPad2d"): Record,
+    ("torch.nn.modules.padding", "ReplicationPad2d"): InertObject,
     ("torch", "device"): Function(lambda *args: ":".join(map(str, args))),
     ("torch", "Size"): tuple,
     **{("torch", name): name for name in ("float16", "bfloat16", "float32", "float64", "uint8", "int64", "bool")},

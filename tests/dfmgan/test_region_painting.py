@@ -6,10 +6,10 @@ import torch
 
 from defect_synth.dfmgan.config import TINY
 from defect_synth.dfmgan.generator import DFMGAN
-from defect_synth.dfmgan.regions import Box, boxes
+from defect_synth.dfmgan.region_painting import Box, boxes, paint_pair
 
 
-def gate(size, *places):
+def mask_with(size, *places):
     mask = torch.zeros(1, 1, size, size, dtype=torch.bool)
     for y, x in places:
         mask[0, 0, y, x] = True
@@ -17,12 +17,12 @@ def gate(size, *places):
 
 
 def test_boxes_cover_open_pixels_of_every_resolution_and_far_parts_have_their_own():
-    found = boxes([gate(32, (1, 2), (30, 30)), gate(64, (2, 4), (40, 8))])
+    found = boxes([mask_with(32, (1, 2), (30, 30)), mask_with(64, (2, 4), (40, 8))])
     assert found == [Box(0, 4, 0, 4), Box(20, 24, 4, 8), Box(28, 32, 28, 32)]
 
 
 def test_an_empty_mask_has_no_box_and_a_full_one_has_the_map():
-    assert boxes([gate(32)]) == []
+    assert boxes([mask_with(32)]) == []
     assert boxes([torch.ones(1, 1, 32, 32, dtype=torch.bool)]) == [Box(0, 32, 0, 32)]
 
 
@@ -53,10 +53,10 @@ def test_a_pair_is_the_defect_image_and_the_object_without(rng):
     w_object = torch.randn(1, TINY.model.backbone.num_ws, 32, generator=rng)
     w_defect = torch.randn(1, TINY.model.num_defect_ws, 32, generator=rng)
     trunk = generator.trunk(w_object)
-    painted, clean = generator.pair(trunk, w_object, w_defect)
+    painted, clean = paint_pair(generator, trunk, w_object, w_defect)
     with torch.no_grad():
         assert torch.equal(clean, generator.paint(trunk, w_object, None).image)
-        two = generator(w_object.repeat(2, 1, 1), w_defect.repeat(2, 1, 1))
+        whole = generator(w_object, w_defect)
     assert 0 < (painted.mask_logits >= 0).float().mean() < 1
-    torch.testing.assert_close(painted.image, two.image[:1], rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(painted.mask_logits, two.mask_logits[:1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(painted.image, whole.image, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(painted.mask_logits, whole.mask_logits, rtol=1e-4, atol=1e-4)
