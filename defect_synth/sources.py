@@ -6,8 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from defect_synth.compositor.bank import INDEX as BANK_INDEX
-from defect_synth.compositor.bank import Bank, record
-from defect_synth.compositor.gates import GateReport, Gates
+from defect_synth.compositor.bank import Bank, bank_from_samples
+from defect_synth.compositor.quality_check import QualityLimits, RejectionReport
 from defect_synth.data.generated import FolderSource, find_generated_folder
 from defect_synth.data.layouts import index
 from defect_synth.demo.hazelnut import DemoSource
@@ -100,17 +100,17 @@ def _open(path: Path) -> Bank | DefectPainter:
 
 
 def _recorded(source: DefectSource) -> Bank:
-    """A few samples of each defect in memory, those that pass the default gates."""
+    """A few samples of each defect in memory, those that pass the quality check."""
     kept: list[DefectSample] = []
-    gates, report = Gates(), GateReport()
+    limits, report = QualityLimits(), RejectionReport()
     finite = getattr(source, "seeds", None)
     for defect in source.defects:
         seeds = list(finite(defect))[:500] if callable(finite) else range(PER_DEFECT)
-        kept += [sample for sample in source.sample(defect, seeds) if report.add(gates.reject(sample), defect)]
+        kept += [sample for sample in source.sample(defect, seeds) if report.add(limits.reject(sample), defect)]
     report.warn()
     if not kept:
         raise DataError(f"no sample of this source can be used ({report.summary()}); look at them, or train longer")
-    return record(source.category, kept, str(getattr(source, "digest", "")))
+    return bank_from_samples(source.category, kept, str(getattr(source, "digest", "")))
 
 
 def _demo_painter() -> DefectPainter:
@@ -123,4 +123,6 @@ def _demo_painter() -> DefectPainter:
 def _demo() -> Bank:
     source = DemoSource(_DEMO_SIDE)
     seeds = range(_DEMO_SEED, _DEMO_SEED + _DEMO_PER_DEFECT)
-    return record(source.category, [sample for defect in source.defects for sample in source.sample(defect, seeds)])
+    return bank_from_samples(
+        source.category, [sample for defect in source.defects for sample in source.sample(defect, seeds)]
+    )

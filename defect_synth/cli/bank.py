@@ -11,7 +11,7 @@ import typer
 from defect_synth.cli.settings import Device
 
 if TYPE_CHECKING:
-    from defect_synth.compositor.gates import Gates
+    from defect_synth.compositor.quality_check import QualityLimits
     from defect_synth.samples import DefectSource
 
 
@@ -26,7 +26,7 @@ def bank(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first sample.")] = 0,
     data: Annotated[
         Path | None,
-        typer.Option(help="Your real images: the gates take their limits from the defects RUN learnt from."),
+        typer.Option(help="Your real images: the quality check takes its limits from the defects RUN learnt from."),
     ] = None,
     real: Annotated[bool, typer.Option("--real", help="RUN is a data folder: bank its real defects.")] = False,
     resolution: Annotated[
@@ -36,7 +36,7 @@ def bank(
     category: Annotated[str | None, typer.Option(help="With --real or --data: which category.")] = None,
     device: Device = "auto",
 ) -> None:
-    """Record defects that pass the quality gates, for painting them on your own images."""
+    """Record defects that pass a quality check, for painting them on your own images."""
     from defect_synth.cli.progress import bar
     from defect_synth.cli.settings import log_to_terminal
     from defect_synth.compositor.bank import build_bank, require_buildable
@@ -56,12 +56,12 @@ def bank(
         if not real:
             require_no_data(Path(run))
         raise
-    gates = None if data is None else _limits(source, Path(run), data, category)
+    limits_by_defect = None if data is None else _limits(source, Path(run), data, category)
     names = None if defects is None else [name.strip() for name in defects.split(",")]
     try:
         with bar("bank") as update:
             made, report = build_bank(
-                source, output, count=count, defects=names, gates=gates, seed=seed, progress=update
+                source, output, count=count, defects=names, limits=limits_by_defect, seed=seed, progress=update
             )
     except KeyboardInterrupt:
         print(f"interrupted; no bank was written to {output}", file=sys.stderr)
@@ -74,9 +74,9 @@ def bank(
             print(f"  {name}: {own.summary()}")
 
 
-def _limits(source: DefectSource, run: Path, data: Path, category: str | None) -> dict[str, Gates]:
+def _limits(source: DefectSource, run: Path, data: Path, category: str | None) -> dict[str, QualityLimits]:
     """Limits from the real defects that the source may know: of a run with a partition, its base set only."""
-    from defect_synth.compositor.gates import Gates
+    from defect_synth.compositor.quality_check import QualityLimits
     from defect_synth.compositor.real_source import RealSource
     from defect_synth.data.layouts import index
     from defect_synth.data.partitions import Partition
@@ -94,4 +94,4 @@ def _limits(source: DefectSource, run: Path, data: Path, category: str | None) -
         known = RealSource.of_partition(table, partition, side)
     else:
         known = RealSource.open(data, category, side)
-    return {name: Gates.of(known.sample(name, known.seeds(name))) for name in known.defects}
+    return {name: QualityLimits.from_real(known.sample(name, known.seeds(name))) for name in known.defects}
