@@ -23,8 +23,8 @@ from defect_synth.dfmgan.precision import choose_dtype, set_precision
 from defect_synth.engine.checkpoint import Checkpoint, build_generator, load_checkpoint
 from defect_synth.errors import CheckpointError, ConfigError, UnknownDefectError
 from defect_synth.nn import native
-from defect_synth.nn.kept import keep
 from defect_synth.nn.memory import keep_memory
+from defect_synth.nn.weight_cache import enable_weight_cache
 from defect_synth.samples import DefectSample, Pixels, Provenance, signal_to_pixels
 
 DEMO, DEMO_DFMGAN = "demo", "demo-dfmgan"
@@ -299,7 +299,7 @@ class DefectSynthesizer:
             dtype = choose_dtype(self._settings["precision"], self._device)  # type: ignore[arg-type]
             set_precision(network, dtype)
             network.specks = self.specks
-            keep(network.to(self._device).requires_grad_(False))
+            enable_weight_cache(network.to(self._device).requires_grad_(False))
             self._loaded[defect] = (checkpoint, network)
             checkpoint.tensors.clear()  # the network holds them now
         return self._loaded[defect]

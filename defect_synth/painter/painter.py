@@ -13,8 +13,8 @@ import torch
 
 from defect_synth.errors import CheckpointError, ConfigError
 from defect_synth.nn import native
-from defect_synth.nn.kept import keep
 from defect_synth.nn.memory import keep_memory
+from defect_synth.nn.weight_cache import enable_weight_cache
 from defect_synth.painter.checkpoint import load_painter
 from defect_synth.painter.network import Codes, PainterModel
 from defect_synth.painter.painter_base import DONOR_PROB, Easel, Job, Made, digest_of
@@ -60,7 +60,7 @@ class Painter(Easel):
         info = self.info = checkpoint.info
         # The same file paints other last bits with other kernels.
         self.digest = digest_of(f"{checkpoint.digest} {native.describe()}", self._donor_prob, self._given)
-        keep(checkpoint.network)
+        enable_weight_cache(checkpoint.network)
         pictures = {name: tensor.numpy() for name, tensor in checkpoint.luggage.items()}
         share = DONOR_PROB if self._donor_prob is None else self._donor_prob
         self._set_up(
