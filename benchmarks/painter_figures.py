@@ -16,7 +16,7 @@ import numpy as np
 
 from defect_synth.augment import DefectAugmenter
 from defect_synth.benchmark.composed import OnGoodImages
-from defect_synth.compositor.bank import record
+from defect_synth.compositor.bank import bank_from_samples
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import Partition
 from defect_synth.data.store import ImageArrays, load
@@ -40,7 +40,7 @@ def careful_paste(category: str, base: dict[str, ImageArrays], good: ImageArrays
         for i, (image, mask) in enumerate(zip(arrays.images, arrays.masks, strict=True))
         if mask.any()
     ]
-    bank = record(category, cut)
+    bank = bank_from_samples(category, cut)
     each = {d: DefectAugmenter(bank, defects=(d,), severity=(0.8, 1.1), scale=(0.8, 1.25)) for d in base}
     return OnGoodImages(
         "careful_crop_paste", category, tuple(base), good.images, lambda i, d, r: each[d](i, r), bank.digest

@@ -28,7 +28,7 @@ import numpy as np
 
 from defect_synth.augment import DefectAugmenter
 from defect_synth.augment.adapters.albumentations import DefectSynth
-from defect_synth.augment.pasting import Pasting
+from defect_synth.augment.paste_inserter import Pasting
 from defect_synth.compositor import paste as paste_module
 from defect_synth.compositor.bank import Bank, build_bank
 from defect_synth.compositor.real_source import RealSource
@@ -109,22 +109,22 @@ def overlay(augmenter, images, k):
     return first, time.thread_time() - start
 
 
-class Meant:
-    """While it is entered: the mask that the triplet pasted last was laid on."""
+class IntendedMask:
+    """Context manager that records the intended mask of the defect pasted last."""
 
     def __enter__(self):
-        self.mask, self._painted = None, paste_module._painted
+        self.mask, self._transferred = None, paste_module._transferred
 
-        def seen(image, place, look, clean, soft, inside, *rest, **named):
+        def paste(image, place, defect, clean, soft, inside, *rest, **named):
             self.mask = np.zeros(image.shape[:2], bool)
             self.mask[place[0] : place[2], place[1] : place[3]] = soft * inside > 0.5
-            return self._painted(image, place, look, clean, soft, inside, *rest, **named)
+            return self._transferred(image, place, defect, clean, soft, inside, *rest, **named)
 
-        paste_module._painted = seen
+        paste_module._transferred = paste
         return self
 
     def __exit__(self, *error):
-        paste_module._painted = self._painted
+        paste_module._transferred = self._transferred
 
 
 def real_defects(data, folder, draws):
@@ -142,11 +142,11 @@ def real_defects(data, folder, draws):
             if k >= 0:
                 times.append(1000 * (time.thread_time() - start))
                 masks.append(painted.mask > 0)
-        with Meant() as meant:
+        with IntendedMask() as intended:
             for k, mask in enumerate(masks):
                 augmenter.apply(images[k % len(images)], np.random.default_rng(k + 1000))
                 if mask.any():
-                    agreement.append((mask & meant.mask).sum() / (mask | meant.mask).sum())
+                    agreement.append((mask & intended.mask).sum() / (mask | intended.mask).sum())
         found[defect] = {
             "mean": np.mean(times), "p95": np.percentile(times, 95), "mask": np.mean([mask.sum() for mask in masks]),
             "iou": np.mean(agreement), "iou_p5": np.percentile(agreement, 5), "good": 1 - len(agreement) / draws,

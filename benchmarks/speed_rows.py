@@ -33,8 +33,8 @@ from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.dfmgan.latents import draw_latents
 from defect_synth.dfmgan.region_painting import paint_pair
 from defect_synth.engine.draws import Draws
-from defect_synth.nn.kept import keep
 from defect_synth.nn.memory import keep_memory
+from defect_synth.nn.weight_cache import enable_weight_cache
 
 DEFECT_SHARE = (0.05, 0.10)  # of all pixels
 CPU = torch.device("cpu")
@@ -85,7 +85,7 @@ def generation(is_reference: bool, clean: bool, counts: tuple[int, ...] = (8,)) 
             for n in counts
         ]
 
-    keep(generator)  # as the synthesizer does
+    enable_weight_cache(generator)  # as the synthesizer does
 
     def one(k: int) -> object:
         with torch.no_grad():
@@ -104,7 +104,7 @@ def generation(is_reference: bool, clean: bool, counts: tuple[int, ...] = (8,)) 
 
     shapes = copy.deepcopy(generator).to("meta")
     gflop = _operations(lambda: reference.synthesize(shapes, *(z.to("meta")[:2] for z in codes), clean=clean)) / 2
-    keep(generator)  # as the synthesizer does
+    enable_weight_cache(generator)  # as the synthesizer does
     return [Step("generate", partial(fast, n), gflop=gflop * n) for n in counts]
 
 

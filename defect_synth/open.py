@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from defect_synth.compositor.bank import INDEX as BANK_INDEX
-from defect_synth.compositor.bank import Bank, record
-from defect_synth.compositor.gates import GateReport, Gates
+from defect_synth.compositor.bank import Bank, bank_from_samples
+from defect_synth.compositor.quality_check import QualityLimits, RejectionReport
 from defect_synth.data.generated import INDEX_NAME, FolderSource
 from defect_synth.data.layouts import index
 from defect_synth.demo.hazelnut import DemoSource
@@ -167,18 +167,20 @@ def _require_no_data(path: Path) -> None:
 def _recorded(source: DefectSource) -> Bank:
     """A bank in memory, of a few samples of each defect that pass the general quality checks."""
     usable: list[DefectSample] = []
-    checks, report = Gates(), GateReport()
+    limits, report = QualityLimits(), RejectionReport()
     for defect in source.defects:
         seeds = source.seeds(defect)[:_MOST_READ] if isinstance(source, FiniteSource) else range(_RECORDED_PER_DEFECT)
-        usable += [sample for sample in source.sample(defect, seeds) if report.add(checks.reject(sample), defect)]
+        usable += [sample for sample in source.sample(defect, seeds) if report.add(limits.reject(sample), defect)]
     report.warn()
     if not usable:
         raise DataError(f"no sample of this source can be used ({report.summary()}); look at them, or train longer")
-    return record(source.category, usable, source.digest)
+    return bank_from_samples(source.category, usable, source.digest)
 
 
 @lru_cache(maxsize=1)
 def _demo_bank() -> Bank:
     source = DemoSource(_DEMO_SIDE)
     seeds = range(_DEMO_SEED, _DEMO_SEED + _DEMO_PER_DEFECT)
-    return record(source.category, [sample for defect in source.defects for sample in source.sample(defect, seeds)])
+    return bank_from_samples(
+        source.category, [sample for defect in source.defects for sample in source.sample(defect, seeds)]
+    )

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from defect_synth.errors import UnknownDefectError
 from defect_synth.samples import DefectSample, Provenance
+
+SIZE = 16
+DEFECTS = ("crack", "cut", "hole")
 
 
 class Dots:
@@ -32,3 +36,32 @@ class Dots:
 def tree(folder):
     """Relative path -> bytes of every file below `folder`."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class NoiseSource:
+    """Sample = noise that depends on (defect, seed); the mask is a square; counts its calls."""
+
+    category = "hazelnut"
+    defects = DEFECTS
+    digest = "noise-1"
+
+    def __init__(self, pairs: bool = True, method: str = "noise") -> None:
+        self.pairs = pairs
+        self.method = method
+        self.calls: list[tuple[str, tuple[int, ...]]] = []
+
+    def sample(self, defect, seeds):
+        if defect not in self.defects:
+            raise UnknownDefectError(defect, self.category, self.defects)
+        self.calls.append((defect, tuple(seeds)))
+        return [self.one(defect, seed) for seed in seeds]
+
+    def one(self, defect: str, seed: int) -> DefectSample:
+        rng = np.random.default_rng([DEFECTS.index(defect), seed])
+        clean = rng.integers(0, 200, (SIZE, SIZE, 3), dtype=np.uint8)
+        mask = np.zeros((SIZE, SIZE), np.uint8)
+        top, left = rng.integers(0, SIZE - 4, 2)
+        mask[top : top + 4, left : left + 4] = 1
+        image = clean + mask[..., None] * np.uint8(55)
+        provenance = Provenance(self.method, self.category, defect, seed, self.digest, {"strength": 55})
+        return DefectSample(image, mask, defect, provenance, clean if self.pairs else None)

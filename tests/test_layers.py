@@ -16,7 +16,7 @@ ORDER = """
     product export engine metrics
     dfmgan
     painter compositor baselines demo
-    runs sources
+    open
     augment datasets
     benchmark
     cli __main__

@@ -1,6 +1,6 @@
 """Defects on the user's own images."""
 
-from defect_synth.augment.augmenter import GOOD, DefectAugmenter, Painted
+from defect_synth.augment.augmenter import GOOD, AugmentedImage, DefectAugmenter
 from defect_synth.augment.settings import Placement, Range
 
-__all__ = ["GOOD", "DefectAugmenter", "Painted", "Placement", "Range"]
+__all__ = ["GOOD", "AugmentedImage", "DefectAugmenter", "Placement", "Range"]

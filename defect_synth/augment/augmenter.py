@@ -1,4 +1,4 @@
-"""Defects on the user's own images: draw which, where and how strong, paint, and say what really changed."""
+"""`DefectAugmenter`: draw which defect, where and how strong, put it into an image, and return an exact mask."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defect_synth.augment.painting import Painting
-from defect_synth.augment.pasting import Pasting
-from defect_synth.augment.place import Place
-from defect_synth.augment.settings import Placement, Range, limits, marked, point
+from defect_synth.augment.image_context import ImageContext
+from defect_synth.augment.inserter import DefectInserter, Insertion, InsertionRequest
+from defect_synth.augment.paint_inserter import PaintInserter
+from defect_synth.augment.paste_inserter import PasteInserter
+from defect_synth.augment.settings import Placement, Range, check_mask, check_point, check_range
 from defect_synth.compositor import pixels
-from defect_synth.compositor.area import Area
 from defect_synth.compositor.bank import Bank, appearance
-from defect_synth.compositor.paste import Patch
-from defect_synth.compositor.realised import levels
+from defect_synth.compositor.image_region import ImageRegion
 from defect_synth.compositor.transfer import Mode
+from defect_synth.compositor.visible_change import grey_level_change
 from defect_synth.data.records import COMBINED
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
 from defect_synth.open import open_painter
@@ -28,20 +28,21 @@ from defect_synth.product.foreground import ForegroundCache
 from defect_synth.samples import DefectPainter, DefectSample, DefectSource, Pixels, Provenance
 
 GOOD = "good"
-_TRIES = 12  # draws for one defect before the image stays as it is
-_SMALL = 128  # foreground and likeness are judged on a copy of this size
-_FEWEST = 4  # pixels of a mask
+MAX_SEVERITY = 1.5
+_ATTEMPTS = 12  # per defect, before the image stays as it is
+_SMALL = 128  # longer side of the copy on which the object is found and its appearance measured
+_MIN_PIXELS = 4  # of a mask
 
 
 @dataclass(frozen=True, eq=False)
-class Painted:
-    """An image with its defects, in the image's own type and shape.
+class AugmentedImage:
+    """An image with its defects.
 
     Attributes:
-        image: Equal to the input wherever `mask` is 0.
-        mask: uint8 [H, W] in {0, 1}: what really changed; all 0 exactly if `defect` is "good".
-        defect: Defect category, "combined" for several kinds, "good" for none.
-        parameters: What was drawn for the first defect, and `count`: JSON values; empty for none.
+        image: In the shape and dtype of the input, and equal to it wherever `mask` is 0.
+        mask: uint8 [H, W] in {0, 1}: the pixels that visibly changed; all 0 if and only if `defect` is "good".
+        defect: Defect category; "combined" for defects of several categories, "good" for none.
+        parameters: The random choices for the first defect, and the `count` of defects, as JSON values; empty for none.
     """
 
     image: NDArray[Any]
@@ -51,31 +52,34 @@ class Painted:
 
 
 class DefectAugmenter:
-    """Paints learnt or recorded defects on given normal images.
+    """Adds learnt or recorded defects to images of normal products.
 
-    `augmenter(image, rng)` takes and gives uint8 RGB; `augmenter.apply` takes what a pipeline has (grey or RGB, uint8
-    or float in [0, 1]). The result depends on the image, the arguments and `rng` alone; outside the returned mask it
-    is the input, bit for bit. Where no defect fits, the image stays as it is and the sample is "good".
+    `augmenter(image, rng)` takes a uint8 RGB image and returns a `DefectSample`. `augmenter.apply` also takes grey and
+    float images. The result depends on the image, the arguments and `rng` alone. Outside the returned mask it equals
+    the input, bit for bit. If no defect fits, the image stays as it is and the sample is "good".
 
     Args:
-        source: "demo" (recorded defects, pasted), "demo-painter" (the painter that ships), a path (bank, run folder,
-            checkpoint, painter, generated folder) or an object: a `DefectPainter` or any `DefectSource`.
-        defects: Which defects; None: all of the source.
-        severity: 0 nothing, 1 as recorded or learnt, up to 1.5; a number, or a range to draw from.
-        scale: Size against the recorded one, 0.2 to 4.
-        count: Defects per image: a number, or a range (both ends included).
-        placement: `aligned`: where it was on the recorded object (parts with a fixed pose); `object`: anywhere on the
-            object; `anywhere`: also off the object; `auto`: aligned where the source's products lie alike and the
-            given one does, too. Defects are turned and mirrored only as the product may be.
-        region: bool [H, W] of any size that covers the image: paint only in here; None: anywhere that placement allows.
-        mirror: Defects may be mirrored where the product may be; False for print, which nobody stamps mirrored.
-        mode: How pixels are transferred: `auto`, `residual`, `replace` or `poisson`.
+        source: What `defect_synth.open` opens: "demo" (the painter that ships with the package), "demo-bank" (recorded
+            defects of the procedural product, which are pasted), a path (bank, run folder, checkpoint or generated
+            folder), or an object: a `DefectPainter` or any `DefectSource`.
+        defects: Defect categories to use; None: all of the source.
+        severity: 0 adds nothing, 1 is the defect as recorded or learnt, up to 1.5; a number, or a range to draw from.
+        scale: Size relative to the recorded defect, 0.2 to 4; a number, or a range to draw from.
+        count: Defects per image; a number, or a range that includes both ends.
+        placement: `aligned` keeps the position relative to the recorded object, for products with a fixed pose;
+            `object` allows any position on the object; `anywhere` also the background; `auto` is `aligned` if the
+            products of the source and the given one have the same pose, and `object` otherwise. Defects are rotated
+            and mirrored only as the symmetry of the product allows.
+        region: bool [H, W], of any size that covers the whole image: defects are added only in here; None: anywhere
+            that `placement` allows.
+        mirror: Whether defects may be mirrored if the product may be. Use False for printed characters.
+        mode: How pasted defects are blended: `auto`, `residual`, `replace` or `poisson`.
 
-    A painter has learnt where its defects are and how they look: with one, `mode`, `mirror=False` and
-    `placement="aligned"` are refused.
+    A painter decides itself where its defects occur and how they are blended, so with a painter `mode`,
+    `mirror=False` and `placement="aligned"` are refused.
 
     Raises:
-        ConfigError: A setting out of its bounds.
+        ConfigError: A setting is out of its bounds or cannot be used with this source.
         UnknownDefectError: One of `defects` is not in the source.
     """
 
@@ -92,9 +96,9 @@ class DefectAugmenter:
         mirror: bool = True,
         mode: Mode = "auto",
     ) -> None:
-        self.severity = limits("severity", severity, 0.0, 1.5)
-        self.scale = limits("scale", scale, 0.2, 4.0)
-        low, high = limits("count", count, 0, 100)
+        self.severity = check_range("severity", severity, 0.0, MAX_SEVERITY)
+        self.scale = check_range("scale", scale, 0.2, 4.0)
+        low, high = check_range("count", count, 0, 100)
         if low != int(low) or high != int(high):
             raise ConfigError(f"count must be whole numbers, got {count}")
         self.count = (int(low), int(high))
@@ -104,18 +108,19 @@ class DefectAugmenter:
         self.placement: Placement = placement
         self.mode: Mode = mode
         self.mirror = bool(mirror)
-        self.region = None if region is None else marked("region", region)
+        self.region = None if region is None else check_mask("region", region)
         self.source = open_painter(source)
-        self.defects = self._known(self.source.defects if defects is None else defects)
-        how = (self.scale, self.placement, self.mirror, self.mode)
-        self._put: Pasting | Painting = (
-            Pasting(self.source, *how) if isinstance(self.source, Bank) else Painting(self.source, *how)
-        )
+        self.defects = self._check_defects(self.source.defects if defects is None else defects)
+        self._inserter: DefectInserter
+        if isinstance(self.source, Bank):
+            self._inserter = PasteInserter(self.source, self.scale, self.placement, self.mirror, self.mode)
+        else:
+            self._inserter = PaintInserter(self.source, self.scale, self.placement, self.mirror, self.mode)
         self.digest = self.source.digest
         self._foregrounds = ForegroundCache()
 
     def __getstate__(self) -> dict[str, Any]:
-        """What workers get: no caches."""
+        """The state without the cache, which workers fill themselves."""
         return {**self.__dict__, "_foregrounds": ForegroundCache()}
 
     def __call__(
@@ -128,19 +133,17 @@ class DefectAugmenter:
         region: NDArray[np.bool_] | None = None,
         at: tuple[float, float] | None = None,
     ) -> DefectSample:
-        """Paint on a uint8 RGB image [H, W, 3]; see `apply`. The sample's `clean` is the input.
+        """Add defects to a uint8 RGB image [H, W, 3]; see `apply`. The sample's `clean` is the input.
 
         Raises:
-            DataError: Another kind of image.
+            DataError: The image is of another kind.
         """
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             found = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
             raise DataError(f"expected a uint8 image [H, W, 3], got {found}; use apply() for other kinds")
-        painted = self.apply(image, rng, foreground=foreground, mask=mask, region=region, at=at)
-        provenance = Provenance(
-            "painted", self.source.category, painted.defect, 0, self.digest, dict(painted.parameters)
-        )
-        return DefectSample(painted.image, painted.mask, painted.defect, provenance, image)
+        result = self.apply(image, rng, foreground=foreground, mask=mask, region=region, at=at)
+        provenance = Provenance("painted", self.source.category, result.defect, 0, self.digest, dict(result.parameters))
+        return DefectSample(result.image, result.mask, result.defect, provenance, image)
 
     def apply(
         self,
@@ -153,102 +156,106 @@ class DefectAugmenter:
         at: tuple[float, float] | None = None,
         defects: Sequence[str] | None = None,
         severity: float | None = None,
-    ) -> Painted:
-        """Paint on an image of any kind.
+    ) -> AugmentedImage:
+        """Add defects to an image.
 
         Args:
-            image: uint8 or float in [0, 1]; [H, W], [H, W, 1] or [H, W, 3]; from 16 pixels a side. Not changed.
-            rng: All that is random.
-            foreground: bool [H, W], where the object is; None: found.
-            mask: uint8 [H, W], paint exactly here (one defect).
-            region: bool [H, W], paint only in here.
-            at: (x, y) of the defect's middle.
-            defects: In place of the augmenter's.
-            severity: In place of the augmenter's.
+            image: uint8 or float in [0, 1]; [H, W], [H, W, 1] or [H, W, 3]; at least 16 pixels a side. Not changed.
+            rng: The source of all random choices.
+            foreground: bool [H, W], where the object is; None: it is found automatically.
+            mask: uint8 [H, W]: the defect must have this shape. At most one defect is added.
+            region: bool [H, W]: defects are added only in here.
+            at: (x, y) of the centre of the defect in pixels.
+            defects: Replaces the augmenter's.
+            severity: Replaces the augmenter's.
 
         Returns:
-            The painted image. Where nothing was drawn, `image` itself and an empty mask.
+            The image with its defects. If nothing was added, `image` itself and an empty mask.
 
         Raises:
-            DataError: An image, mask or region that cannot be used.
+            DataError: The image, a mask or the region cannot be used.
             UnknownDefectError: One of `defects` is not in the source.
-            ConfigError: `severity` out of its bounds.
+            ConfigError: `severity` is out of its bounds.
         """
         if not isinstance(rng, np.random.Generator):
             raise ConfigError(f"rng must be a NumPy generator, np.random.default_rng(seed), got {type(rng).__name__}")
         image = pixels.require_image(image)
         shape = (image.shape[0], image.shape[1])
         for name, given in (("foreground", foreground), ("mask", mask), ("region", region)):
-            if given is not None and marked(name, given).shape != shape:
+            if given is not None and check_mask(name, given).shape != shape:
                 raise DataError(f"{name} is {list(given.shape)}, the image is {list(shape)}; give it at the same size")
-        at = None if at is None else point(at, shape)
-        kinds = self.defects if defects is None else self._known(defects)
-        strength = self.severity if severity is None else limits("severity", severity, 0.0, 1.5)
+        at = None if at is None else check_point(at, shape)
+        names = self.defects if defects is None else self._check_defects(defects)
+        severities = self.severity if severity is None else check_range("severity", severity, 0.0, MAX_SEVERITY)
         count = int(rng.integers(self.count[0], self.count[1] + 1))
         if mask is not None:
             count = min(count, 1)
         whole: Pixels = np.zeros(shape, np.uint8)
-        out, drawn = image, list[dict[str, Any]]()
-        if count and strength[1] > 0:
-            area = self._area(image, foreground, region)
+        out, added = image, list[dict[str, Any]]()
+        if count and severities[1] > 0:
+            context = self._context(image, foreground, region)
             for _ in range(count):
-                made = self._one(out, rng, area, mask, at, kinds, strength)
-                if made is None:
+                insertion = self._insert_one(out, rng, context, mask, at, names, severities)
+                if insertion is None:
                     continue
-                patch, parameters = made
                 out = image.copy() if out is image else out
-                patch.put(out, whole)
-                drawn.append(parameters)
-        if not drawn:
-            return Painted(image, whole, GOOD)
-        if len(drawn) > 1:  # one may have undone a pixel of another
+                insertion.patch.write_into(out, whole)
+                added.append(insertion.parameters)
+        if not added:
+            return AugmentedImage(image, whole, GOOD)
+        if len(added) > 1:  # a later defect may have restored a pixel that an earlier one had changed
             x, y, width, height = cv2.boundingRect(whole)
-            part = np.s_[y : y + height, x : x + width]
-            whole[part] &= (levels(image[part], out[part]) > 0).astype(np.uint8)
-        found = {parameters["defect"] for parameters in drawn}
-        return Painted(out, whole, found.pop() if len(found) == 1 else COMBINED, {**drawn[0], "count": len(drawn)})
+            window = np.s_[y : y + height, x : x + width]
+            whole[window] &= (grey_level_change(image[window], out[window]) > 0).astype(np.uint8)
+        found = {parameters["defect"] for parameters in added}
+        defect = found.pop() if len(found) == 1 else COMBINED
+        return AugmentedImage(out, whole, defect, {**added[0], "count": len(added)})
 
-    def _known(self, defects: Sequence[str]) -> tuple[str, ...]:
+    def _check_defects(self, defects: Sequence[str]) -> tuple[str, ...]:
         if isinstance(defects, str):
             raise ConfigError(f"defects must be a list of names, got the text {defects!r}; write [{defects!r}]")
-        known = tuple(dict.fromkeys(defects))
-        if not known:
+        names = tuple(dict.fromkeys(defects))
+        if not names:
             raise ConfigError("defects is empty; name at least one, or leave it out for all")
-        for defect in known:
+        for defect in names:
             if defect not in self.source.defects:
                 raise UnknownDefectError(defect, self.source.category, tuple(self.source.defects))
-        return known
+        return names
 
-    def _area(self, image: NDArray[Any], given: NDArray[Any] | None, region: NDArray[Any] | None) -> Place:
+    def _context(
+        self, image: NDArray[Any], foreground: NDArray[Any] | None, region: NDArray[Any] | None
+    ) -> ImageContext:
         small = pixels.thumbnail(image, _SMALL)
         shape = (image.shape[0], image.shape[1])
-        found = self._foregrounds(small) if given is None else given
-        objects = Area(shape) if bool(np.all(found)) else Area(shape, found)
+        found = self._foregrounds(small) if foreground is None else foreground
+        objects = ImageRegion(shape) if bool(np.all(found)) else ImageRegion(shape, found)
         layers = [layer for layer in (self.region, region) if layer is not None]
         allowed = objects
         if self.placement == "anywhere":
-            allowed = Area(shape, *layers)
+            allowed = ImageRegion(shape, *layers)
         elif layers:
-            allowed = Area(shape, found, *layers)
-        return Place(objects, allowed, appearance(small))
+            allowed = ImageRegion(shape, found, *layers)
+        return ImageContext(objects, allowed, appearance(small))
 
-    def _one(
+    def _insert_one(
         self,
         image: NDArray[Any],
         rng: np.random.Generator,
-        place: Place,
+        context: ImageContext,
         mask: Pixels | None,
         at: tuple[float, float] | None,
-        kinds: Sequence[str],
-        strength: tuple[float, float],
-    ) -> tuple[Patch, dict[str, Any]] | None:
-        """One defect and what was drawn for it; None if it does not fit or would not be seen."""
-        severity = float(rng.uniform(*strength))
-        if severity <= 0 or (mask is None and not place.allowed.grid.any()):
+        names: Sequence[str],
+        severities: tuple[float, float],
+    ) -> Insertion | None:
+        """Try up to `_ATTEMPTS` times to add one defect, each time with a new draw; None if none fits or is visible."""
+        severity = float(rng.uniform(*severities))
+        if severity <= 0 or (mask is None and not context.allowed.grid.any()):
             return None
-        for attempt in range(_TRIES):
-            defect = kinds[int(rng.integers(len(kinds)))]
-            made = self._put(image, rng, defect, severity, place, mask, at, attempt)
-            if made is not None and int(made[0].mask.sum()) >= _FEWEST:
-                return made[0], {"defect": defect, "severity": round(severity, 4), **made[1]}
+        for attempt in range(_ATTEMPTS):
+            defect = names[int(rng.integers(len(names)))]
+            request = InsertionRequest(defect, severity, mask, at)
+            insertion = self._inserter.insert(image, context, request, rng, attempt)
+            if insertion is not None and int(insertion.patch.mask.sum()) >= _MIN_PIXELS:
+                parameters = {"defect": defect, "severity": round(severity, 4), **insertion.parameters}
+                return Insertion(insertion.patch, parameters)
         return None

@@ -1,4 +1,4 @@
-"""What a user may set, checked."""
+"""Check what a user may set."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ Placement = Literal["auto", "aligned", "object", "anywhere"]
 Range = float | tuple[float, float]
 
 
-def marked(name: str, mask: Any) -> NDArray[Any]:
-    """`mask`, if it is an array [H, W] of two values, 0 and another, that marks something; DataError otherwise."""
+def check_mask(name: str, mask: Any) -> NDArray[Any]:
+    """Return `mask` unchanged if it is an array [H, W] of two values, 0 and another, and not empty.
+
+    Raises:
+        DataError: It is anything else.
+    """
     if not isinstance(mask, np.ndarray) or mask.ndim != 2:
         found = list(mask.shape) if isinstance(mask, np.ndarray) else type(mask).__name__
         raise DataError(f"{name} must be an array [H, W], got {found}; give one, such as image[..., 0] > 0")
@@ -30,8 +34,12 @@ def marked(name: str, mask: Any) -> NDArray[Any]:
     return mask
 
 
-def point(at: Any, shape: tuple[int, int]) -> tuple[float, float]:
-    """`at` as (x, y), if that is in an image of `shape` (H, W); DataError otherwise."""
+def check_point(at: Any, shape: tuple[int, int]) -> tuple[float, float]:
+    """Return `at` as (x, y) if it is a point inside an image of `shape` (H, W).
+
+    Raises:
+        DataError: It is anything else.
+    """
     numbers = isinstance(at, Sequence | np.ndarray) and not isinstance(at, str)
     if not numbers or len(at) != 2 or not all(isinstance(end, int | float | np.number) for end in at):
         raise DataError(f"at must be (x, y) in pixels, got {at!r}")
@@ -40,8 +48,12 @@ def point(at: Any, shape: tuple[int, int]) -> tuple[float, float]:
     return float(at[0]), float(at[1])
 
 
-def limits(name: str, value: Any, low: float, high: float) -> tuple[float, float]:
-    """A number or a range as (low, high) within bounds; ConfigError otherwise."""
+def check_range(name: str, value: Any, low: float, high: float) -> tuple[float, float]:
+    """Return a number or a range as (low, high).
+
+    Raises:
+        ConfigError: It is anything else, or not within `low` and `high`.
+    """
     numbers = isinstance(value, int | float | np.number)
     ends = (value, value) if numbers else tuple(value) if isinstance(value, Sequence) else ()
     if (

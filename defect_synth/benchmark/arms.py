@@ -95,7 +95,7 @@ def _painter(context: PartitionContext) -> DefectSource:
 
 def _careful_paste(context: PartitionContext) -> DefectSource:
     """Real base defects, moved, turned and blended onto the object of good images."""
-    from defect_synth.compositor.bank import record
+    from defect_synth.compositor.bank import bank_from_samples
 
     cut = [
         DefectSample(image, mask, defect, Provenance("real", context.category, defect, i))
@@ -103,7 +103,7 @@ def _careful_paste(context: PartitionContext) -> DefectSource:
         for i, (image, mask) in enumerate(context.in_full(defect))
         if mask.any()
     ]
-    bank = record(context.category, cut)
+    bank = bank_from_samples(context.category, cut)
     source = _augmented("careful_crop_paste", context, bank, context.good_in_full, scale=(0.8, 1.25))
     return Fitted(source, context.resolution, context.how)
 

@@ -11,7 +11,7 @@ import typer
 from defect_synth.cli.settings import Device
 
 if TYPE_CHECKING:
-    from defect_synth.compositor.gates import Gates
+    from defect_synth.compositor.quality_check import QualityLimits
     from defect_synth.samples import DefectSource
 
 
@@ -60,12 +60,12 @@ def bank(
         raise ConfigError("--real records your data as it is, so --data has nothing to be compared with; leave one out")
     require_buildable(output, count)
     source: DefectSource = RealSource.open(Path(run), category, resolution) if real else open_source(run, device=device)
-    gates = None if data is None else _limits(source, Path(run), data, category)
+    limits_by_defect = None if data is None else _limits(source, Path(run), data, category)
     names = None if defects is None else [name.strip() for name in defects.split(",")]
     try:
         with bar("bank") as update:
             made, report = build_bank(
-                source, output, count=count, defects=names, gates=gates, seed=seed, progress=update
+                source, output, count=count, defects=names, limits=limits_by_defect, seed=seed, progress=update
             )
     except KeyboardInterrupt:
         print(f"interrupted; no bank was written to {output}", file=sys.stderr)
@@ -78,9 +78,9 @@ def bank(
             print(f"  {name}: {own.summary()}")
 
 
-def _limits(source: DefectSource, run: Path, data: Path, category: str | None) -> dict[str, Gates]:
+def _limits(source: DefectSource, run: Path, data: Path, category: str | None) -> dict[str, QualityLimits]:
     """Limits from the real defects that the source may know; of a run with a partition, only those of its base set."""
-    from defect_synth.compositor.gates import Gates
+    from defect_synth.compositor.quality_check import QualityLimits
     from defect_synth.compositor.real_source import RealSource
     from defect_synth.data.layouts import index
     from defect_synth.data.partitions import Partition
@@ -101,4 +101,4 @@ def _limits(source: DefectSource, run: Path, data: Path, category: str | None) -
         known = RealSource.of_partition(table, partition, side)
     else:
         known = RealSource.open(data, category, side)
-    return {name: Gates.of(known.sample(name, known.seeds(name))) for name in known.defects}
+    return {name: QualityLimits.from_real(known.sample(name, known.seeds(name))) for name in known.defects}

@@ -27,7 +27,7 @@ def export(
         if name not in source.defects:
             raise UnknownDefectError(name, source.category, source.defects)
     if isinstance(source, Bank):
-        samples = (sample for sample in source.recorded() if sample.defect in chosen)
+        samples = (sample for sample in source.recorded_samples() if sample.defect in chosen)
     else:
         samples = (sample for name in chosen for seed in source.seeds(name) for sample in source.sample(name, [seed]))
     print(f"{write(output, samples, form)} samples in {output}")

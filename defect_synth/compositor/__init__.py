@@ -1,1 +1,1 @@
-"""Put a recorded defect into a given image: where, how, and what really changed. Pure NumPy and OpenCV."""
+"""Put a recorded defect into a given image: where, how, and which pixels visibly changed. NumPy and OpenCV only."""

@@ -1,4 +1,4 @@
-"""The smoothest sheet through given values on an outline."""
+"""Interpolate values on an outline smoothly over the area inside it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from numpy.typing import NDArray
 
 Real = NDArray[np.float32]
 
-_SIDE = 96  # of the grid it is solved on: the sheet is smooth, and its error there is under a grey level
+_SIDE = 96  # longer side of the grid: the solution is smooth, so a coarse grid errs by less than a grey level
 _COARSEST = 8
-_SWEEPS = 12  # at each size
+_SWEEPS = 12  # Jacobi iterations on each grid
 _NEIGHBOURS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32) / 4
 
 
 def membrane(values: Real, inside: NDArray[np.bool_]) -> Real:
-    """The harmonic function that equals `values` around `inside`; at the window's own border it is free.
+    """Solve Laplace's equation inside a mask, with `values` around the mask as boundary condition.
+
+    The border of the window itself has no boundary condition.
 
     Args:
-        values: [h, w, 3]; read next to `inside` only.
+        values: float32 [h, w, 3]; only the pixels next to `inside` are read.
         inside: bool [h, w].
 
     Returns:
-        [h, w, 3], meant for `inside`; 0 where nothing surrounds it.
+        float32 [h, w, 3], valid on `inside`; 0 everywhere if nothing surrounds it.
     """
     within = inside.astype(np.uint8)
     outline = (cv2.dilate(within, np.ones((3, 3), np.uint8)) - within).astype(np.float32)
@@ -34,12 +36,12 @@ def membrane(values: Real, inside: NDArray[np.bool_]) -> Real:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     if size != (width, height):
         known = cv2.resize(known, size, interpolation=cv2.INTER_AREA)
-    sheet = _solved(known)
-    return np.asarray(cv2.resize(sheet, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    solution = _solve(known)
+    return np.asarray(cv2.resize(solution, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def _solved(known: Real) -> Real:
-    """Coarse to fine: each size starts from the one below, so a few sweeps reach everywhere.
+def _solve(known: Real) -> Real:
+    """Solve from coarse to fine: each grid starts from the solution of the next coarser one, so a few sweeps suffice.
 
     Args:
         known: [h, w, 4], values times weight, and weight.
@@ -52,10 +54,10 @@ def _solved(known: Real) -> Real:
         start = np.broadcast_to(known[..., :3].sum(axis=(0, 1)) / weight.sum(), given.shape)
     else:
         half = cv2.resize(known, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
-        start = cv2.resize(_solved(half), (width, height), interpolation=cv2.INTER_LINEAR)
-    sheet = np.where(fixed, given, start).astype(np.float32)
-    hold = np.ascontiguousarray(np.broadcast_to(fixed, sheet.shape))
+        start = cv2.resize(_solve(half), (width, height), interpolation=cv2.INTER_LINEAR)
+    solution = np.where(fixed, given, start).astype(np.float32)
+    hold = np.ascontiguousarray(np.broadcast_to(fixed, solution.shape))
     for _ in range(_SWEEPS):
-        sheet = cv2.filter2D(sheet, -1, _NEIGHBOURS, borderType=cv2.BORDER_REPLICATE)
-        np.copyto(sheet, given, where=hold)
-    return sheet
+        solution = cv2.filter2D(solution, -1, _NEIGHBOURS, borderType=cv2.BORDER_REPLICATE)
+        np.copyto(solution, given, where=hold)
+    return solution

@@ -1,4 +1,4 @@
-"""One recorded defect at one place of one image, computed in a window around it only."""
+"""Paste one recorded defect at one position of one image, working in a window around it only."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defect_synth.compositor import pixels
-from defect_synth.compositor.area import Area, Box
-from defect_synth.compositor.placement import Map, sampling, scale_of, target_box, warp
-from defect_synth.compositor.realised import levels, near_agreement, realised_mask
+from defect_synth.compositor.image_region import Box, ImageRegion
+from defect_synth.compositor.placement import Affine, interpolation_for, scale_of, target_box, warp
+from defect_synth.compositor.recorded_defect import RecordedDefect
 from defect_synth.compositor.transfer import Mode, Real, soft_edge, transfer
-from defect_synth.compositor.triplet import Triplet
+from defect_synth.compositor.visible_change import grey_level_change, tolerant_overlap, visible_change_mask
 from defect_synth.samples import Pixels
 
-_CUT = 0.6  # share of a defect that must be in the image
-_AGREES = 0.7  # of change and recorded mask: each so far on the other, or beside it
-_AROUND = 8  # pixels around a defect that are looked at
-STRONG = 0.7  # severity from which a defect must be seen; weaker ones are meant to be faint
-SEEN = 6.0  # mean change in grey levels, below which a defect of full severity cannot be learnt from
+_IN_IMAGE = 0.6  # share of a defect that must be in the image
+_AGREEMENT = 0.7  # smallest tolerant overlap of the visible change and the recorded mask
+_MARGIN = 8  # pixels around a defect that are used
+VISIBLE_SEVERITY = 0.7  # severity from which a defect must be visible; weaker ones are meant to be faint
+VISIBLE_CHANGE = 6.0  # mean change in grey levels from which a defect counts as visible
 
 
-class Patch(NamedTuple):
-    """A painted window.
+class DefectPatch(NamedTuple):
+    """A window of an image with a defect in it.
 
     Attributes:
-        y0: Its top row in the image.
-        x0: Its left column.
-        pixels: [h, w(, c)], in the image's type; equal to the image where the mask is 0.
-        mask: uint8 [h, w] in {0, 1}; every pixel of it changed.
+        y0: Top row of the window in the image.
+        x0: Left column of the window in the image.
+        pixels: [h, w] or [h, w, c] in the dtype of the image; equal to the image where the mask is 0.
+        mask: uint8 [h, w] in {0, 1}; each of its pixels visibly changed.
     """
 
     y0: int
@@ -38,8 +38,8 @@ class Patch(NamedTuple):
     pixels: NDArray[Any]
     mask: Pixels
 
-    def put(self, image: NDArray[Any], mask: Pixels) -> None:
-        """Write both into an image and its mask [H, W], in place."""
+    def write_into(self, image: NDArray[Any], mask: Pixels) -> None:
+        """Write the window into an image and its mask [H, W], in place."""
         height, width = self.mask.shape
         image[self.y0 : self.y0 + height, self.x0 : self.x0 + width] = self.pixels
         mask[self.y0 : self.y0 + height, self.x0 : self.x0 + width] |= self.mask
@@ -47,73 +47,73 @@ class Patch(NamedTuple):
 
 def paste(
     image: NDArray[Any],
-    triplet: Triplet,
+    recorded: RecordedDefect,
     box: Box,
-    affine: Map,
-    area: Area,
+    affine: Affine,
+    region: ImageRegion,
     *,
     severity: float,
     mode: Mode,
-    held: float,
-) -> Patch | None:
-    """The defect where `affine` puts it, or None where it does not fit or would not be what was recorded.
+    min_inside: float,
+) -> DefectPatch | None:
+    """Paste a defect where `affine` puts it; None if it does not fit or would not look like what was recorded.
 
     Args:
         image: The given image, uint8 or float in [0, 1]; not changed.
-        triplet: What was recorded.
-        box: Tight box of its mask.
-        affine: From its pixels to the image's.
-        area: Where the defect may be; what hangs over is cut off.
+        recorded: The recorded defect.
+        box: Tight box (y0, x0, y1, x1) of its mask.
+        affine: Map from its pixels to those of the image.
+        region: Where the defect may be; whatever is outside is clipped.
         severity: Above 0, up to 1.5.
         mode: See `transfer`.
-        held: Share of the defect that must lie in `area`.
+        min_inside: Share of the defect that must lie in `region`.
     """
-    place = _window(affine, box, area.shape)
+    place = _window(affine, box, region.shape)
     if place is None:
         return None
-    how = sampling(triplet.mask, affine, box)
+    how = interpolation_for(recorded.mask, affine, box)
     line = how == cv2.INTER_NEAREST
-    soft = warp(triplet.mask, affine, box, place, outside=0, how=how if line else cv2.INTER_LINEAR)
+    soft = warp(recorded.mask, affine, box, place, outside=0, how=how if line else cv2.INTER_LINEAR)
     there = cv2.countNonZero((soft > 0.5).view(np.uint8))
-    recorded = cv2.countNonZero(np.ascontiguousarray(triplet.mask[box[0] : box[2], box[1] : box[3]]))
-    if there < max(1.0, _CUT * recorded * scale_of(affine) ** 2):
+    area = cv2.countNonZero(np.ascontiguousarray(recorded.mask[box[0] : box[2], box[1] : box[3]]))
+    if there < max(1.0, _IN_IMAGE * area * scale_of(affine) ** 2):
         return None
-    place, soft = _closely(place, soft)
-    inside = area.weight(place)
-    if int(((soft > 0.5) & (inside > 0.5)).sum()) < held * there:
+    place, soft = _tight_window(place, soft)
+    inside = region.weight(place)
+    if int(((soft > 0.5) & (inside > 0.5)).sum()) < min_inside * there:
         return None
-    seen, clean = _looks(triplet, affine, box, place, how)
-    patch, change = _painted(image, place, seen, clean, soft, inside, severity, mode)
-    if severity >= STRONG:
-        if not patch.mask.any() or float(change[patch.mask > 0].mean()) < SEEN:
-            return None  # dark on dark: a label that nobody could learn
-        if near_agreement(patch.mask, (soft * inside > 0.5).astype(np.uint8)) < _AGREES:
+    seen, clean = _warp_pair(recorded, affine, box, place, how)
+    patch, change = _transferred(image, place, seen, clean, soft, inside, severity, mode)
+    if severity >= VISIBLE_SEVERITY:
+        if not patch.mask.any() or float(change[patch.mask > 0].mean()) < VISIBLE_CHANGE:
+            return None  # such as dark on dark: nobody could learn from this label
+        if tolerant_overlap(patch.mask, (soft * inside > 0.5).astype(np.uint8)) < _AGREEMENT:
             return None
     return patch
 
 
-def paste_into(
+def paste_into_mask(
     image: NDArray[Any],
-    triplet: Triplet,
+    recorded: RecordedDefect,
     box: Box,
-    affine: Map,
+    affine: Affine,
     drawn: Pixels,
-    area: Area,
+    region: ImageRegion,
     *,
     severity: float,
     mode: Mode,
-) -> Patch:
-    """The defect in the shape that the user drew.
+) -> DefectPatch:
+    """Paste a defect in the shape of a mask drawn by the user.
 
-    Where the recorded defect, laid on the mask by `affine`, does not reach, it goes on as it is nearest to there.
+    Pixels of the mask that the recorded defect does not reach get the value of its nearest pixel.
 
     Args:
-        image: The given image.
-        triplet: What was recorded.
-        box: Tight box of its mask.
-        affine: From its pixels to the image's.
+        image: The given image, uint8 or float in [0, 1]; not changed.
+        recorded: The recorded defect.
+        box: Tight box (y0, x0, y1, x1) of its mask.
+        affine: Map from its pixels to those of the image.
         drawn: uint8 [H, W], the user's mask, not empty.
-        area: Where else the defect must be.
+        region: Where the defect may be; whatever is outside is clipped.
         severity: Above 0, up to 1.5.
         mode: See `transfer`.
     """
@@ -124,43 +124,43 @@ def paste_into(
         min(drawn.shape[0], y + height + margin), min(drawn.shape[1], x + width + margin),
     )  # fmt: skip
     wanted = (drawn[place[0] : place[2], place[1] : place[3]] > 0).astype(np.float32)
-    known = (warp(triplet.mask, affine, box, place, outside=0) > 0.9).astype(np.uint8)
-    seen, clean = _looks(triplet, affine, box, place, cv2.INTER_CUBIC)
+    known = (warp(recorded.mask, affine, box, place, outside=0) > 0.9).astype(np.uint8)
+    seen, clean = _warp_pair(recorded, affine, box, place, cv2.INTER_CUBIC)
     missing = (wanted > 0) & (known == 0)
     if known.any() and missing.any():
         _, labels = cv2.distanceTransformWithLabels(1 - known, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
         where = np.zeros(int(labels.max()) + 1, np.intp)
         where[labels[known > 0]] = np.flatnonzero(known)
         nearest = where[labels[missing]]
-        for look in (seen, clean):
-            if look is not None:
-                look[missing] = look.reshape(-1, 3)[nearest]
-    inside = area.weight(place)
-    patch, _ = _painted(image, place, seen, clean, wanted, inside, severity, mode, sharp=True)
+        for warped in (seen, clean):
+            if warped is not None:
+                warped[missing] = warped.reshape(-1, 3)[nearest]
+    inside = region.weight(place)
+    patch, _ = _transferred(image, place, seen, clean, wanted, inside, severity, mode, sharp=True)
     return patch
 
 
-def _window(affine: Map, box: Box, shape: tuple[int, int]) -> Box | None:
+def _window(affine: Affine, box: Box, shape: tuple[int, int]) -> Box | None:
     size = scale_of(affine) * max(box[2] - box[0], box[3] - box[1])
     place = target_box(affine, box, 6 + 0.1 * size, shape)
     return place if place[2] - place[0] >= 3 and place[3] - place[1] >= 3 else None
 
 
-def _closely(place: Box, soft: Real) -> tuple[Box, Real]:
-    """The part of a window that the warped mask and the ring around it fill: of a turned defect often half."""
+def _tight_window(place: Box, soft: Real) -> tuple[Box, Real]:
+    """Shrink a window to the warped mask and the ring around it; for rotated defects this is often half of it."""
     x, y, width, height = cv2.boundingRect((soft > 0).view(np.uint8))
-    y0, x0 = max(0, y - _AROUND), max(0, x - _AROUND)
-    part = soft[y0 : y + height + _AROUND, x0 : x + width + _AROUND]
+    y0, x0 = max(0, y - _MARGIN), max(0, x - _MARGIN)
+    part = soft[y0 : y + height + _MARGIN, x0 : x + width + _MARGIN]
     top, left = place[0] + y0, place[1] + x0
     return (top, left, top + part.shape[0], left + part.shape[1]), np.ascontiguousarray(part)
 
 
-def _looks(triplet: Triplet, affine: Map, box: Box, place: Box, how: int) -> tuple[Real, Real | None]:
-    clean = None if triplet.clean is None else warp(triplet.clean, affine, box, place, how=how)
-    return warp(triplet.image, affine, box, place, how=how), clean
+def _warp_pair(recorded: RecordedDefect, affine: Affine, box: Box, place: Box, how: int) -> tuple[Real, Real | None]:
+    clean = None if recorded.clean is None else warp(recorded.clean, affine, box, place, how=how)
+    return warp(recorded.image, affine, box, place, how=how), clean
 
 
-def _painted(
+def _transferred(
     image: NDArray[Any],
     place: Box,
     seen: Real,
@@ -170,17 +170,20 @@ def _painted(
     severity: float,
     mode: Mode,
     sharp: bool = False,
-) -> tuple[Patch, NDArray[np.float32]]:
-    """The window with the defect, and how much each of its pixels changed; `sharp`: nothing beyond `soft`."""
+) -> tuple[DefectPatch, NDArray[np.float32]]:
+    """The window with the defect, and the change of each of its pixels; with `sharp`, alpha is `soft` itself."""
     target = pixels.window(image, place)
     alpha = (soft if sharp else soft_edge(soft, seam=clean is None)) * inside
     before = image[place[0] : place[2], place[1] : place[3]]
-    return settled(place, before, pixels.like(image, transfer(target, seen, clean, alpha, severity, mode, inside)))
+    return keep_visible(place, before, pixels.like(image, transfer(target, seen, clean, alpha, severity, mode, inside)))
 
 
-def settled(place: Box, before: NDArray[Any], after: NDArray[Any]) -> tuple[Patch, NDArray[np.float32]]:
-    """Keep of a painted window what can be seen, and nothing else: then mask and change are one."""
-    change = levels(before, after)
-    mask = realised_mask(change)
+def keep_visible(place: Box, before: NDArray[Any], after: NDArray[Any]) -> tuple[DefectPatch, NDArray[np.float32]]:
+    """Undo every change that cannot be seen, so that the mask is exactly where the window changed.
+
+    Returns the window and the change of each pixel in grey levels, float32 [h, w].
+    """
+    change = grey_level_change(before, after)
+    mask = visible_change_mask(change)
     kept = cv2.copyTo(np.ascontiguousarray(after), mask, before.copy())
-    return Patch(place[0], place[1], np.reshape(kept, before.shape), mask), change
+    return DefectPatch(place[0], place[1], np.reshape(kept, before.shape), mask), change

@@ -1,4 +1,4 @@
-"""Where a recorded defect goes in the given image, as an affine map from its image to that one."""
+"""Poses of a recorded defect in the given image, as affine maps from its own image."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defect_synth.compositor.area import Box
+from defect_synth.compositor.image_region import Box
 from defect_synth.product.masks import DIRECTIONS, Symmetry
 from defect_synth.samples import Pixels
 
-Map = NDArray[np.float64]  # 2 x 3
+Affine = NDArray[np.float64]  # 2 x 3
 Frame = tuple[float, float, float]
-"""Middle (y, x) and radius of an object, in pixels."""
+"""Centre (y, x) and radius of an object, in pixels."""
 
-_WOBBLE = 2.0  # degrees, standard deviation: no two parts lie exactly alike
-_JITTER = 0.02  # radii of the object
-_ABOUT_ONE = (0.7, 1.5)  # scales at which single pixels may be taken as they are
-_LINE = 1.6  # pixels from edge to middle, up to which a defect is a line
-_STRETCH = 3.0  # how much a recorded defect may be drawn out to fill a mask that the user drew
+_WOBBLE = 2.0  # degrees, standard deviation: no two parts are placed at exactly the same angle
+_JITTER = 0.02  # standard deviation of the position, in radii of the object
+_ABOUT_ONE = (0.7, 1.5)  # scales at which nearest-neighbour sampling is acceptable
+_LINE = 1.6  # largest depth in pixels of a defect that counts as a line
+_STRETCH = 3.0  # largest ratio of the two scales when a defect is fitted to a mask drawn by the user
 
 
 @dataclass(frozen=True)
 class Pose:
-    """How a defect is turned, mirrored, scaled and moved.
+    """How a defect is rotated, mirrored, scaled and moved.
 
     Attributes:
         angle: Degrees, counter-clockwise.
-        flip: Mirror left and right first.
+        flip: Whether it is first mirrored left to right.
         scale: Target pixels per source pixel.
-        centre: (x, y) in the target of the middle of the defect's box.
+        centre: Where the centre of the defect's box goes, (x, y) in the target.
     """
 
     angle: float
@@ -40,42 +40,42 @@ class Pose:
     scale: float
     centre: tuple[float, float]
 
-    def affine(self, box: Box) -> Map:
-        """2 x 3 map of source to target pixel coordinates; `box` (y0, x0, y1, x1) is the defect's in the source."""
-        linear = self.scale * _turn(self.angle, self.flip)
-        middle = np.array(_middle(box))
-        return np.hstack([linear, (np.array(self.centre) - linear @ middle)[:, None]])
+    def affine(self, box: Box) -> Affine:
+        """The 2 x 3 map from source to target pixels; `box` (y0, x0, y1, x1) is the defect's box in the source."""
+        linear = self.scale * _rotation(self.angle, self.flip)
+        centre = np.array(_centre(box))
+        return np.hstack([linear, (np.array(self.centre) - linear @ centre)[:, None]])
 
 
 def free_pose(symmetry: Symmetry, scale: float, centre: tuple[float, float], rng: np.random.Generator) -> Pose:
-    """At `centre`, turned and mirrored only as the product may be."""
-    angle, flip = _movement(symmetry, rng)
+    """A pose at `centre`, rotated and mirrored only as the symmetry of the product allows."""
+    angle, flip = _random_symmetry(symmetry, rng)
     return Pose(angle, flip, scale, centre)
 
 
 def aligned_pose(
     symmetry: Symmetry, scale: float, box: Box, recorded: Frame, here: Frame, rng: np.random.Generator
 ) -> Pose:
-    """Where it was on the object that it was recorded on, or at a place that the product's symmetry makes equal."""
-    angle, flip = _movement(symmetry, rng)
-    x, y = _middle(box)
+    """The recorded position relative to the object, or one that is equivalent under the symmetry of the product."""
+    angle, flip = _random_symmetry(symmetry, rng)
+    x, y = _centre(box)
     offset = np.array([x - recorded[1], y - recorded[0]]) / recorded[2]
-    moved = _turn(angle, flip) @ offset + rng.normal(0, _JITTER, 2)
+    moved = _rotation(angle, flip) @ offset + rng.normal(0, _JITTER, 2)
     return Pose(angle, flip, scale, (float(here[1] + here[2] * moved[0]), float(here[0] + here[2] * moved[1])))
 
 
-def _movement(symmetry: Symmetry, rng: np.random.Generator) -> tuple[float, bool]:
+def _random_symmetry(symmetry: Symmetry, rng: np.random.Generator) -> tuple[float, bool]:
     kinds = DIRECTIONS[symmetry.turns]
     angle = float(rng.uniform(0, 360)) if symmetry.turns == "any" else 360 / kinds * int(rng.integers(kinds))
     flip = bool(rng.integers(2)) if symmetry.mirror_x or symmetry.mirror_y else False
     if flip and not symmetry.mirror_x:
-        angle += 180  # top and bottom exchanged is left and right exchanged, half a turn later
+        angle += 180  # flipping top to bottom is flipping left to right and half a turn
     wobble = 0.0 if symmetry.turns == "any" else float(rng.normal(0, _WOBBLE))
     return (angle + wobble) % 360, flip
 
 
-def fitted(drawn: Pixels, recorded: Pixels, rng: np.random.Generator) -> Map:
-    """The map that lays the recorded mask's ellipse of inertia on that of a mask that the user drew."""
+def fit_to_mask(drawn: Pixels, recorded: Pixels, rng: np.random.Generator) -> Affine:
+    """The map from the ellipse of inertia of the recorded mask to that of a mask drawn by the user."""
     (there, spread_there), (here, spread_here) = _inertia(recorded), _inertia(drawn)
     axes_there, axes_here = np.linalg.eigh(spread_there), np.linalg.eigh(spread_here)
     ratio = np.sqrt(np.maximum(axes_here[0], 0.3) / np.maximum(axes_there[0], 0.3))
@@ -85,13 +85,13 @@ def fitted(drawn: Pixels, recorded: Pixels, rng: np.random.Generator) -> Map:
     return np.hstack([linear, (here - linear @ there)[:, None]])
 
 
-def scale_of(affine: Map) -> float:
-    """Target pixels per source pixel."""
+def scale_of(affine: Affine) -> float:
+    """Target pixels per source pixel, the root of the determinant."""
     return math.sqrt(abs(float(np.linalg.det(affine[:, :2]))))
 
 
-def target_box(affine: Map, box: Box, margin: float, shape: tuple[int, int]) -> Box:
-    """The part (y0, x0, y1, x1) of a target of `shape` that the mapped `box` and `margin` pixels around it cover."""
+def target_box(affine: Affine, box: Box, margin: float, shape: tuple[int, int]) -> Box:
+    """The box (y0, x0, y1, x1) of the mapped `box` plus a margin in pixels, clipped to a target of `shape`."""
     y0, x0, y1, x1 = box
     corners = np.array([[x0, y0], [x1 - 1, y0], [x0, y1 - 1], [x1 - 1, y1 - 1]], float)
     mapped = corners @ affine[:, :2].T + affine[:, 2]
@@ -101,11 +101,11 @@ def target_box(affine: Map, box: Box, margin: float, shape: tuple[int, int]) -> 
     return int(top), int(left), int(bottom), int(right)
 
 
-def sampling(mask: Pixels, affine: Map, box: Box) -> int:
-    """How a defect's look is read between the source's pixels (a flag of OpenCV's): so that it keeps its contrast.
+def interpolation_for(mask: Pixels, affine: Affine, box: Box) -> int:
+    """The OpenCV interpolation flag that keeps the contrast of a defect: nearest for thin lines, else cubic.
 
-    Between the pixels of a line of one or two, any average takes in the surface beside it: turned bilinearly, cracks
-    lose a third of their contrast. So lines take the nearest pixel, and all else is cubic.
+    A line is only one or two pixels wide, so every interpolated value mixes in the surface beside it: with bilinear
+    interpolation cracks lose a third of their contrast.
     """
     if _ABOUT_ONE[0] <= scale_of(affine) <= _ABOUT_ONE[1]:
         tight = np.pad((mask[box[0] : box[2], box[1] : box[3]] > 0).astype(np.uint8), 1)
@@ -115,33 +115,33 @@ def sampling(mask: Pixels, affine: Map, box: Box) -> int:
 
 
 def warp(
-    source: Pixels, affine: Map, box: Box, window: Box, *, outside: int | None = None, how: int = cv2.INTER_LINEAR
+    source: Pixels, affine: Affine, box: Box, window: Box, *, outside: int | None = None, how: int = cv2.INTER_LINEAR
 ) -> NDArray[np.float32]:
-    """`source` around `box` seen in the `window` of the target; float32, averaged where it shrinks.
+    """Warp `source` around `box` into the `window` of the target; float32, low-pass filtered where it shrinks.
 
-    Only what can be seen of `source` is read. Beyond its border it is mirrored, or `outside` where that is given.
-    Read cubically, values may go a little beyond those of `source`.
+    Only the pixels of `source` that are needed are read. Beyond its border it is mirrored, or has the value `outside`
+    if that is given. With cubic interpolation, values may slightly exceed the range of `source`.
     """
     scale = scale_of(affine)
     margin = math.ceil((8 + 6 / min(scale, 1.0)) + 0.15 * max(box[2] - box[0], box[3] - box[1]))
     y0, x0 = max(0, box[0] - margin), max(0, box[1] - margin)
     part = source[y0 : box[2] + margin, x0 : box[3] + margin].astype(np.float32)
     if scale < 0.7:
-        part = cv2.GaussianBlur(part, (0, 0), 0.4 / scale)  # what would fold over goes first
+        part = cv2.GaussianBlur(part, (0, 0), 0.4 / scale)  # against aliasing
     moved = affine.copy()
     moved[:, 2] += affine[:, :2] @ (x0, y0) - (window[1], window[0])
     size = (window[3] - window[1], window[2] - window[0])
     border = cv2.BORDER_REFLECT_101 if outside is None else cv2.BORDER_CONSTANT
-    seen = cv2.warpAffine(part, moved, size, flags=how, borderMode=border, borderValue=outside or 0)
-    return np.asarray(seen, np.float32)
+    warped = cv2.warpAffine(part, moved, size, flags=how, borderMode=border, borderValue=outside or 0)
+    return np.asarray(warped, np.float32)
 
 
-def _turn(angle: float, flip: bool) -> NDArray[np.float64]:
+def _rotation(angle: float, flip: bool) -> NDArray[np.float64]:
     c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     return np.array([[c, s], [-s, c]]) @ np.diag([-1.0 if flip else 1.0, 1.0])
 
 
-def _middle(box: Box) -> tuple[float, float]:
+def _centre(box: Box) -> tuple[float, float]:
     return (box[1] + box[3] - 1) / 2, (box[0] + box[2] - 1) / 2
 
 

@@ -1,4 +1,4 @@
-"""The user's own defect images as a source: what careful copy-and-paste is made of."""
+"""The user's own defect images as a source, for banks of real defects."""
 
 from __future__ import annotations
 
@@ -16,35 +16,38 @@ from defect_synth.data.store import ImageArrays, load
 from defect_synth.errors import DataError, UnknownDefectError
 from defect_synth.samples import DefectSample, Provenance, content_digest
 
-LARGEST = 1024  # of a side that nobody asked for: a bank of 100 such defects takes 700 MB
+LARGEST = 1024  # default limit of the side: a bank of 100 such defects takes 700 MB
 
 
 class RealSource:
-    """Real defect images with masks; the seeds are their numbers in the table.
+    """A `FiniteSource` of real defect images with masks; seeds number the images of each defect from 0.
 
     Args:
         category: Object category.
         arrays: Images and masks of each defect.
+
+    Raises:
+        DataError: There are no defect images.
     """
 
     def __init__(self, category: str, arrays: dict[str, ImageArrays]) -> None:
         self.category = category
         self._arrays = {name: arrays[name] for name in sorted(arrays) if len(arrays[name])}
         if not self._arrays:
-            raise DataError(f"{category} has no defect images with masks to learn from")
+            raise DataError(f"{category} has no defect images with masks")
         self.defects = tuple(self._arrays)
 
     @classmethod
     def open(cls, data: Path, category: str | None = None, resolution: int | None = None) -> RealSource:
-        """All defects of a data folder, as squares.
+        """Read all defects of a data folder and fit them to squares.
 
         Args:
-            data: What `layouts.index` reads.
-            category: Which category of a folder of categories.
-            resolution: Side of the squares; None: the longest side of the images, at most 1024.
+            data: A folder or file in one of the layouts that `layouts.index` reads.
+            category: Which category, if `data` is a folder of categories.
+            resolution: Side of the squares in pixels; None: the longest side of the images, at most 1024.
 
         Raises:
-            DataError: Nothing usable there.
+            DataError: Nothing usable is there.
         """
         table = index(data, category)
         records = {d: [r for r in table.records if r.defect == d and r.mask is not None] for d in table.defects}
@@ -53,7 +56,7 @@ class RealSource:
 
     @classmethod
     def of_partition(cls, table: Table, partition: Partition, resolution: int) -> RealSource:
-        """The base set of a partition only: nothing that a benchmark tests on."""
+        """Read the base set of a partition only, so that nothing is used that a benchmark tests on."""
         return cls(
             table.category,
             {d: load(partition.records(table, "base", d), resolution, "letterbox") for d in sorted(partition.defects)},
@@ -61,18 +64,27 @@ class RealSource:
 
     @cached_property
     def digest(self) -> str:
-        """Identifies the images and masks, whatever their file names."""
+        """Identifies the images and masks; file names do not matter."""
         parts = [f"{name} {arrays.digest}" for name, arrays in self._arrays.items()]
         return content_digest("\n".join(["real", self.category, *parts]), [])
 
     def seeds(self, defect: str) -> tuple[int, ...]:
-        """Every number that exists."""
+        """The numbers of the images of one defect.
+
+        Raises:
+            UnknownDefectError: There is no such defect.
+        """
         if defect not in self._arrays:
             raise UnknownDefectError(defect, self.category, self.defects)
         return tuple(range(len(self._arrays[defect])))
 
     def sample(self, defect: str, seeds: Sequence[int]) -> list[DefectSample]:
-        """The images with these numbers."""
+        """The images with these numbers, in order.
+
+        Raises:
+            UnknownDefectError: There is no such defect.
+            DataError: There is no image with this number.
+        """
         known = self.seeds(defect)
         arrays = self._arrays[defect]
         for seed in seeds:
@@ -88,12 +100,12 @@ class RealSource:
 
 
 def _longest(records: Sequence[Record]) -> int:
-    """The longest side of any image; reads no pixels."""
+    """The longest side of any image in pixels, from the file headers."""
     sides = [1]
     for record in records:
         try:
             with Image.open(record.image) as image:
                 sides.append(max(image.size))
         except (OSError, UnidentifiedImageError):
-            continue  # `load` names it
+            continue  # `load` reports it
     return max(sides)

@@ -20,8 +20,8 @@ from defect_synth.engine.loop import MODEL_FILE
 from defect_synth.errors import CheckpointError, ConfigError, UnknownDefectError
 from defect_synth.nn import native
 from defect_synth.nn.device import choose_device
-from defect_synth.nn.kept import keep
 from defect_synth.nn.memory import keep_memory
+from defect_synth.nn.weight_cache import enable_weight_cache
 from defect_synth.samples import DefectSample, Provenance
 
 REDRAW = 8
@@ -211,7 +211,7 @@ class DefectSynthesizer:
             network = build_generator(checkpoint)
             assert isinstance(network, DFMGAN)
             set_precision(network, choose_dtype(self._precision, self._device))
-            keep(network.to(self._device).requires_grad_(False))
+            enable_weight_cache(network.to(self._device).requires_grad_(False))
             self._loaded[defect] = (checkpoint, network)
             checkpoint.tensors.clear()  # the network holds them now
         return self._loaded[defect]

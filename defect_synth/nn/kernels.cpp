@@ -175,9 +175,7 @@ struct Map {  // [N, H, W, C]
 
 struct Grid {
     Index rows, columns;
-    const std::int32_t* chosen;  // numbers of the tiles to compute, or null for all
-    INLINE void locate(Index k, Index& n, Index& y, Index& x) const {
-        const Index tile = chosen ? chosen[k] : k;
+    INLINE void locate(Index tile, Index& n, Index& y, Index& x) const {
         n = tile / (rows * columns);
         y = tile / columns % rows;
         x = tile % columns;
@@ -320,11 +318,11 @@ void transform_filters(const T* filters, Index I, Index O, T* points, int thread
 
 template <class L, typename T>
 void convolve(Index N, const Map<const T>& in, const T* scale, const T* filters, const Finish<T>& finish, const Map<T>& out,
-              const std::int32_t* chosen, Index num_chosen, int threads) {
+              int threads) {
     constexpr Index PP = L::P * L::P;
     const Index I = in.channels, O = out.channels, w = panel<T>(O);
-    const Grid grid{(out.height + L::STEP_OUT - 1) / L::STEP_OUT, (out.width + L::STEP_OUT - 1) / L::STEP_OUT, chosen};
-    const Index total = chosen ? num_chosen : N * grid.rows * grid.columns;
+    const Grid grid{(out.height + L::STEP_OUT - 1) / L::STEP_OUT, (out.width + L::STEP_OUT - 1) / L::STEP_OUT};
+    const Index total = N * grid.rows * grid.columns;
     // Tiles at a time: enough to use each filter often, few enough for the cache, and a few pieces per thread.
     const Index most = std::clamp<Index>(I * O / (I + O) / 2, 24, 96) / ROWS * ROWS;
     const Index share = round_up((total + 2 * threads - 1) / (2 * threads), ROWS);
@@ -364,7 +362,7 @@ void filter_gradient(Index N, const Map<const T>& in, const T* scale, const Map<
     constexpr Index PP = L::P * L::P;
     constexpr int MR = ROWS >= 8 ? 8 : 4;
     const Index I = in.channels, O = grad.channels, w = panel<T>(O);
-    const Grid grid{(grad.height + L::STEP_OUT - 1) / L::STEP_OUT, (grad.width + L::STEP_OUT - 1) / L::STEP_OUT, nullptr};
+    const Grid grid{(grad.height + L::STEP_OUT - 1) / L::STEP_OUT, (grad.width + L::STEP_OUT - 1) / L::STEP_OUT};
     const Index total = N * grid.rows * grid.columns;
     // Per piece PP (I + O) numbers per tile and PP I O sums go through the cache: neither should outweigh the other.
     const Index piece = std::min(total, std::clamp<Index>(I * O / (I + O), 32, 256));
@@ -603,19 +601,17 @@ int guarded(F&& call) {
 }  // namespace
 
 #define FUNCTIONS(T, NAME)                                                                                                      \
-    extern "C" Index NAME##_lanes() { return LANES<T>; }                                                                        \
     extern "C" int NAME##_transform_filters(const T* filters, Index I, Index O, T* points, int threads) {                      \
         return guarded([&] { transform_filters<Same, T>(filters, I, O, points, threads); });                                    \
     }                                                                                                                           \
     extern "C" int NAME##_convolve(Index N, const T* x, Index H, Index W, Index I, const T* in_scale, const T* points, \
                                    T* y, Index OH, Index OW, Index O, const T* scale, const T* bias, const T* noise,           \
-                                   Index noise_step, double slope, double clamp, const std::int32_t* chosen, Index num_chosen,  \
-                                   int threads) {                                                                               \
+                                   Index noise_step, double slope, double clamp, int threads) {                                 \
         const Map<const T> in{x, H, W, I};                                                                                      \
         const Map<T> out{y, OH, OW, O};                                                                                         \
         const Finish<T> finish{scale, bias, noise, noise_step, static_cast<T>(slope), static_cast<T>(clamp)};                   \
         return guarded([&] {                                                                                                    \
-            convolve<Same, T>(N, in, in_scale, points, finish, out, chosen, num_chosen, threads);                               \
+            convolve<Same, T>(N, in, in_scale, points, finish, out, threads);                                                   \
         });                                                                                                                     \
     }                                                                                                                           \
     extern "C" int NAME##_filter_gradient(int down, Index N, const T* x, Index H, Index W, Index I, const T* in_scale,          \

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from defect_synth.nn.bias_act import ACTIVATION_GAIN, bias_act
 from defect_synth.nn.convolution import conv_layer
-from defect_synth.nn.modulated_conv import demodulation
+from defect_synth.nn.demodulation import demodulation
 from defect_synth.nn.upfirdn import BINOMIAL, upfirdn2d
 
 

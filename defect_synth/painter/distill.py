@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from defect_synth.compositor.gates import GateReport, Gates
+from defect_synth.compositor.quality_check import QualityLimits, RejectionReport
 from defect_synth.errors import ConfigError, DataError
 from defect_synth.painter.training_data import DefectImage, NormalImage
 from defect_synth.product.foreground import foreground as foreground_of
@@ -33,7 +33,7 @@ class DrawnTriplets:
 def draw_triplets(
     source: DefectSource, real: Mapping[str, Sequence[DefectImage]], category: str, count: int, seed: int
 ) -> DrawnTriplets:
-    """Draw triplets that pass the gates of the real defects.
+    """Draw triplets that keep to the limits of the real defects.
 
     Args:
         source: A DFMGAN; its samples must have a `clean` image.
@@ -51,8 +51,8 @@ def draw_triplets(
         log.info("%s: not in the DFMGAN, learnt from its real images alone", name)
     triplets, normals = {}, []
     for name in shared:
-        gates = Gates.of([_as_sample(item, category, name) for item in real[name]])
-        found = _passing(source, name, gates, count, seed)
+        limits = QualityLimits.from_real([_as_sample(item, category, name) for item in real[name]])
+        found = _passing(source, name, limits, count, seed)
         triplets[name] = tuple(DefectImage(s.image, s.mask, s.clean) for s in found)
         normals += [NormalImage(s.clean, foreground_of(s.clean), drawn=True) for s in found if s.clean is not None]
     return DrawnTriplets(triplets, tuple(normals))
@@ -77,21 +77,21 @@ def require_teacher(source: DefectSource, category: str, defects: Sequence[str])
     return shared
 
 
-def _passing(source: DefectSource, name: str, gates: Gates, count: int, seed: int) -> list[DefectSample]:
+def _passing(source: DefectSource, name: str, limits: QualityLimits, count: int, seed: int) -> list[DefectSample]:
     found: list[DefectSample] = []
-    report = GateReport()
+    report = RejectionReport()
     for start in range(0, count * _MOST_DRAWN, _AT_ONCE):
         for sample in source.sample(name, range(seed + start, seed + start + _AT_ONCE)):
             if sample.clean is None:
                 raise DataError("its samples have no clean image, so they are no triplets; give a DFMGAN")
-            if report.add(gates.reject(sample)):
+            if report.add(limits.reject(sample)):
                 found.append(sample)
         if len(found) >= count:
             break
     log.info("%s: %d triplets of the DFMGAN, %s", name, min(len(found), count), report.summary())
     if 4 * len(found) < count:
         raise DataError(
-            f"only {len(found)} of {report.drawn} samples of {name} pass the gates ({report.summary()}); "
+            f"only {len(found)} of {report.drawn} samples of {name} pass the quality check ({report.summary()}); "
             "train the DFMGAN longer, or leave it out: `defect-synth train --method painter` needs none"
         )
     return found[:count]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defect_synth.nn.convolution import conv_layer
-from defect_synth.nn.kept import kept
 from defect_synth.nn.layers import EqualLinear
+from defect_synth.nn.weight_cache import cached
 
 _SLOPE = 0.2
 _GAIN = math.sqrt(2)
@@ -30,11 +29,11 @@ class Conv(nn.Module):
         self.gain, self.stride = _GAIN / math.sqrt(9 * a), stride
 
     def forward(self, x: Tensor) -> Tensor:
-        bias = once(self.weight, "bias", lambda: self.bias * _GAIN)
+        bias = cached(self.weight, "bias", lambda: self.bias * _GAIN)
         if self.stride == 1 and not torch.onnx.is_in_onnx_export():
             scale = x.new_full((len(x), len(self.weight)), self.gain)
             return conv_layer(x, self.weight, scale=scale, bias=bias)
-        weight = once(self.weight, "scaled", lambda: self.weight * self.gain)
+        weight = cached(self.weight, "scaled", lambda: self.weight * self.gain)
         y = F.conv2d(x, weight, bias, stride=self.stride, padding=1)
         return F.leaky_relu(y, _SLOPE, inplace=not torch.is_grad_enabled())
 
@@ -49,7 +48,7 @@ class Mix(nn.Module):
         self.gain = a**-0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = once(self.weight, "scaled", lambda: (self.weight * self.gain).t())
+        weight = cached(self.weight, "scaled", lambda: (self.weight * self.gain).t())
         # Not `linear`: with so few channels, a product that starts from the bias takes three times as long on a CPU.
         return (x.permute(0, 2, 3, 1) @ weight).add_(self.bias).permute(0, 3, 1, 2)
 
@@ -66,19 +65,14 @@ class StyledConv(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """X [N, a, H, W]; w [N, w_dim] -> [N, b, H, W]."""
         style = self.affine(w)
-        power = once(self.weight, "power", lambda: self.weight.square().sum(dim=(2, 3)))  # [b, a]
-        bias = once(self.weight, "bias", lambda: self.bias * _GAIN)
+        power = cached(self.weight, "power", lambda: self.weight.square().sum(dim=(2, 3)))  # [b, a]
+        bias = cached(self.weight, "bias", lambda: self.bias * _GAIN)
         scale = (style.square() @ power.t() + 1e-8).rsqrt() * _GAIN
         if not torch.onnx.is_in_onnx_export():
             return conv_layer(x, self.weight, style=style, scale=scale, bias=bias)
         y = F.conv2d(x * style[:, :, None, None], self.weight, padding=1)
         y = torch.addcmul(bias[:, None, None], y, scale[:, :, None, None])
         return F.leaky_relu(y, _SLOPE)
-
-
-def once(weight: Tensor, name: str, compute: Callable[[], Tensor]) -> Tensor:
-    """What depends on weights alone: computed anew where gradients are wanted, kept where `keep` said so."""
-    return compute() if torch.is_grad_enabled() else kept(weight, name, compute)
 
 
 def double(x: Tensor) -> Tensor:

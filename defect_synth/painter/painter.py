@@ -11,9 +11,9 @@ import torch
 from defect_synth.engine.loop import MODEL_FILE
 from defect_synth.errors import CheckpointError, ConfigError
 from defect_synth.nn import native
-from defect_synth.nn.kept import keep
 from defect_synth.nn.memory import keep_memory
 from defect_synth.nn.threads import map_on_threads
+from defect_synth.nn.weight_cache import enable_weight_cache
 from defect_synth.painter.checkpoint import PAINTER_FOLDER, load_painter, painter_file
 from defect_synth.painter.codes import PaintingCodes
 from defect_synth.painter.network import PainterModel
@@ -56,7 +56,7 @@ class Painter(Easel):
         card = self.card = checkpoint.card
         # The same file paints other last bits with other kernels.
         self.digest = digest_of(f"{checkpoint.digest} {native.describe()}", self._donor_prob, self._given)
-        keep(checkpoint.network)
+        enable_weight_cache(checkpoint.network)
         pictures = {name: tensor.numpy() for name, tensor in checkpoint.assets.items()}
         share = DONOR_PROB if self._donor_prob is None else self._donor_prob
         self._set_up(

@@ -12,7 +12,7 @@ import torch
 
 from defect_synth.augment import DefectAugmenter
 from defect_synth.augment.adapters.torchvision import DefectPaint
-from defect_synth.compositor.bank import record
+from defect_synth.compositor.bank import bank_from_samples
 from defect_synth.compositor.real_source import RealSource
 from defect_synth.demo.hazelnut import render
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
@@ -56,7 +56,7 @@ def recorded(pairs=True):
         samples.append(
             DefectSample(image, mask, defect, Provenance("fake", "disc", defect, k), clean if pairs else None)
         )
-    return record("disc", samples, "discs")
+    return bank_from_samples("disc", samples, "discs")
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +229,7 @@ def test_near_looking_records_are_preferred():
         image[20:30, 20:30] = 128
         mask = (image != clean).any(axis=2).astype(np.uint8)
         samples.append(DefectSample(image, mask, "d", Provenance("fake", "c", "d", k), clean))
-    paint = DefectAugmenter(record("c", samples))
+    paint = DefectAugmenter(bank_from_samples("c", samples))
     bright = np.full((SIDE, SIDE, 3), 195, np.uint8)
     entries = [paint.apply(bright, np.random.default_rng(k)).parameters["entry"] for k in range(30)]
     assert np.mean(np.array(entries) >= 5) > 0.8
@@ -435,30 +435,30 @@ def test_a_painters_severity_scales_the_change_and_zero_is_the_input():
         assert (plain()[sample.mask > 0].astype(int) - sample.image[sample.mask > 0] == 40 * severity).all()
 
 
-class Meant:
-    """The masks that were meant: those the pasted triplets were laid on, or that the painter was given."""
+class IntendedMask:
+    """Records the intended mask of the last defect: that of the pasted defect, or the one given to the painter."""
 
     def __init__(self, monkeypatch):
-        from defect_synth.augment import painting
+        from defect_synth.augment import paint_inserter
         from defect_synth.compositor import paste as module
 
-        pasted, stroked = module._painted, painting.stroke
+        transferred, paint_patch = module._transferred, paint_inserter.paint_patch
 
-        def seen(image, place, look, clean, soft, inside, *rest, **named):
+        def paste(image, place, defect, clean, soft, inside, *rest, **named):
             self.mask = np.zeros(image.shape[:2], bool)
             self.mask[place[0] : place[2], place[1] : place[3]] = soft * inside > 0.5
-            return pasted(image, place, look, clean, soft, inside, *rest, **named)
+            return transferred(image, place, defect, clean, soft, inside, *rest, **named)
 
-        def given(painter, image, mask, *rest):
+        def paint(painter, image, mask, *rest):
             self.mask = mask > 0
-            return stroked(painter, image, mask, *rest)
+            return paint_patch(painter, image, mask, *rest)
 
-        monkeypatch.setattr(module, "_painted", seen)
-        monkeypatch.setattr(painting, "stroke", given)
+        monkeypatch.setattr(module, "_transferred", paste)
+        monkeypatch.setattr(paint_inserter, "paint_patch", paint)
 
 
-def agreement_over(augmenter, images, draws, meant):
-    """Mean IoU of the returned mask with the one meant; all that must hold of each draw is asserted."""
+def agreement_over(augmenter, images, draws, intended):
+    """Mean IoU of the returned mask with the intended one; asserts what must hold for each draw."""
     found = []
     for k in range(draws):
         image = images[k % len(images)]
@@ -467,24 +467,24 @@ def agreement_over(augmenter, images, draws, meant):
         assert np.array_equal(changed, sample.mask > 0)
         assert bool(sample.mask.any()) == (sample.defect != "good")
         if sample.mask.any():
-            found.append((changed & meant.mask).sum() / (changed | meant.mask).sum())
+            found.append((changed & intended.mask).sum() / (changed | intended.mask).sum())
     assert len(found) > 0.9 * draws
     return float(np.mean(found))
 
 
-def test_the_mask_is_what_was_meant_on_the_demo_product(monkeypatch):
+def test_the_mask_agrees_with_the_intended_one_on_the_demo_product(monkeypatch):
     images = [render(50 + k, 160).image for k in range(6)]
-    assert agreement_over(DefectAugmenter("demo-bank"), images, 40, Meant(monkeypatch)) >= 0.9
+    assert agreement_over(DefectAugmenter("demo-bank"), images, 40, IntendedMask(monkeypatch)) >= 0.9
 
 
-def test_the_painters_mask_is_what_was_meant(monkeypatch):
+def test_a_painters_mask_agrees_with_the_intended_one(monkeypatch):
     images = [render(50 + k, 96).image for k in range(4)]
-    assert agreement_over(DefectAugmenter(str(SHIPPED)), images, 12, Meant(monkeypatch)) >= 0.9
+    assert agreement_over(DefectAugmenter(str(SHIPPED)), images, 12, IntendedMask(monkeypatch)) >= 0.9
 
 
 @pytest.mark.skipif(not BOTTLE.is_dir(), reason="../shared/data/mvtec_bottle is absent")
-def test_the_mask_is_what_was_meant_on_real_bottles(monkeypatch):
+def test_the_mask_agrees_with_the_intended_one_on_real_bottles(monkeypatch):
     files = sorted((BOTTLE / "test" / "good").glob("*.png"))
     images = [np.ascontiguousarray(cv2.imread(str(file))[..., ::-1]) for file in files]
     augmenter = DefectAugmenter(RealSource.open(BOTTLE))
-    assert agreement_over(augmenter, images, 120, Meant(monkeypatch)) >= 0.9
+    assert agreement_over(augmenter, images, 120, IntendedMask(monkeypatch)) >= 0.9

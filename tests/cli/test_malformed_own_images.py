@@ -225,7 +225,7 @@ def numbered():
 
 
 IMAGES = {
-    "NaN": (of(np.nan), "NaN or infinite values; mend it"),
+    "NaN": (of(np.nan), "NaN or infinite values; replace them"),
     "infinite": (of(np.inf), "NaN or infinite"),
     "above 1": (of(1.5), r"in \[0, 1\], got 0.5 to 1.5; paint before any normalisation"),
     "below 0": (of(-2.0), "got -2 to 0.5"),
@@ -362,7 +362,7 @@ def test_a_bank_that_nobody_may_write_to_is_painted_from(world, tmp_path):
     try:
         assert DefectAugmenter(tmp_path / "bank")(picture(), np.random.default_rng(0)).mask.any()
         with pytest.raises(ValueError, match="read-only"):
-            Bank.open(tmp_path / "bank").triplet(0).image[:] = 0
+            Bank.open(tmp_path / "bank").read(0).image[:] = 0
     finally:
         (tmp_path / "bank").chmod(0o755)
 

@@ -7,20 +7,20 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from defect_synth.compositor.bank import Bank, build_bank, record
-from defect_synth.compositor.gates import Gates
+from defect_synth.compositor.bank import Bank, bank_from_samples, build_bank
+from defect_synth.compositor.quality_check import QualityLimits
 from defect_synth.data.generated import FolderSource
 from defect_synth.errors import ConfigError, DataError, OutputError, UnknownDefectError
 from defect_synth.export.generate import generate
 from defect_synth.samples import DefectSample, FiniteSource, Provenance
 from tests.fake_painter import FakePainter
 
-OPEN = Gates(containment=0.0)
+OPEN = QualityLimits(containment=0.0)
 
 
 @pytest.fixture
 def built(tmp_path):
-    return build_bank(FakePainter(), tmp_path / "bank", count=5, gates=OPEN)[0]
+    return build_bank(FakePainter(), tmp_path / "bank", count=5, limits=OPEN)[0]
 
 
 def test_a_built_bank_opens_as_the_samples_it_was_made_of(built):
@@ -28,7 +28,7 @@ def test_a_built_bank_opens_as_the_samples_it_was_made_of(built):
     assert built.defects == ("hole", "spot")
     assert len(built) == 10
     first = FakePainter().sample("hole", [0])[0]
-    clean, image, mask = built.triplet(int(built.indices("hole")[0]))
+    clean, image, mask = built.read(int(built.indices("hole")[0]))
     np.testing.assert_array_equal(clean, first.clean)
     np.testing.assert_array_equal(image, first.image)
     np.testing.assert_array_equal(mask, first.mask)
@@ -37,7 +37,7 @@ def test_a_built_bank_opens_as_the_samples_it_was_made_of(built):
 
 
 def test_a_bank_is_mapped_read_only_and_pickles_as_its_path(built):
-    assert isinstance(built.triplet(0).image.base, np.memmap) or not built.triplet(0).image.flags.writeable
+    assert isinstance(built.read(0).image.base, np.memmap) or not built.read(0).image.flags.writeable
     assert len(pickle.dumps(built)) < 1000
     assert pickle.loads(pickle.dumps(built)).digest == built.digest
 
@@ -75,15 +75,15 @@ def test_a_bank_can_be_generated_from(built, tmp_path):
 
 def test_equal_banks_are_equal_bytes(tmp_path):
     for name in ("a", "b"):
-        build_bank(FakePainter(), tmp_path / name, count=3, gates=OPEN)
+        build_bank(FakePainter(), tmp_path / name, count=3, limits=OPEN)
     for path in sorted((tmp_path / "a").iterdir()):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
 def test_a_bank_of_many_samples_is_on_disk_what_numpy_would_have_saved_at_once(tmp_path):
     samples = [sample for defect in FakePainter.defects for sample in FakePainter().sample(defect, range(70))]
-    bank, _ = build_bank(FakePainter(), tmp_path / "bank", count=70, gates=OPEN)
-    at_once = record("part", samples)
+    bank, _ = build_bank(FakePainter(), tmp_path / "bank", count=70, limits=OPEN)
+    at_once = bank_from_samples("part", samples)
     for name, array in at_once._arrays.items():
         np.save(tmp_path / "whole.npy", array)
         assert (tmp_path / "bank" / f"{name}.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes(), name
@@ -99,17 +99,17 @@ def test_clean_pairs_that_come_late_stand_at_their_own_places(tmp_path):
                 for s in super().sample(defect, seeds)
             ]
 
-    bank, _ = build_bank(Paired(), tmp_path / "bank", count=9, defects=["hole"], gates=OPEN)
-    assert [bank.triplet(k).clean is not None for k in range(9)] == [False, False, True] * 3
-    np.testing.assert_array_equal(bank.triplet(8).clean, FakePainter().sample("hole", [8])[0].clean)
-    assert bank.digest == record("part", list(bank.recorded())).digest
+    bank, _ = build_bank(Paired(), tmp_path / "bank", count=9, defects=["hole"], limits=OPEN)
+    assert [bank.read(k).clean is not None for k in range(9)] == [False, False, True] * 3
+    np.testing.assert_array_equal(bank.read(8).clean, FakePainter().sample("hole", [8])[0].clean)
+    assert bank.digest == bank_from_samples("part", list(bank.recorded_samples())).digest
 
 
 def test_memory_does_not_grow_with_the_number_of_samples(tmp_path):
     def peak(count):
         tracemalloc.start()
         try:
-            build_bank(FakePainter(), tmp_path / str(count), count=count, defects=["hole"], gates=OPEN)
+            build_bank(FakePainter(), tmp_path / str(count), count=count, defects=["hole"], limits=OPEN)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -128,7 +128,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
             return super().sample(defect, seeds)
 
     with pytest.raises(KeyboardInterrupt):
-        build_bank(Interrupted(), tmp_path / "bank", count=100, gates=OPEN)
+        build_bank(Interrupted(), tmp_path / "bank", count=100, limits=OPEN)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -138,7 +138,7 @@ def test_a_bank_has_no_name_before_it_is_whole_and_others_open_meanwhile(tmp_pat
     def progress(kept, wanted):
         seen.append((kept, wanted, (tmp_path / "next").exists(), len(Bank.open(built.path).sample("hole", [kept % 5]))))
 
-    build_bank(FakePainter(), tmp_path / "next", count=3, gates=OPEN, progress=progress)
+    build_bank(FakePainter(), tmp_path / "next", count=3, limits=OPEN, progress=progress)
     assert seen == [(k, 6, False, 1) for k in range(1, 7)]
     assert len(Bank.open(tmp_path / "next")) == 6
 
@@ -149,9 +149,9 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
     def full(self, value):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writer._Column, "append", full)
+    monkeypatch.setattr(writer._ArrayFile, "append", full)
     with pytest.raises(OutputError, match=r"no space left on the disk of .*bank; free some or choose another --output"):
-        build_bank(FakePainter(), tmp_path / "bank", count=2, gates=OPEN)
+        build_bank(FakePainter(), tmp_path / "bank", count=2, limits=OPEN)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -162,7 +162,7 @@ def test_rejected_samples_are_replaced_by_the_next_seeds_and_counted(tmp_path):
             return [s if s.provenance.seed % 2 else DefectSample(
                 s.clean, np.zeros_like(s.mask), defect, s.provenance, s.clean) for s in out]  # fmt: skip
 
-    bank, report = build_bank(Half(), tmp_path / "bank", count=4, defects=["hole"], gates=OPEN)
+    bank, report = build_bank(Half(), tmp_path / "bank", count=4, defects=["hole"], limits=OPEN)
     assert [entry.provenance["seed"] for entry in bank.entries] == [1, 3, 5, 7]
     assert report.rejected["empty"] == report.drawn / 2
 
@@ -184,11 +184,11 @@ def test_mixed_sizes_are_refused():
         return DefectSample(image, np.ones((side, side), np.uint8), "hole", Provenance("x", "part", "hole", 0))
 
     with pytest.raises(DataError, match="images of one size, found 32x32, 48x48"):
-        record("part", [sample(32), sample(48)])
+        bank_from_samples("part", [sample(32), sample(48)])
 
 
 def test_what_is_no_bank_or_a_damaged_or_newer_one_is_refused(tmp_path, built):
-    with pytest.raises(DataError, match=r"is no bank \(no bank.json\)"):
+    with pytest.raises(DataError, match=r"is not a bank \(no bank.json\)"):
         Bank.open(tmp_path)
     index = json.loads((built.path / "bank.json").read_text())
     (built.path / "bank.json").write_text(json.dumps({**index, "format": 99}))
@@ -198,7 +198,7 @@ def test_what_is_no_bank_or_a_damaged_or_newer_one_is_refused(tmp_path, built):
     with pytest.raises(DataError, match=r"format 1, this version reads 2; make the bank again"):
         Bank.open(built.path)
     (built.path / "bank.json").write_text(json.dumps({**index, "defects": ["hole"]}))
-    with pytest.raises(DataError, match=r"damaged .labels that the index does not name"):
+    with pytest.raises(DataError, match=r"damaged .labels without a name in the index"):
         Bank.open(built.path)
     (built.path / "bank.json").write_text(json.dumps({**index, "count": 3}))
     with pytest.raises(DataError, match="damaged"):
@@ -214,9 +214,9 @@ def test_opening_reads_no_provenance_and_whoever_needs_it_is_told_of_damage(buil
     assert len(lines) == len(built) == 10
     (built.path / "provenance.jsonl").write_text("\n".join(lines[:4]))
     bank = Bank.open(built.path)
-    np.testing.assert_array_equal(bank.triplet(0).image, built.triplet(0).image)
+    np.testing.assert_array_equal(bank.read(0).image, built.read(0).image)
     with pytest.raises(DataError, match=r"damaged .4 lines of provenance for 10 entries"):
-        next(bank.recorded())
+        next(bank.recorded_samples())
 
 
 def test_a_pickle_in_the_place_of_an_array_is_not_opened(built):
@@ -236,7 +236,7 @@ def test_a_taken_folder_a_wrong_count_and_an_unknown_defect_are_refused(tmp_path
         built.indices("scratch")
 
 
-def test_a_defect_that_the_gates_reject_wholly_is_named_with_its_reason(tmp_path, caplog):
+def test_a_defect_of_which_all_samples_are_rejected_is_named_with_the_reason(tmp_path, caplog):
     class NoSpot(FakePainter):
         def sample(self, defect, seeds):
             out = super().sample(defect, seeds)
@@ -245,25 +245,27 @@ def test_a_defect_that_the_gates_reject_wholly_is_named_with_its_reason(tmp_path
                 for s in out
             ]
 
-    bank, report = build_bank(NoSpot(), tmp_path / "bank", count=2, gates=OPEN)
+    bank, report = build_bank(NoSpot(), tmp_path / "bank", count=2, limits=OPEN)
     assert bank.defects == ("hole",)
     report.warn()
     (line,) = [record.message for record in caplog.records]
-    assert line.startswith("spot: nothing passed the gates, so it is left out: 0% of 40 accepted; rejected: empty 100%")
+    assert line.startswith(
+        "spot: no sample passed the quality check, so it is left out: 0% of 40 accepted; rejected: empty 100%"
+    )
     assert report.defects["hole"].acceptance == 1
 
 
-def test_each_defect_has_its_own_gates(tmp_path):
-    gates = {"hole": Gates(area=(0.9, 1.0)), "spot": OPEN}
-    bank, _ = build_bank(FakePainter(), tmp_path / "bank", count=2, gates=gates)
+def test_each_defect_can_have_its_own_limits(tmp_path):
+    limits = {"hole": QualityLimits(area=(0.9, 1.0)), "spot": OPEN}
+    bank, _ = build_bank(FakePainter(), tmp_path / "bank", count=2, limits=limits)
     assert bank.defects == ("spot",)
 
 
 def test_a_banks_digest_depends_on_its_pixels():
     sample = FakePainter().sample("hole", [0])[0]
     other = DefectSample(sample.image ^ np.uint8(1), sample.mask, "hole", sample.provenance, sample.clean)
-    assert record("part", [sample]).digest != record("part", [other]).digest
-    assert record("part", [sample]).digest == record("part", [sample]).digest
+    assert bank_from_samples("part", [sample]).digest != bank_from_samples("part", [other]).digest
+    assert bank_from_samples("part", [sample]).digest == bank_from_samples("part", [sample]).digest
 
 
 def test_a_bank_can_be_written_out_as_mvtec(built, tmp_path, monkeypatch, capsys):
@@ -279,7 +281,7 @@ def test_a_bank_can_be_written_out_as_mvtec(built, tmp_path, monkeypatch, capsys
     images = sorted((tmp_path / "out").rglob("test/hole/*.png"))
     assert len(images) == 5
     first = cv2.imread(str(images[0]))[:, :, ::-1]
-    np.testing.assert_array_equal(first, built.triplet(int(built.indices("hole")[0])).image)
+    np.testing.assert_array_equal(first, built.read(int(built.indices("hole")[0])).image)
 
 
 def test_a_painter_can_be_banked_with_limits_from_real_defects(tmp_path, monkeypatch, capsys):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from defect_synth.compositor.placement import Pose, aligned_pose, fitted, free_pose, scale_of, target_box, warp
+from defect_synth.compositor.placement import Pose, aligned_pose, fit_to_mask, free_pose, scale_of, target_box, warp
 from defect_synth.product.masks import Symmetry
 
 BOX = (10, 20, 20, 40)  # y0, x0, y1, x1
@@ -85,5 +85,7 @@ def test_a_drawn_mask_is_covered_by_the_fitted_defect():
     drawn = np.zeros((200, 200), np.uint8)
     drawn[60:150, 100:112] = 1
     recorded = (blob() > 0).astype(np.uint8)
-    seen = warp(recorded, fitted(drawn, recorded, np.random.default_rng(0)), BOX, (0, 0, 200, 200), outside=0) > 0.5
+    seen = (
+        warp(recorded, fit_to_mask(drawn, recorded, np.random.default_rng(0)), BOX, (0, 0, 200, 200), outside=0) > 0.5
+    )
     assert (seen & (drawn > 0)).sum() > 0.85 * drawn.sum()

@@ -8,16 +8,10 @@ import pytest
 import torch
 
 from defect_synth.nn import native
-from defect_synth.nn.convolution import (
-    _ConvolveDown,
-    _ConvolveSame,
-    _ConvolveUp,
-    _FilterGradient,
-    conv_layer,
-    conv_layer_reference,
-)
-from defect_synth.nn.kept import keep
+from defect_synth.nn.convolution import conv_layer, conv_layer_reference
+from defect_synth.nn.convolution_gradients import ConvolveDown, ConvolveSame, ConvolveUp, FilterGradient
 from defect_synth.nn.upfirdn import BINOMIAL, upfirdn2d
+from defect_synth.nn.weight_cache import enable_weight_cache
 
 pytestmark = pytest.mark.skipif(native.compiled() is None, reason="needs a C++ compiler")
 # More than 128 tiles, so that Winograd's algorithm runs, and sides that no tile divides.
@@ -79,11 +73,11 @@ def test_derivatives_of_any_order_equal_finite_differences(down, rng):
 
     x, weight = random(2, 16, 33, 33), random(16, 16, 3, 3)
     grad = random(2, 16, 16, 16) if down else random(2, 16, 33, 33)
-    functions = [(lambda x, grad: _FilterGradient.apply(down, x, grad), (x, grad))]
+    functions = [(lambda x, grad: FilterGradient.apply(down, x, grad), (x, grad))]
     if down:
-        functions += [(_ConvolveDown.apply, (x, weight)), (_ConvolveUp.apply, (grad, weight))]
+        functions += [(ConvolveDown.apply, (x, weight)), (ConvolveUp.apply, (grad, weight))]
     else:
-        functions += [(_ConvolveSame.apply, (x, weight))]
+        functions += [(ConvolveSame.apply, (x, weight))]
     for function, inputs in functions:
         assert torch.autograd.gradcheck(function, inputs, fast_mode=True)
         assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
@@ -98,7 +92,7 @@ def test_the_gradient_of_halving_filters_equals_the_definition(channels, side, r
     grad = torch.randn(5, outside, side, side, generator=rng, dtype=D)
     (theirs,) = torch.autograd.grad(torch.nn.functional.conv2d(x, weight, stride=2), weight, grad)
     for dtype, tolerance in ((D, 1e-12), (torch.float32, 3e-6)):
-        ours = _FilterGradient.apply(True, x.to(dtype), grad.to(dtype)).to(D)
+        ours = FilterGradient.apply(True, x.to(dtype), grad.to(dtype)).to(D)
         assert float((ours - theirs).norm() / theirs.norm()) <= tolerance
 
 
@@ -133,15 +127,15 @@ def test_bytes_do_not_depend_on_threads_or_on_the_batch(mode, n, size, rng):
     assert torch.equal(fewer, outputs[0][:8])
 
 
-def test_kept_filters_change_nothing(rng):
+def test_cached_filters_change_nothing(rng):
     layer = torch.nn.Conv2d(16, 32, 3)
     x = torch.randn(1, 16, 64, 64, generator=rng)
     with torch.no_grad():
         fresh = [conv_layer(x, layer.weight, mode=mode) for mode in ("same", "up")]
-        keep(layer)
+        enable_weight_cache(layer)
         for _ in range(2):
-            kept = [conv_layer(x, layer.weight, mode=mode) for mode in ("same", "up")]
-            assert all(torch.equal(a, b) for a, b in zip(fresh, kept, strict=True))
+            cached = [conv_layer(x, layer.weight, mode=mode) for mode in ("same", "up")]
+            assert all(torch.equal(a, b) for a, b in zip(fresh, cached, strict=True))
 
 
 def test_weights_that_a_fused_optimiser_moved_are_read_afresh(rng):

@@ -18,7 +18,7 @@ from albumentations.core.transforms_interface import BaseTransformInitSchema
 from albumentations.core.type_definitions import Targets
 from numpy.typing import NDArray
 
-from defect_synth.augment import GOOD, DefectAugmenter, Painted, Placement, Range
+from defect_synth.augment import GOOD, AugmentedImage, DefectAugmenter, Placement, Range
 from defect_synth.compositor.transfer import Mode
 from defect_synth.data.records import COMBINED
 from defect_synth.errors import ConfigError, DataError, DefectSynthError
@@ -207,10 +207,10 @@ class DefectSynth(A.DualTransform):  # type: ignore[misc]
         out = {**kwargs, **super().apply_with_params({**params, "painted": painted}, *args, **others)}
         return self._described(kwargs, out, painted, params["drawn"])
 
-    def apply(self, img: NDArray[Any], painted: Painted, **params: Any) -> NDArray[Any]:
+    def apply(self, img: NDArray[Any], painted: AugmentedImage, **params: Any) -> NDArray[Any]:
         return painted.image
 
-    def apply_to_mask(self, mask: NDArray[Any], painted: Painted, **params: Any) -> NDArray[Any]:
+    def apply_to_mask(self, mask: NDArray[Any], painted: AugmentedImage, **params: Any) -> NDArray[Any]:
         if not painted.mask.any():
             return mask
         if mask.shape[:2] != painted.mask.shape:
@@ -226,7 +226,7 @@ class DefectSynth(A.DualTransform):  # type: ignore[misc]
         out[painted.mask > 0] = value
         return out
 
-    def apply_to_bboxes(self, bboxes: NDArray[Any], painted: Painted, **params: Any) -> NDArray[Any]:
+    def apply_to_bboxes(self, bboxes: NDArray[Any], painted: AugmentedImage, **params: Any) -> NDArray[Any]:
         """One more box; the pipeline's label fields, or a fifth number of each box, get the label."""
         if not painted.mask.any():
             return bboxes
@@ -290,7 +290,7 @@ class DefectSynth(A.DualTransform):  # type: ignore[misc]
         return labels
 
     def _described(
-        self, before: Mapping[str, Any], out: Mapping[str, Any], painted: Painted | None, drawn: int = 0
+        self, before: Mapping[str, Any], out: Mapping[str, Any], painted: AugmentedImage | None, drawn: int = 0
     ) -> dict[str, Any]:
         earlier = before.get(self.metadata_key)
         described: dict[str, Any]

@@ -51,7 +51,7 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
         source: "demo", a bank, a run folder, a painter checkpoint, a folder from `defect-synth generate`, or an object
             that `DefectAugmenter` accepts.
         split: Which split gets the defects. `val`: a validation set of normal training images, taken out of train,
-            and as many with defects, so that thresholds are fitted without real defects. `train`: for models that
+            and as many with defects, so that thresholds are fit_to_mask without real defects. `train`: for models that
             learn from defects; a warning says so where the base's own validation set has no defects to fit a
             threshold on (wrap twice for that). `test`: beside the real test images.
         ratio: For `val`, the share of normal training images moved there; else defects per normal training image.
@@ -200,7 +200,7 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
         else:
             return
         log.warning(
-            "%s, so no threshold can be fitted: wrap twice, "
+            "%s, so no threshold can be fit_to_mask: wrap twice, "
             "DefectSynthDataModule(DefectSynthDataModule(base, split='val'), split='train'), "
             "or give the base another val_split_mode",
             found,

@@ -1,4 +1,4 @@
-"""What a bank is once it is open."""
+"""`Bank`: an open bank of recorded defects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from defect_synth.compositor.triplet import Triplet
+from defect_synth.compositor.recorded_defect import RecordedDefect
 from defect_synth.errors import DataError, UnknownDefectError
 from defect_synth.samples import DefectSample, Provenance
 
@@ -23,7 +23,7 @@ ARRAYS = ("images", "masks", "cleans", "appearance", "boxes", "labels", "paired"
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of one recorded defect besides its pixels."""
+    """Everything about one recorded defect but its pixels."""
 
     defect: str
     has_clean: bool
@@ -31,22 +31,23 @@ class Entry:
 
 
 class Bank:
-    """Recorded triplets (clean, defect image, mask) of one category; a `FiniteSource` whose seeds are entry numbers.
+    """Recorded defects of one object category; a `FiniteSource` whose seeds are the numbers of the entries.
 
-    Pickles as its path where it has one, so workers map the same memory.
+    A bank on disk is pickled as its path, so that workers map the same memory.
 
     Args:
         category: Object category.
-        names: Defects by their number in `labels`.
-        arrays: See `ARRAYS` and docs/formats.md; `cleans` may be absent.
-        digest: Of everything.
-        path: Its folder, or None.
-        provenance: Of each entry; None: in the folder.
+        names: Defect categories; an entry's label is an index into them.
+        arrays: Arrays by name, see `ARRAYS` and docs/formats.md; `cleans` may be absent.
+        digest: Identifies all entries.
+        path: Folder of the bank, or None for a bank in memory.
+        provenance: Provenance of each entry; None: it is read from the folder.
 
     Attributes:
         category: Object category.
-        digest: Of every entry's pixels, source and seed.
-        appearance: float32 [N, 48]: mean colour of a 4x4 grid of the clean image (the defect image without one) / 255.
+        digest: Identifies the pixels and the provenance of all entries.
+        appearance: float32 [N, 48], 0..1: mean colours of a 4x4 grid over the clean image, or over the defect image of
+            entries without a clean image.
     """
 
     def __init__(
@@ -64,19 +65,19 @@ class Bank:
 
     @classmethod
     def open(cls, path: str | Path) -> Bank:
-        """Map a bank's arrays; reads nothing but its index, which does not grow with the number of entries.
+        """Open a bank on disk in constant time: its index is read, and its arrays are memory-mapped.
 
         Raises:
-            DataError: `path` is no bank, of another format, or damaged.
+            DataError: `path` is not a bank, has another format, or is damaged.
         """
         path = Path(path)
         if not (path / INDEX).is_file():
-            raise DataError(f"{path} is no bank (no {INDEX}); make one with `defect-synth bank RUN -o {path}`")
+            raise DataError(f"{path} is not a bank (no {INDEX}); make one with `defect-synth bank RUN -o {path}`")
         try:
             index = json.loads((path / INDEX).read_text(encoding="utf-8"))
             if int(index["format"]) != FORMAT:
-                way = "upgrade" if int(index["format"]) > FORMAT else "make the bank again"
-                raise DataError(f"{path} has bank format {index['format']}, this version reads {FORMAT}; {way}")
+                advice = "upgrade" if int(index["format"]) > FORMAT else "make the bank again"
+                raise DataError(f"{path} has bank format {index['format']}, this version reads {FORMAT}; {advice}")
             arrays = {
                 name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
                 for name in ARRAYS
@@ -86,7 +87,7 @@ class Bank:
             if any(len(array) != int(index["count"]) for array in arrays.values()) or not len(arrays["labels"]):
                 raise ValueError("arrays and index differ in length")
             if not 0 <= int(arrays["labels"].min()) <= int(arrays["labels"].max()) < len(names):
-                raise ValueError("labels that the index does not name")
+                raise ValueError("labels without a name in the index")
             return cls(str(index["category"]), names, arrays, str(index["digest"]), path)
         except (ValueError, KeyError, TypeError, OSError, EOFError) as error:
             raise _damaged(path, error) from None
@@ -101,7 +102,7 @@ class Bank:
 
     @cached_property
     def entries(self) -> tuple[Entry, ...]:
-        """Every entry but its pixels, in order; read when first asked for, since painting needs none of it.
+        """All entries in order, without pixels. They are read on first use, since pasting does not need them.
 
         Raises:
             DataError: The bank is damaged.
@@ -128,32 +129,32 @@ class Bank:
         return tuple(sorted(self._names))
 
     @cached_property
-    def _places(self) -> dict[str, NDArray[np.intp]]:
+    def _numbers(self) -> dict[str, NDArray[np.intp]]:
         labels = np.asarray(self._arrays["labels"])
         return {name: np.flatnonzero(labels == label) for label, name in enumerate(self._names)}
 
     def indices(self, defect: str) -> NDArray[np.intp]:
-        """Numbers of the entries of one defect.
+        """Numbers of the entries of one defect, ascending.
 
         Raises:
             UnknownDefectError: The bank has no such defect.
         """
-        if defect not in self._places:
+        if defect not in self._numbers:
             raise UnknownDefectError(defect, self.category, self.defects)
-        return self._places[defect]
+        return self._numbers[defect]
 
-    def triplet(self, number: int) -> Triplet:
-        """Views of one entry's arrays; read-only where they are mapped."""
+    def read(self, number: int) -> RecordedDefect:
+        """The pixels of one entry, as views of the arrays; read-only if the bank is on disk."""
         clean = self._arrays["cleans"][number] if self._arrays["paired"][number] else None
-        return Triplet(clean, self._arrays["images"][number], self._arrays["masks"][number])
+        return RecordedDefect(clean, self._arrays["images"][number], self._arrays["masks"][number])
 
     def box(self, number: int) -> tuple[int, int, int, int]:
-        """Tight box (y0, x0, y1, x1) of an entry's mask."""
+        """Tight box (y0, x0, y1, x1) of the mask of one entry."""
         y0, x0, y1, x1 = (int(v) for v in self._arrays["boxes"][number])
         return y0, x0, y1, x1
 
-    def recorded(self) -> Iterator[DefectSample]:
-        """Every entry once, in order, with the provenance it was recorded with.
+    def recorded_samples(self) -> Iterator[DefectSample]:
+        """All entries in order, as samples with their original provenance.
 
         Raises:
             DataError: The bank is damaged.
@@ -195,7 +196,7 @@ class Bank:
         return samples
 
     def _sample(self, number: int, defect: str, provenance: Provenance) -> DefectSample:
-        clean, image, mask = self.triplet(number)
+        clean, image, mask = self.read(number)
         copied = None if clean is None else np.array(clean)
         return DefectSample(np.array(image), np.array(mask), defect, provenance, copied)
 

@@ -1,4 +1,4 @@
-"""Samples -> a bank, in memory or on disk."""
+"""Make banks from samples, in memory or on disk."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ from numpy.typing import NDArray
 from defect_synth.atomic import output_errors, replacing_folder, require_free_folder
 from defect_synth.compositor.bank.bank import Bank
 from defect_synth.compositor.bank.row import digest_start, provenance_line, require_size, row
-from defect_synth.compositor.bank.writer import Writer
-from defect_synth.compositor.gates import GateReport, Gates
+from defect_synth.compositor.bank.writer import BankWriter
+from defect_synth.compositor.quality_check import QualityLimits, RejectionReport
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
 from defect_synth.samples import DefectSample, DefectSource, FiniteSource
 
-_CHUNK = 16  # drawn at a time, and all that is held in memory
-_TRIES = 20  # samples drawn for each one that is kept, at most
+_CHUNK = 16  # samples drawn at a time; no more are held in memory
+_TRIES = 20  # samples drawn at most per entry
 
 
-def record(category: str, samples: Sequence[DefectSample], digest: str = "") -> Bank:
-    """A bank in memory.
+def bank_from_samples(category: str, samples: Sequence[DefectSample], digest: str = "") -> Bank:
+    """Make a bank in memory.
+
+    Args:
+        category: Object category.
+        samples: At least one; all images have one size.
+        digest: Identifies the samples; empty: it is computed from their pixels and provenance.
 
     Raises:
-        DataError: No samples, or images of several sizes.
+        DataError: There are no samples, or images of several sizes.
     """
     if not samples:
         raise DataError(f"no defect samples of {category} to make a bank of")
@@ -47,11 +52,11 @@ def record(category: str, samples: Sequence[DefectSample], digest: str = "") -> 
 
 
 def require_buildable(path: Path, count: int) -> None:
-    """What can be refused before a source is opened, which may take seconds.
+    """Check the arguments of `build_bank` before a source is opened, which may take seconds.
 
     Raises:
         ConfigError: `count` is below 1.
-        OutputError: `path` is taken.
+        OutputError: `path` is a file or a folder that is not empty.
     """
     if count < 1:
         raise ConfigError(f"count must be 1 or more, got {count}")
@@ -64,48 +69,52 @@ def build_bank(
     *,
     count: int = 100,
     defects: Sequence[str] | None = None,
-    gates: Gates | Mapping[str, Gates] | None = None,
+    limits: QualityLimits | Mapping[str, QualityLimits] | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Bank, GateReport]:
-    """Draw `count` samples of each defect that pass the gates, and write them as a bank: all of it, or nothing.
+) -> tuple[Bank, RejectionReport]:
+    """Write a bank of samples that pass the quality check, completely or not at all.
 
-    Samples go to a folder beside `path` as they are drawn, which takes its name at the end.
+    Samples are written as they are drawn, to a hidden folder beside `path` that is renamed at the end.
 
     Args:
-        source: Any source; a finite one is used up to its last sample.
-        path: New folder.
+        source: Any source. Samples of a finite source are used up to the last one.
+        path: Folder of the bank, which must not exist or be empty.
         count: Entries per defect.
-        defects: Which; None: all.
-        gates: What is thrown away, for all defects or by defect; None: the default gates.
-        seed: Of the first sample; rejected ones are followed by the next seeds.
-        progress: Called with (kept, wanted).
+        defects: Defect categories; None: all of the source.
+        limits: Limits of the quality check, for all defects or by defect; None: the defaults.
+        seed: Seed of the first sample. A rejected sample is replaced by that of the next seed.
+        progress: Called with (entries written, entries wanted).
+
+    Returns:
+        The bank and the report of the quality check.
 
     Raises:
         ConfigError: `count` is below 1.
+        UnknownDefectError: One of `defects` is not in the source.
         OutputError: `path` is taken or cannot be written.
-        DataError: The gates let nothing through.
+        DataError: Every sample was rejected.
     """
     require_buildable(path, count)
     chosen = tuple(source.defects if defects is None else dict.fromkeys(defects))
     for defect in chosen:
         if defect not in source.defects:
             raise UnknownDefectError(defect, source.category, tuple(source.defects))
-    report = GateReport()
-    with replacing_folder(path) as folder, contextlib.closing(Writer(folder, source.category)) as writer:
+    report = RejectionReport()
+    with replacing_folder(path) as folder, contextlib.closing(BankWriter(folder, source.category)) as writer:
         for defect in chosen:
-            limits = gates if isinstance(gates, Gates) else (gates or {}).get(defect, Gates())
+            own = limits if isinstance(limits, QualityLimits) else (limits or {}).get(defect, QualityLimits())
             wanted = len(writer) + count
-            for sample in _accepted(source, defect, count, limits, seed, report):
+            for sample in _accepted(source, defect, count, own, seed, report):
                 with output_errors(path):
                     writer.add(sample)
                 if progress is not None:
                     progress(len(writer), count * len(chosen))
-            if progress is not None and len(writer) < wanted:  # a finite source, or strict gates
+            if progress is not None and len(writer) < wanted:  # a small finite source, or strict limits
                 progress(len(writer), count * len(chosen))
         if not len(writer):
             raise DataError(
-                f"the gates rejected every sample ({report.summary()}); look at the samples, or train longer"
+                f"the quality check rejected every sample ({report.summary()}); look at the samples, or train longer"
             )
         with output_errors(path):
             writer.finish()
@@ -113,14 +122,15 @@ def build_bank(
 
 
 def _accepted(
-    source: DefectSource, defect: str, count: int, gates: Gates, seed: int, report: GateReport
+    source: DefectSource, defect: str, count: int, limits: QualityLimits, seed: int, report: RejectionReport
 ) -> Iterator[DefectSample]:
-    kept = 0
+    """Up to `count` samples of one defect that pass the check."""
+    accepted = 0
     seeds = source.seeds(defect) if isinstance(source, FiniteSource) else range(seed, seed + count * _TRIES)
     for start in range(0, len(seeds), _CHUNK):
         for sample in source.sample(defect, seeds[start : start + _CHUNK]):
-            if report.add(gates.reject(sample), defect) and kept < count:
-                kept += 1
+            if report.add(limits.reject(sample), defect) and accepted < count:
+                accepted += 1
                 yield sample
-        if kept >= count:
+        if accepted >= count:
             break

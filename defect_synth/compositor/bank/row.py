@@ -1,4 +1,4 @@
-"""One sample as a bank holds it."""
+"""Convert one sample to the rows that a bank stores."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from defect_synth.samples import DefectSample, Pixels, pixels_to_unit
 
 
 def row(sample: DefectSample, names: list[str]) -> dict[str, NDArray[Any]]:
-    """What is appended to each array; `cleans` only where the sample has a clean pair.
+    """The row to append to each array of a bank; `cleans` only if the sample has a clean image.
 
     Args:
         sample: The sample.
-        names: Defects by number; one that is new is added.
+        names: Defect categories so far; a new one is appended.
     """
     if sample.defect not in names:
         names.append(sample.defect)
@@ -37,26 +37,30 @@ def row(sample: DefectSample, names: list[str]) -> dict[str, NDArray[Any]]:
 
 
 def provenance_line(sample: DefectSample) -> str:
-    """Where a sample came from, as one line of JSON."""
+    """The provenance of a sample as one line of JSON."""
     return json.dumps(sample.provenance.to_json()) + "\n"
 
 
 def digest_start(names: Sequence[str]) -> hashlib._Hash:
-    """A bank's digest before its provenance, and then its arrays in the order of their names."""
+    """Start the digest of a bank; provenance lines and then arrays, in the order of their names, are to be added."""
     return hashlib.sha256(json.dumps(list(names)).encode())
 
 
 def appearance(image: Pixels) -> NDArray[np.float32]:
-    """Mean colour of a 4x4 grid, float32 [48], 0..1: what the nearest recorded object is found by."""
+    """Mean colours of a 4x4 grid over an image, float32 [48], 0..1, for finding recorded objects that look alike."""
     grid: Pixels = cv2.resize(image, (4, 4), interpolation=cv2.INTER_AREA)
     return pixels_to_unit(grid.reshape(-1))
 
 
 def require_size(sample: DefectSample, first: tuple[int, ...]) -> None:
-    """All images of a bank are of one size.
+    """Check that a sample has the size of the first one, since all images of a bank have one size.
+
+    Args:
+        sample: The sample.
+        first: Shape of the first image, [H, W, 3].
 
     Raises:
-        DataError: `sample` is of another than the first, [H, W, 3].
+        DataError: The sizes differ.
     """
     if sample.image.shape != first:
         sizes = f"{first[1]}x{first[0]}, {sample.image.shape[1]}x{sample.image.shape[0]}"

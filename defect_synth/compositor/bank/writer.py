@@ -1,4 +1,4 @@
-"""A bank written sample by sample: memory does not grow with the number of samples."""
+"""Write a bank sample by sample, in constant memory."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from defect_synth.compositor.bank.bank import FORMAT, INDEX, PROVENANCE
 from defect_synth.compositor.bank.row import digest_start, provenance_line, require_size, row
 from defect_synth.samples import DefectSample
 
-_BLOCK = 1 << 20  # bytes hashed at a time
+_BLOCK = 1 << 20  # bytes read at a time for hashing
 
 
-class Writer:
-    """Appends samples to the arrays of a bank in `folder`, which is no bank until `finish`.
+class BankWriter:
+    """Appends samples to the arrays of a bank. The folder can be opened as a bank only after `finish`.
 
     Args:
-        folder: A folder that exists when the first sample is added, empty.
+        folder: An empty folder.
         category: Object category.
     """
 
     def __init__(self, folder: Path, category: str) -> None:
         self._folder, self._category = folder, category
         self._names: list[str] = []
-        self._columns: dict[str, _Column] = {}
+        self._arrays: dict[str, _ArrayFile] = {}
         self._provenance: TextIO | None = None
         self._size: tuple[int, ...] = ()
         self._count = 0
@@ -41,8 +41,8 @@ class Writer:
         """Append one sample.
 
         Raises:
-            DataError: Its image has another size than the first one's.
-            OSError: The disk is full, or the like.
+            DataError: The image does not have the size of the first one.
+            OSError: The files cannot be written.
         """
         self._size = self._size or sample.image.shape
         require_size(sample, self._size)
@@ -50,12 +50,12 @@ class Writer:
             self._provenance = (self._folder / PROVENANCE).open("w", encoding="utf-8", newline="\n")
         values = row(sample, self._names)
         for name, value in values.items():
-            if name not in self._columns:  # the first sample with a clean pair may come late
-                self._columns[name] = _Column(self._folder / f"{name}.npy", value.dtype, value.shape)
-                self._columns[name].append_zeros(self._count)
-            self._columns[name].append(value)
-        for name in self._columns.keys() - values.keys():
-            self._columns[name].append_zeros(1)
+            if name not in self._arrays:  # the first sample with a clean image may come late
+                self._arrays[name] = _ArrayFile(self._folder / f"{name}.npy", value.dtype, value.shape)
+                self._arrays[name].append_zeros(self._count)
+            self._arrays[name].append(value)
+        for name in self._arrays.keys() - values.keys():
+            self._arrays[name].append_zeros(1)
         self._provenance.write(provenance_line(sample))
         self._count += 1
 
@@ -63,16 +63,16 @@ class Writer:
         """Complete the arrays and write the index.
 
         Raises:
-            OSError: The disk is full, or the like.
+            OSError: The files cannot be written.
         """
-        for column in self._columns.values():
-            column.finish()
+        for array in self._arrays.values():
+            array.finish()
         assert self._provenance is not None, "nothing was added"
         self._provenance.close()
         digest = digest_start(self._names)
         _hash_into(digest, self._folder / PROVENANCE)
-        for name in sorted(self._columns):
-            self._columns[name].hash_into(digest)
+        for name in sorted(self._arrays):
+            self._arrays[name].hash_into(digest)
         index = {
             "format": FORMAT, "category": self._category, "digest": digest.hexdigest()[:16], "count": self._count,
             "defects": self._names,
@@ -81,8 +81,8 @@ class Writer:
 
     def close(self) -> None:
         """Close all files without completing them, so that the folder can be removed; does nothing after `finish`."""
-        for column in self._columns.values():
-            column.close()
+        for array in self._arrays.values():
+            array.close()
         if self._provenance is not None:
             with contextlib.suppress(OSError):
                 self._provenance.close()
@@ -95,8 +95,8 @@ def _hash_into(digest: hashlib._Hash, path: Path, start: int = 0) -> None:
             digest.update(block)
 
 
-class _Column:
-    """A growing `.npy` file. NumPy pads its header so that the number of rows can be written last."""
+class _ArrayFile:
+    """A growing `.npy` file. NumPy pads the header, so that the number of rows can be written at the end."""
 
     def __init__(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
         self._path, self._dtype, self._shape, self._rows = path, dtype, shape, 0
@@ -115,11 +115,11 @@ class _Column:
     def finish(self) -> None:
         self._file.seek(0)
         self._write_header()
-        assert self._file.tell() == self._start, "NumPy's header has grown"
+        assert self._file.tell() == self._start, "the header of the .npy file has grown"
         self._file.close()
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # what was held back cannot be written either; nobody will read it
+        with contextlib.suppress(OSError):  # buffered data cannot be written either, and the folder is removed anyway
             self._file.close()
 
     def hash_into(self, digest: hashlib._Hash) -> None:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from defect_synth.augment import DefectAugmenter
 from defect_synth.augment.adapters.albumentations import DefectSynth, call_seeded, refuse_albumentationsx
-from defect_synth.compositor.bank import record
+from defect_synth.compositor.bank import bank_from_samples
 from defect_synth.demo.hazelnut import render
 from defect_synth.errors import ConfigError, DataError, DefectSynthError, UnknownDefectError
 from defect_synth.export.generate import generate
@@ -55,7 +55,7 @@ class Spots:
 @pytest.fixture(scope="module")
 def bank():
     source = Spots()
-    return record("part", [s for d in source.defects for s in source.sample(d, range(6))], "spots")
+    return bank_from_samples("part", [s for d in source.defects for s in source.sample(d, range(6))], "spots")
 
 
 @pytest.fixture(scope="module")
@@ -391,7 +391,9 @@ def test_a_painter_file_paints_alike_in_spawned_workers():
 
 def test_a_painters_pool_is_a_bank_of_what_it_painted():
     painter = Painter.load(SHIPPED)
-    pool = record(painter.category, [s for d in painter.defects for s in painter.sample(d, range(2))], painter.digest)
+    pool = bank_from_samples(
+        painter.category, [s for d in painter.defects for s in painter.sample(d, range(2))], painter.digest
+    )
     out = DefectSynth(pool, p=1)(image=render(70, 80).image, mask=np.zeros((80, 80), np.uint8))
     assert out["mask"].any()
 

@@ -1,4 +1,4 @@
-"""Which samples are thrown away before anybody learns from them, and how many that were."""
+"""Reject generated samples that would be harmful to learn from, and count how many were rejected and why."""
 
 from __future__ import annotations
 
@@ -16,32 +16,34 @@ from defect_synth.samples import DefectSample, Pixels, pixels_to_unit
 
 log = logging.getLogger(__name__)
 
-_THUMB = 16
-_JUDGED = 10  # samples before an acceptance rate says something
-_TOO_FEW = 0.2  # acceptance below which a warning says what to do
-_ENOUGH = 3  # real defects needed before a limit is taken from them
+_THUMBNAIL = 16  # side in pixels
+_MIN_SAMPLES = 10  # from which an acceptance rate is meaningful
+_LOW_ACCEPTANCE = 0.2  # below which a warning says what to do
+_MIN_REAL = 3  # real defects from which limits can be derived
 
 
 def mask_area(mask: Pixels) -> float:
-    """Share of the image that is defect."""
+    """Share of the image covered by the defect, 0..1."""
     return float(mask.mean())
 
 
 def border_contact(mask: Pixels) -> float:
-    """Share of the image's border that is defect."""
+    """Share of the border pixels of the image covered by the defect, 0..1."""
     return float(np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]]).mean())
 
 
 def on_object(mask: Pixels, image: Pixels) -> float:
-    """Share of the defect that lies on the object of `image` [H, W, 3]; 1 where it has no background."""
+    """Share of the defect that lies on the object of `image` [H, W, 3], 0..1; 1 if the object fills the image."""
     total = int(mask.sum())
     return float((foreground(image) & (mask > 0)).sum() / total) if total else 0.0
 
 
 def change_inside(sample: DefectSample) -> tuple[float, float] | None:
-    """Mean change on the defect, in grey levels, and the share of all change that is on it; None without a pair.
+    """How much a defect image differs from its clean image, and whether it does so inside the mask.
 
-    Two pixels around the mask still count as on it.
+    Returns:
+        Mean change inside the mask, in grey levels, and the share of all change that is inside the mask or within two
+        pixels of it, 0..1. None if the sample has no clean image.
     """
     if sample.clean is None:
         return None
@@ -53,42 +55,42 @@ def change_inside(sample: DefectSample) -> tuple[float, float] | None:
 
 
 def defect_colour(sample: DefectSample) -> NDArray[np.float64]:
-    """Mean colour on the defect, [3], 0..255."""
+    """Mean colour of the defect, float64 [3], 0..255."""
     inside = sample.mask > 0
     return sample.image[inside].mean(axis=0) if inside.any() else np.zeros(3)
 
 
 def crop_thumbnail(sample: DefectSample) -> NDArray[np.float32]:
-    """The square around the defect as 16x16 pixels, 0..1."""
+    """A square crop around the defect, reduced to float32 [16, 16, 3], 0..1."""
     x, y, width, height = cv2.boundingRect(sample.mask)
     half = max(4, round(0.65 * max(width, height)))
     cy, cx = y + height // 2, x + width // 2
     padded = cv2.copyMakeBorder(sample.image, half, half, half, half, cv2.BORDER_REFLECT_101)
     crop = padded[cy : cy + 2 * half, cx : cx + 2 * half]
-    small: Pixels = cv2.resize(crop, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA)
+    small: Pixels = cv2.resize(crop, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA)
     return pixels_to_unit(small)
 
 
 def copy_distance(sample: DefectSample, real: NDArray[np.float32]) -> float:
-    """Smallest RMS difference, over flips and quarter turns, of the crop to real crops [N, 16, 16, 3]."""
+    """Smallest RMS difference of the crop around the defect to real crops [N, 16, 16, 3], over flips and rotations."""
     thumb = crop_thumbnail(sample)
     forms = [np.rot90(side, k) for side in (thumb, thumb[:, ::-1]) for k in range(4)]
     return min(float(np.sqrt(((real - form) ** 2).mean(axis=(1, 2, 3))).min()) for form in forms)
 
 
 @dataclass(frozen=True)
-class Gates:
-    """Limits of every gate: the defaults where no real defects are at hand, `Gates.of` takes them from real ones.
+class QualityLimits:
+    """Limits that a sample must keep to. The defaults are for use without real defects; see also `from_real`.
 
     Attributes:
-        area: Smallest and largest share of the image.
-        border: Largest share of the image's border.
-        containment: Smallest share on the object.
-        change: Smallest mean change on the defect, in grey levels (with a clean pair).
-        agreement: Smallest share of the change that is on the defect (with a clean pair).
-        copy: Smallest distance to any real crop; 0: not asked.
-        colours: Lowest and highest mean colour, [2, 3], or None.
-        real: Crops of the real defects, or None.
+        area: Smallest and largest `mask_area`.
+        border: Largest `border_contact`.
+        containment: Smallest share of the defect on the object, see `on_object`.
+        change: Smallest mean change inside the mask, in grey levels, for samples with a clean image.
+        agreement: Smallest share of the change that is inside the mask, for samples with a clean image.
+        copy_distance: Smallest `copy_distance` to any real crop; 0: not checked.
+        colours: Lowest and highest `defect_colour`, [2, 3], or None: not checked.
+        real_crops: `crop_thumbnail` of each real defect, [N, 16, 16, 3], or None.
     """
 
     area: tuple[float, float] = (1e-4, 0.5)
@@ -96,14 +98,17 @@ class Gates:
     containment: float = 0.5
     change: float = 2.0
     agreement: float = 0.4
-    copy: float = 0.0
+    copy_distance: float = 0.0
     colours: NDArray[np.float64] | None = None
-    real: NDArray[np.float32] | None = field(default=None, repr=False)
+    real_crops: NDArray[np.float32] | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, real: Sequence[DefectSample]) -> Gates:
-        """Limits from real defects of one kind: their range with a margin, since a handful shows only part of it."""
-        if len(real) < _ENOUGH:
+    def from_real(cls, real: Sequence[DefectSample]) -> QualityLimits:
+        """Derive limits from real samples of one defect: their range with a margin, since a few show only part of it.
+
+        From fewer than three samples nothing is derived, and the defaults are returned.
+        """
+        if len(real) < _MIN_REAL:
             return cls()
         areas = np.array([mask_area(s.mask) for s in real])
         borders = np.array([border_contact(s.mask) for s in real])
@@ -116,12 +121,12 @@ class Gates:
             border=float(min(1.0, borders.max() * 1.5 + 0.02)),
             containment=float(max(0.0, held.min() - 0.15)),
             colours=np.stack([colours.min(axis=0) - spread, colours.max(axis=0) + spread]),
-            copy=0.01,
-            real=crops,
+            copy_distance=0.01,
+            real_crops=crops,
         )
 
     def reject(self, sample: DefectSample) -> str | None:
-        """The first gate that `sample` does not pass, or None."""
+        """The name of the first check that `sample` fails, or None if it passes all of them."""
         area = mask_area(sample.mask)
         if area < self.area[0]:
             return "empty"
@@ -131,60 +136,60 @@ class Gates:
             return "border"
         if on_object(sample.mask, sample.image if sample.clean is None else sample.clean) < self.containment:
             return "off object"
-        changed = change_inside(sample)
-        if changed is not None and (changed[0] < self.change or changed[1] < self.agreement):
+        change = change_inside(sample)
+        if change is not None and (change[0] < self.change or change[1] < self.agreement):
             return "disagreement"
         if self.colours is not None:
             colour = defect_colour(sample)
             if (colour < self.colours[0]).any() or (colour > self.colours[1]).any():
                 return "unreal colour"
-        if self.copy > 0 and self.real is not None and copy_distance(sample, self.real) < self.copy:
-            return "near copy"
+        if self.copy_distance > 0 and self.real_crops is not None:
+            return "near copy" if copy_distance(sample, self.real_crops) < self.copy_distance else None
         return None
 
 
-class GateReport:
-    """How many samples each gate rejected, in all and of each defect.
+class RejectionReport:
+    """How many samples were rejected and why, in total and for each defect.
 
     Attributes:
-        drawn: Samples seen.
-        rejected: Gate -> samples it rejected.
-        defects: The same of each defect.
+        drawn: Number of samples checked.
+        rejected: Name of a check -> number of samples that failed it.
+        defects: Defect category -> its own report.
     """
 
     def __init__(self) -> None:
         self.drawn = 0
         self.rejected: Counter[str] = Counter()
-        self.defects: dict[str, GateReport] = {}
+        self.defects: dict[str, RejectionReport] = {}
 
-    def add(self, gate: str | None, defect: str | None = None) -> bool:
-        """Count one sample; True if it passed."""
+    def add(self, reason: str | None, defect: str | None = None) -> bool:
+        """Count one sample with the result of `QualityLimits.reject`; returns whether it passed."""
         if defect is not None:
-            self.defects.setdefault(defect, GateReport()).add(gate)
+            self.defects.setdefault(defect, RejectionReport()).add(reason)
         self.drawn += 1
-        if gate is not None:
-            self.rejected[gate] += 1
-        return gate is None
+        if reason is not None:
+            self.rejected[reason] += 1
+        return reason is None
 
     @property
     def acceptance(self) -> float:
-        """Share of the samples that passed."""
+        """Share of the samples that passed, 0..1; 1 before any was checked."""
         return 1 - self.rejected.total() / self.drawn if self.drawn else 1.0
 
     def summary(self) -> str:
-        """One line: acceptance, then each gate's share."""
-        gates = ", ".join(f"{name} {n / self.drawn:.0%}" for name, n in self.rejected.most_common())
-        return f"{self.acceptance:.0%} of {self.drawn} accepted" + (f"; rejected: {gates}" if gates else "")
+        """One line of text: the acceptance rate, then the share of each reason for rejection."""
+        reasons = ", ".join(f"{name} {n / self.drawn:.0%}" for name, n in self.rejected.most_common())
+        return f"{self.acceptance:.0%} of {self.drawn} accepted" + (f"; rejected: {reasons}" if reasons else "")
 
     def warn(self) -> None:
-        """Say what to do where most samples of a defect are thrown away, or all, so that it is missing."""
+        """Log a warning with advice for each defect of which most or all samples were rejected."""
         for name, report in (self.defects or {"": self}).items():
-            of = f"{name}: " if name else ""
+            prefix = f"{name}: " if name else ""
             if report.drawn and report.rejected.total() == report.drawn:
-                log.warning("%snothing passed the gates, so it is left out: %s", of, report.summary())
-            elif report.drawn >= _JUDGED and report.acceptance < _TOO_FEW:
+                log.warning("%sno sample passed the quality check, so it is left out: %s", prefix, report.summary())
+            elif report.drawn >= _MIN_SAMPLES and report.acceptance < _LOW_ACCEPTANCE:
                 worst = report.rejected.most_common(1)[0][0]
                 log.warning(
                     "%sonly %s; most fail at %r: look at the samples, train longer, or lower the truncation",
-                    of, report.summary(), worst,
+                    prefix, report.summary(), worst,
                 )  # fmt: skip

@@ -5,9 +5,9 @@ import logging
 import numpy as np
 import pytest
 
-from defect_synth.compositor.gates import (
-    GateReport,
-    Gates,
+from defect_synth.compositor.quality_check import (
+    QualityLimits,
+    RejectionReport,
     border_contact,
     change_inside,
     copy_distance,
@@ -47,7 +47,7 @@ def test_change_is_measured_on_the_defect_and_against_all_change():
 
 
 @pytest.mark.parametrize(
-    ("made", "gate"),
+    ("made", "reason"),
     [
         (sample(), None),
         (sample(size=0), "empty"),
@@ -58,17 +58,17 @@ def test_change_is_measured_on_the_defect_and_against_all_change():
         (sample(size=4, ghost=True), "disagreement"),
     ],
 )
-def test_every_fault_has_its_gate(made, gate):
-    assert Gates().reject(made) == gate
+def test_every_fault_has_its_reason(made, reason):
+    assert QualityLimits().reject(made) == reason
 
 
 def test_limits_come_from_real_defects():
     real = [sample(y=16 + 3 * k, x=18 + 2 * k, size=10 + k, dark=10) for k in range(5)]
-    gates = Gates.of(real)
-    assert gates.reject(sample(y=30, x=24, size=13, dark=20)) is None
-    assert gates.reject(sample(y=30, x=24, size=13, dark=200)) == "unreal colour"
-    assert gates.reject(sample(y=14, x=14, size=34, dark=10)) == "too large"
-    assert gates.reject(real[2]) == "near copy"
+    limits = QualityLimits.from_real(real)
+    assert limits.reject(sample(y=30, x=24, size=13, dark=20)) is None
+    assert limits.reject(sample(y=30, x=24, size=13, dark=200)) == "unreal colour"
+    assert limits.reject(sample(y=14, x=14, size=34, dark=10)) == "too large"
+    assert limits.reject(real[2]) == "near copy"
 
 
 def test_a_turned_or_mirrored_copy_is_a_copy():
@@ -83,11 +83,11 @@ def test_a_turned_or_mirrored_copy_is_a_copy():
 
 
 def test_too_few_real_defects_set_no_limits():
-    assert Gates.of([sample()]) == Gates()
+    assert QualityLimits.from_real([sample()]) == QualityLimits()
 
 
 def test_a_low_acceptance_is_a_warning_that_says_what_to_do(caplog):
-    report = GateReport()
+    report = RejectionReport()
     for k in range(20):
         report.add("empty" if k else None)
     with caplog.at_level(logging.WARNING):

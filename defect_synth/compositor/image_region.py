@@ -1,4 +1,4 @@
-"""Where a defect may go on an image, kept small: its cost and memory do not grow with the image."""
+"""The part of an image where a defect may go, stored so that time and memory do not grow with the image."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from defect_synth.samples import Pixels
 
 Box = tuple[int, int, int, int]
 
-GRID = 128  # places are searched on a grid of so many points, longer side
+GRID = 128  # points along the longer side of the grid on which places are searched
 
 
-class Area:
-    """The overlap of masks [h, w] of any resolution that each cover the whole image of `shape`."""
+class ImageRegion:
+    """The intersection of masks that each cover the whole image, at any resolution.
+
+    Args:
+        shape: Height and width of the image.
+        layers: Masks [h, w]; everything above 0 is inside. Without layers the region is the whole image.
+    """
 
     def __init__(self, shape: tuple[int, int], *layers: NDArray[Any]) -> None:
         self.shape = shape
@@ -26,23 +31,23 @@ class Area:
         size = (max(8, round(shape[1] * side / max(shape))), max(8, round(shape[0] * side / max(shape))))
         grid = np.ones((size[1], size[0]), np.uint8)
         for layer in self._layers:
-            # By area and with a low bar, so that a thin region that the user drew does not fall between grid points.
+            # Averaged by area with a low threshold, so that a thin region drawn by a user does not vanish.
             grid &= (cv2.resize(layer * np.uint8(255), size, interpolation=cv2.INTER_AREA) >= 64).astype(np.uint8)
         self.grid: Pixels = grid
 
     @property
-    def full(self) -> bool:
-        """Nothing is excluded."""
+    def is_whole(self) -> bool:
+        """Whether the region is the whole image."""
         return bool(self.grid.all())
 
     def frame(self) -> tuple[float, float, float]:
-        """Middle (y, x) and radius of the area in pixels of the image."""
+        """Centre (y, x) and radius of the region, in pixels of the image."""
         y, x, radius = place_of(self.grid.astype(bool))
         sy, sx = self.shape[0] / self.grid.shape[0], self.shape[1] / self.grid.shape[1]
         return (y + 0.5) * sy - 0.5, (x + 0.5) * sx - 0.5, radius * float(np.sqrt(sy * sx))
 
     def weight(self, box: Box) -> NDArray[np.float32]:
-        """How far each pixel of `box` (y0, x0, y1, x1) is inside: float32, 0..1, with a smooth outline."""
+        """Weight of each pixel of `box` (y0, x0, y1, x1): float32, 1 inside, 0 outside, smooth at the outline."""
         y0, x0, y1, x1 = box
         out = np.ones((y1 - y0, x1 - x0), np.float32)
         for layer in self._layers:
@@ -52,15 +57,17 @@ class Area:
             sy, sx = layer.shape[0] / self.shape[0], layer.shape[1] / self.shape[1]
             back = np.array([[sx, 0, (x0 + 0.5) * sx - 0.5], [0, sy, (y0 + 0.5) * sy - 0.5]])
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            smooth = cv2.GaussianBlur(
-                layer.astype(np.float32), (0, 0), 1.0
-            )  # no steps of a small mask on a large image
+            # Smoothed, so that the pixels of a small mask do not show as steps on a large image.
+            smooth = cv2.GaussianBlur(layer.astype(np.float32), (0, 0), 1.0)
             seen = cv2.warpAffine(smooth, back, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-            out = np.minimum(out, np.clip(2 * seen - 1, 0, 1))  # fades inwards, never onto the background
+            out = np.minimum(out, np.clip(2 * seen - 1, 0, 1))  # fades towards the inside, never onto the background
         return out
 
-    def spot(self, radius: float, rng: np.random.Generator) -> tuple[float, float] | None:
-        """(x, y), about `radius` pixels inside, or as deep inside as there is; None where nothing is inside."""
+    def random_point(self, radius: float, rng: np.random.Generator) -> tuple[float, float] | None:
+        """A random point (x, y) at least about `radius` pixels inside, or as deep as the region allows.
+
+        Returns None if the region is empty.
+        """
         sy, sx = self.shape[0] / self.grid.shape[0], self.shape[1] / self.grid.shape[1]
         depth = cv2.distanceTransform(np.pad(self.grid, 1), cv2.DIST_L2, 3)[1:-1, 1:-1] * min(sy, sx)
         deep = depth >= min(radius, 0.8 * float(depth.max(initial=0)))

@@ -1,4 +1,4 @@
-"""What is pasted from: one recorded defect."""
+"""One recorded defect, which is pasted from."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 from defect_synth.samples import Pixels
 
 
-class Triplet(NamedTuple):
-    """A defect image, its mask, and the same object without the defect where there is one.
+class RecordedDefect(NamedTuple):
+    """A defect image with its mask, and the same object without the defect where that is known.
 
     Attributes:
-        clean: uint8 [H, W, 3] or None.
+        clean: uint8 [H, W, 3], or None.
         image: uint8 [H, W, 3].
         mask: uint8 [H, W] in {0, 1}.
     """

@@ -1,0 +1,158 @@
+"""Put defects into an image by pasting entries of a bank: which entry, where, and in which pose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from defect_synth.augment.image_context import ImageContext
+from defect_synth.augment.inserter import Insertion, InsertionRequest
+from defect_synth.augment.settings import Placement
+from defect_synth.compositor import pixels
+from defect_synth.compositor.bank import Bank
+from defect_synth.compositor.image_region import Box, ImageRegion
+from defect_synth.compositor.paste import paste, paste_into_mask
+from defect_synth.compositor.placement import Frame, Pose, aligned_pose, fit_to_mask, free_pose
+from defect_synth.compositor.transfer import Mode
+from defect_synth.product.foreground import foreground
+from defect_synth.product.masks import Symmetry, find_symmetry
+
+_FULL_SIZE = 4  # attempts at the requested size; later ones are smaller and smaller
+_SHRINK = 0.85  # per further attempt
+_SMALL = 128  # longer side of the copy on which the recorded object is found
+_GRID = 64  # side of the grid on which the outlines of two objects are compared
+_ALIGNED = 0.85  # IoU of the two outlines from which the objects count as placed alike
+_FOR_SYMMETRY = 24  # recorded images from which the symmetry of the product is estimated
+_INSIDE = 0.85  # share of what lay on the recorded object that must lie on the new one
+
+
+@dataclass(frozen=True)
+class _RecordedObject:
+    """The object that a defect was recorded on.
+
+    Attributes:
+        frame: Centre and radius of the object.
+        image_frame: Centre and radius of the whole image.
+        grid: bool [64, 64], the object.
+        is_whole: Whether the object fills the image.
+        inside: Share of the defect that lies on the object.
+    """
+
+    frame: Frame
+    image_frame: Frame
+    grid: NDArray[np.bool_]
+    is_whole: bool
+    inside: float
+
+
+class PasteInserter:
+    """A `DefectInserter` that uses a bank; see `DefectAugmenter` for the settings."""
+
+    def __init__(self, bank: Bank, scale: tuple[float, float], placement: Placement, mirror: bool, mode: Mode) -> None:
+        self.bank, self.scale, self.placement, self.mirror, self.mode = bank, scale, placement, mirror, mode
+        self._objects: dict[int, _RecordedObject] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The state without the cache, which workers fill themselves."""
+        return {**self.__dict__, "_objects": {}}
+
+    def insert(
+        self,
+        image: NDArray[Any],
+        context: ImageContext,
+        request: InsertionRequest,
+        rng: np.random.Generator,
+        attempt: int,
+    ) -> Insertion | None:
+        """See `DefectInserter.insert`."""
+        number = self._choose_entry(context.appearance, request.defect, rng)
+        recorded, box = self.bank.read(number), self.bank.box(number)
+        if request.mask is not None:
+            affine = fit_to_mask(request.mask, recorded.mask, rng)
+            patch = paste_into_mask(
+                image, recorded, box, affine, request.mask, context.allowed, severity=request.severity, mode=self.mode
+            )
+            return Insertion(patch, {"entry": number})
+        recorded_object = self._recorded_object(number)
+        shrink = _SHRINK ** max(0, attempt - _FULL_SIZE + 1)
+        pose = self._draw_pose(recorded_object, box, context, rng, request.at, shrink)
+        if pose is None:
+            return None
+        pasted = paste(
+            image, recorded, box, pose.affine(box), context.allowed, severity=request.severity, mode=self.mode,
+            min_inside=0.0 if self.placement == "anywhere" else _INSIDE * recorded_object.inside,
+        )  # fmt: skip
+        if pasted is None:
+            return None
+        return Insertion(pasted, {
+            "entry": number, "angle": round(pose.angle, 2), "flip": pose.flip, "scale": round(pose.scale, 4),
+            "x": round(pose.centre[0], 2), "y": round(pose.centre[1], 2),
+        })  # fmt: skip
+
+    def _choose_entry(self, appearance: NDArray[np.float32], defect: str, rng: np.random.Generator) -> int:
+        """Draw an entry of the defect; objects that look like the given one are more likely."""
+        numbers = self.bank.indices(defect)
+        distance = np.sqrt(((self.bank.appearance[numbers] - appearance) ** 2).mean(axis=1))
+        # With the median distance as temperature, near entries are preferred, but all of a few entries are used.
+        temperature = max(1e-3, float(np.median(distance)))
+        weight = np.exp(-(distance - distance.min()) / temperature).astype(np.float64)
+        return int(numbers[int(rng.choice(len(numbers), p=weight / weight.sum()))])
+
+    def _draw_pose(
+        self,
+        recorded: _RecordedObject,
+        box: Box,
+        context: ImageContext,
+        rng: np.random.Generator,
+        at: tuple[float, float] | None,
+        shrink: float,
+    ) -> Pose | None:
+        """Draw a pose of the defect with this box; None if there is no room for it."""
+        objects = context.objects
+        # Sizes are compared object to object, or image to image if one of the two images shows no separate object.
+        both_found = not recorded.is_whole and not objects.is_whole
+        here = objects.frame() if both_found else ImageRegion(objects.shape).frame()
+        there = recorded.frame if both_found else recorded.image_frame
+        scale = here[2] / there[2] * float(np.exp(rng.uniform(*np.log(self.scale)))) * shrink
+        if at is not None:
+            return free_pose(self.symmetry, scale, at, rng)
+        if self.placement == "aligned" or (self.placement == "auto" and self._is_placed_alike(recorded, objects)):
+            return aligned_pose(self.symmetry, scale, box, there, here, rng)
+        point = context.allowed.random_point(0.4 * scale * min(box[2] - box[0], box[3] - box[1]), rng)
+        return None if point is None else free_pose(self.symmetry, scale, point, rng)
+
+    @cached_property
+    def symmetry(self) -> Symmetry:
+        """How the product may be rotated and mirrored, estimated from the recorded images."""
+        numbers = np.unique(np.linspace(0, len(self.bank) - 1, min(_FOR_SYMMETRY, len(self.bank))).astype(int))
+        recorded = [self.bank.read(int(number)) for number in numbers]
+        found = find_symmetry([r.image if r.clean is None else r.clean for r in recorded])
+        return found if self.mirror else replace(found, mirror_x=False, mirror_y=False)
+
+    def _is_placed_alike(self, recorded: _RecordedObject, objects: ImageRegion) -> bool:
+        """Whether the products have a fixed pose and the given one has it, too."""
+        if not self.symmetry.aligned:
+            return False
+        if recorded.is_whole or objects.is_whole:
+            return recorded.is_whole and objects.is_whole
+        here = cv2.resize(objects.grid, (_GRID, _GRID), interpolation=cv2.INTER_NEAREST) > 0
+        return bool((here & recorded.grid).sum() >= _ALIGNED * (here | recorded.grid).sum())
+
+    def _recorded_object(self, number: int) -> _RecordedObject:
+        if number not in self._objects:
+            recorded = self.bank.read(number)
+            small = pixels.thumbnail(recorded.image if recorded.clean is None else recorded.clean, _SMALL)
+            region = ImageRegion((recorded.mask.shape[0], recorded.mask.shape[1]), foreground(small))
+            y0, x0, y1, x1 = box = self.bank.box(number)
+            mask = recorded.mask[y0:y1, x0:x1] > 0
+            inside = float((region.weight(box)[mask] > 0.5).mean()) if mask.any() else 1.0
+            grid = cv2.resize(region.grid, (_GRID, _GRID), interpolation=cv2.INTER_NEAREST) > 0
+            image_frame = ImageRegion(region.shape).frame()
+            frame = image_frame if region.is_whole else region.frame()
+            self._objects[number] = _RecordedObject(frame, image_frame, grid, region.is_whole, inside)
+        return self._objects[number]
