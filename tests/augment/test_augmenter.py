@@ -281,7 +281,7 @@ MISTAKES = {
     "placement": (lambda: DefectAugmenter(recorded(), placement="top"), ConfigError, "auto, aligned, object, anywhere"),
     "mode": (lambda: DefectAugmenter(recorded(), mode="blend"), ConfigError, "residual, replace, poisson"),
     "empty region": (lambda: DefectAugmenter(recorded(), region=np.zeros((4, 4))), DataError, "region is empty"),
-    "no source": (lambda: DefectAugmenter(7), DataError, "got int"),
+    "no source": (lambda: DefectAugmenter(7), ConfigError, "got int"),
     "p": (lambda: DefectPaint(DefectAugmenter(recorded()), p=2), ConfigError, "between 0 and 1"),
 }  # fmt: skip
 

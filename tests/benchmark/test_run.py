@@ -149,9 +149,13 @@ def arms_of_finetune_alone():
 
 def few_judged(monkeypatch):
     """Snapshots are judged by fewer images: the same code in less time."""
-    from defect_synth.dfmgan import pretrain, transfer
+    from defect_synth.dfmgan import fixed_samples, pretrain
 
-    for room, name, few in ((transfer, "NUM_OBJECTS", 4), (pretrain, "NUM_JUDGED", 8), (pretrain, "NUM_SHOWN", 4)):
+    for room, name, few in (
+        (fixed_samples, "NUM_OBJECTS", 4),
+        (pretrain, "_NUM_SCORED", 8),
+        (pretrain, "_NUM_SHOWN", 4),
+    ):
         monkeypatch.setattr(room, name, few)
 
 

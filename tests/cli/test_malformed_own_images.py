@@ -137,7 +137,7 @@ COMMANDS = {
         ("paint", "{w}/part.png", "-o", "{w}/text.png/out.png", "--source", "{w}/bank"),
         "a file stands where a folder is needed; choose another --output",
     ),
-    "source that is not there": (source("{w}/none"), "none does not exist; expected 'demo'"),
+    "source that is not there": (source("{w}/none"), "none does not exist; expected demo, "),
     "folder of nothing as source": (source("{w}/folder"), "folder"),
     "picture as source": (source("{w}/part.png"), "part.png"),
     "bank of a newer format": (source("{w}/newer"), "has bank format 99, this version reads 2; upgrade"),
@@ -156,10 +156,11 @@ COMMANDS = {
         ("preview", "{w}/part.png", "--source", "{w}/bank", "-o", "{w}/text.png"),
         "a file stands where a folder is needed",
     ),
-    "bank of nothing": (("bank", "{w}/none", "-o", "{o}/b"), "no such source: .*none"),
+    "bank of nothing": (("bank", "{w}/none", "-o", "{o}/b"), "none does not exist; expected demo"),
     "bank of data without --real": (
         ("bank", "{w}/nut", "-o", "{o}/b"),
-        "nut is a data folder, not a run; make a bank of its defects with `defect-synth bank .*nut --real -o BANK`",
+        "nut is a data folder, not a run; train on it, or make a bank of its defects with "
+        "`defect-synth bank .*nut --real -o BANK`",
     ),
     "data as source": (source("{w}/nut"), "nut is a data folder, not a run"),
     "bank of no entries": (("bank", "{w}/made", "-o", "{o}/b", "--count", "0"), "count must be 1 or more, got 0"),
@@ -177,7 +178,7 @@ COMMANDS = {
         ("bank", "{w}/bare", "-o", "{o}/b", "--real"),
         "no masks for the 1 defect images in",
     ),
-    "real with data": (("bank", "{w}/nut", "-o", "{o}/b", "--real", "--data", "{w}/nut"), "leave one of them"),
+    "real with data": (("bank", "{w}/nut", "-o", "{o}/b", "--real", "--data", "{w}/nut"), "leave one out"),
     "export of nothing": (("export", "{w}/folder", "-o", "{o}/e"), "no provenance.jsonl"),
     "export of a damaged bank": (("export", "{w}/truncated", "-o", "{o}/e"), "truncated is damaged"),
     "export as nobody reads": (("export", "{w}/bank", "-o", "{o}/e", "--format", "pascal"), "pascal"),
@@ -277,7 +278,7 @@ SETTINGS = {
     "mode": ({"mode": "blend"}, "mode must be one of auto, residual"),
     "region of many values": ({"region": numbered()}, "region must have two values"),
     "unknown defect": ({"defects": ["spot", "hole"]}, "unknown defect 'hole'"),
-    "a number for a source": ({"source": 7}, "got int; see DefectSource"),
+    "a number for a source": ({"source": 7}, "an object with category, defects, digest and sample; got int"),
 }
 
 

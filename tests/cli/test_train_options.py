@@ -23,7 +23,7 @@ OPTIONS = {
     "--preset": ("preset", None),
     "--resolution": ("resolution", ("--resolution", "32")),
     "--set": ("set", None),
-    "--device": ("device", ("--device", "meta-for-the-test")),
+    "--device": ("device", ("--device", "meta")),
     "--precision": ("precision", ("--precision", "float32")),
     "--protocol": ("protocol", ("--protocol", "official")),
     "--safe-augment": ("safe_augment", ("--safe-augment",)),
@@ -38,8 +38,8 @@ SETTINGS = {
     "finetune": "config.pretrain.r1_gamma=3",
     "diffaug": "config.pretrain.r1_gamma=3",
     "cdc": "anchor_std=0.3",
-    "sdgan": "cycle=3",
-    "defect-gan": "sparsity=3",
+    "sdgan": "cycle_weight=3",
+    "defect-gan": "map_area_weight=3",
 }
 
 
@@ -59,7 +59,10 @@ def asked(monkeypatch):
         return {}
 
     monkeypatch.setattr("defect_synth.engine.runner.train", record)
-    monkeypatch.setattr("defect_synth.nn.device.choose_device", lambda name: name)
+    # A device that every machine has and that is not the default.
+    monkeypatch.setattr(
+        "defect_synth.nn.device.choose_device", lambda name: torch.device("meta" if name == "meta" else "cpu")
+    )
     monkeypatch.setattr("defect_synth.metrics.efficientnet.EfficientNetLite0", lambda path: f"features from {path}")
     return seen
 

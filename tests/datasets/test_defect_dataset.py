@@ -207,7 +207,7 @@ def test_unknown_defect_lists_the_known_ones():
 
 
 def test_missing_path_is_a_clear_error(tmp_path):
-    with pytest.raises(DataError, match="no such source"):
+    with pytest.raises(DataError, match="does not exist; expected demo"):
         DefectSynthDataset(tmp_path / "runs")
 
 

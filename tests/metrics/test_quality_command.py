@@ -99,7 +99,7 @@ def test_a_run_is_measured_against_its_own_partition(world, monkeypatch, capsys,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "no such source: nowhere"),
+        (["nowhere"], "nowhere does not exist; expected demo"),
         (["generated", "--defects", "crack"], "unknown defect 'crack' for nut; known: hole"),
         (["generated", "--count", "1"], "--count must be 2 or more, got 1"),
         (["generated", "--lpips-lin", "alex.pth"], "LPIPS needs both .*--lpips-alexnet is missing"),
