@@ -24,8 +24,9 @@ from defect_synth.engine.run_folder import PARTITION_FILE
 from defect_synth.metrics.features import EfficientNetLite0, FeatureExtractor, RandomFeatures
 from defect_synth.metrics.quality import RealDefects, assess
 from defect_synth.painter import Painter
-from defect_synth.product.foreground import foreground
-from defect_synth.product.masks import Shape, likeness, pictures
+from defect_synth.product.foreground import find_foreground
+from defect_synth.product.likeness import descriptors, likeness
+from defect_synth.product.shapes import DefectShape
 from defect_synth.samples import DefectSample, DefectSource, Provenance
 
 WANTED = ("KID", "MMD", "memorisation", "precision", "recall", "mask area", "clustered")
@@ -49,9 +50,11 @@ def careful_paste(category: str, base: dict[str, ImageArrays], good: ImageArrays
 def novelty(masks: list[np.ndarray], base: ImageArrays) -> np.ndarray:
     """Quartiles of the likeness to the base masks."""
     shapes = [
-        Shape.of(mask, foreground(image)) for image, mask in zip(base.images, base.masks, strict=True) if mask.any()
+        DefectShape.of(mask, find_foreground(image))
+        for image, mask in zip(base.images, base.masks, strict=True)
+        if mask.any()
     ]
-    known = pictures(shapes)
+    known = descriptors(shapes)
     return np.quantile([likeness(mask, known) for mask in masks if mask.any()], [0.25, 0.5, 0.75])
 
 

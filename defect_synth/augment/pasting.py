@@ -18,8 +18,8 @@ from defect_synth.compositor.bank import Bank
 from defect_synth.compositor.paste import Patch, paste, paste_into
 from defect_synth.compositor.placement import Frame, Pose, aligned_pose, fitted, free_pose
 from defect_synth.compositor.transfer import Mode
-from defect_synth.product.foreground import foreground
-from defect_synth.product.masks import Symmetry, find_symmetry
+from defect_synth.product.foreground import find_foreground
+from defect_synth.product.symmetry import Symmetry, find_symmetry
 from defect_synth.samples import Pixels
 
 _WHOLE = 4  # attempts at the size that was asked for; then it shrinks
@@ -135,7 +135,7 @@ class Pasting:
         if number not in self._recorded:
             triplet = self.bank.triplet(number)
             looked_at = pixels.thumbnail(triplet.image if triplet.clean is None else triplet.clean, _SMALL)
-            found = foreground(looked_at)
+            found = find_foreground(looked_at)
             area = Area((triplet.mask.shape[0], triplet.mask.shape[1]), found)
             y0, x0, y1, x1 = box = self.bank.box(number)
             mask = triplet.mask[y0:y1, x0:x1] > 0

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
 from defect_synth.painter.product_assets import Luggage
 from defect_synth.painter.region_painting import Brush, Network, Sizes
-from defect_synth.product.foreground import foreground as foreground_of
-from defect_synth.product.masks import Symmetry
+from defect_synth.product.foreground import find_foreground
+from defect_synth.product.symmetry import Symmetry
 from defect_synth.samples import DefectSample, Pixels, Provenance
 
 DONOR_PROB = 0.9
@@ -65,7 +65,7 @@ class Easel:
             for label, name in enumerate(defects)
         }  # fmt: skip
         self._normals: list[tuple[Pixels, NDArray[np.bool_]]] = (
-            list(luggage.normals) if normals is None else [(image, foreground_of(image)) for image in normals]
+            list(luggage.normals) if normals is None else [(image, find_foreground(image)) for image in normals]
         )
 
     @property

@@ -25,8 +25,8 @@ from defect_synth.painter.judges import FrozenFeatures, Lite0Features
 from defect_synth.painter.stages import BackboneStage, PainterStage
 from defect_synth.painter.training_data import DefectImage, NormalImage
 from defect_synth.painter.training_set import PainterTrainingSet
-from defect_synth.product.foreground import foreground as foreground_of
-from defect_synth.product.masks import Symmetry, find_symmetry
+from defect_synth.product.foreground import find_foreground
+from defect_synth.product.symmetry import Symmetry, find_symmetry
 from defect_synth.samples import DefectSource
 
 log = logging.getLogger(__name__)
@@ -175,4 +175,4 @@ def _spread(records: Sequence[Record], count: int, seed: int) -> list[Record]:
 
 def _normal_image(record: Record, longest_side: int) -> NormalImage:
     image, _ = read_shrunk(record, longest_side)
-    return NormalImage(image, foreground_of(image))
+    return NormalImage(image, find_foreground(image))

@@ -17,12 +17,13 @@ from torch import Tensor
 from defect_synth.painter.appearance import appearance, recolour
 from defect_synth.painter.codes import Floats, PaintingCodes, draw_codes
 from defect_synth.painter.config import PainterModelConfig
-from defect_synth.painter.donors import LEAST_COVERED, DonorBank, Exemplar
-from defect_synth.painter.window import Window, clusters, density_of, sample, window_of
+from defect_synth.painter.donors import LEAST_COVERED, DonorBank
+from defect_synth.painter.window import Window, clusters, sample, window_of
+from defect_synth.product.exemplar import Exemplar, reference_side, relative_scale
 from defect_synth.samples import Pixels
 
 Propose = Callable[[str, "NormalImage", int], Pixels]
-"""(defect, what it goes on, seed) -> mask [H, W]: see `masks.MaskSource.propose`."""
+"""(defect, what it goes on, seed) -> mask [H, W]: see `MaskSource.propose`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +137,7 @@ class PainterData:
             parts = [
                 (item, part)
                 for item in defects[name]
-                for part in clusters(item.mask, model.side, density_of(item.mask.shape, self.reference))
+                for part in clusters(item.mask, model.side, relative_scale(item.mask.shape, self.reference))
             ]
             self._parts.append(parts)
             self._triplets.append([(item, part) for item, part in parts if item.clean is not None])
@@ -163,7 +164,7 @@ class PainterData:
         views = []
         for _ in range(count):
             image = self.normals[rng.integers(len(self.normals))].image
-            least = max(8, round(self.model.side * density_of(image.shape, self.reference)))
+            least = max(8, round(self.model.side * relative_scale(image.shape, self.reference)))
             most = max(image.shape[:2])
             size = least if rng.random() < 0.6 or most <= least else int(rng.integers(least, most + 1))
             top = int(rng.integers(min(0, image.shape[0] - size), max(0, image.shape[0] - size) + 1))
@@ -197,7 +198,7 @@ class PainterData:
             return self._triplet(rng, *self._triplets[label][number - len(self.normals)], label, donor_prob)
         normal = self.normals[number]
         mask = self._propose(self.defects[label], normal, int(rng.integers(2**31)))
-        density = density_of(mask.shape, self.reference)
+        density = relative_scale(mask.shape, self.reference)
         parts = clusters(mask, self.model.side, density)
         part = parts[int(rng.integers(len(parts)))]
         view, seen = self._look(rng, normal.image, part, part)
@@ -223,7 +224,7 @@ class PainterData:
     def _look(self, rng: np.random.Generator, image: Pixels, mask: Pixels, part: Pixels) -> tuple[Pixels, Pixels]:
         """A view of a part of a mask, a little off the middle, moved as the product allows."""
         side = self.model.side
-        window = window_of(part, side, density_of(part.shape, self.reference))
+        window = window_of(part, side, relative_scale(part.shape, self.reference))
         off = 0.08 * window.size
         window = Window(
             window.top + round(rng.uniform(-off, off)), window.left + round(rng.uniform(-off, off)), window.size
@@ -263,24 +264,19 @@ class PainterData:
         return finish(view), None if seen is None else finish(seen)
 
 
-def reference_side(images: Sequence[Pixels]) -> int:
-    """The longer side of a typical image: what "full resolution" means to a painter."""
-    return int(np.median([max(image.shape[:2]) for image in images]))
-
-
 def exemplars_of(items: Sequence[DefectImage], side: int, reference: int) -> list[Exemplar]:
     """The donors of a defect: of every part of each real one."""
     return [
         exemplar_of(item.image, part, side, reference)
         for item in items
         if item.clean is None
-        for part in clusters(item.mask, side, density_of(item.mask.shape, reference))
+        for part in clusters(item.mask, side, relative_scale(item.mask.shape, reference))
     ]
 
 
 def exemplar_of(image: Pixels, part: Pixels, side: int, reference: int) -> Exemplar:
     """A donor: the window of a part of a mask, at most twice as fine as it will be seen."""
-    density = density_of(part.shape, reference)
+    density = relative_scale(part.shape, reference)
     window = window_of(part, side, density)
     fine = min(window.size, 2 * side)
     return Exemplar(window.cut(image, fine), window.cut(part, fine), fine / window.size * density)

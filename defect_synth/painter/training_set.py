@@ -15,21 +15,23 @@ from torch import Tensor
 from defect_synth.engine.checkpoint import library_versions
 from defect_synth.painter.checkpoint import PainterCard, save_painter
 from defect_synth.painter.config import PainterConfig
-from defect_synth.painter.donors import Exemplar
 from defect_synth.painter.network import PainterModel
 from defect_synth.painter.product_assets import is_grey, pack
 from defect_synth.painter.quality_check import statistics
-from defect_synth.painter.surroundings import Weights, surroundings_of
 from defect_synth.painter.training_data import (
     DefectImage,
     Movement,
     NormalImage,
     PainterData,
     exemplars_of,
-    reference_side,
 )
-from defect_synth.product.foreground import foreground as foreground_of
-from defect_synth.product.masks import MaskSource, Shape, Symmetry
+from defect_synth.product.exemplar import Exemplar, reference_side
+from defect_synth.product.foreground import find_foreground
+from defect_synth.product.locations import Weights
+from defect_synth.product.mask_source import MaskSource
+from defect_synth.product.shapes import DefectShape
+from defect_synth.product.surroundings import learn_surroundings
+from defect_synth.product.symmetry import Symmetry
 from defect_synth.samples import Pixels
 
 
@@ -48,7 +50,7 @@ class PainterTrainingSet:
 
     category: str
     batches: PainterData
-    shapes: Mapping[str, Sequence[Shape]]
+    shapes: Mapping[str, Sequence[DefectShape]]
     symmetry: Symmetry
     digest: str
     num_stored_normals: int
@@ -72,7 +74,8 @@ class PainterTrainingSet:
             config: Settings of the whole run.
         """
         shapes = {
-            name: [Shape.of(item.mask, foreground_of(item.image)) for item in items] for name, items in defects.items()
+            name: [DefectShape.of(item.mask, find_foreground(item.image)) for item in items]
+            for name, items in defects.items()
         }
         masks = MaskSource(shapes, symmetry, category)
         real = [n for n in normals if not n.drawn]
@@ -155,7 +158,7 @@ class _MaskProposals:
         reference: int,
     ) -> None:
         self._masks = masks
-        self._surroundings = surroundings_of(
+        self._surroundings = learn_surroundings(
             masks.symmetry, exemplars, [(n.image, n.foreground) for n in normals], side, reference
         )
         self._cached: dict[tuple[str, int], Weights | None] = {}

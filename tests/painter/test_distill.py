@@ -102,7 +102,7 @@ def test_training_with_a_dfmgan_adds_masks_and_keeps_only_real_images_to_paint_o
 
     taught = fit(FakeDFMGAN())
 
-    count = {name: len(shapes) for name, shapes in taught._masks._shapes.items()}
+    count = {name: len(shapes) for name, shapes in taught._masks.shapes.items()}
     assert count == {"hole": 3 + 4, "cut": 2}
     assert len(taught._normals) == 3
     assert taught.card.reference == 48  # the DFMGAN's images are of 64 pixels

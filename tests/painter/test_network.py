@@ -8,10 +8,11 @@ import torch
 
 from defect_synth.painter.codes import PaintingCodes
 from defect_synth.painter.config import PainterModelConfig
-from defect_synth.painter.donors import DonorBank, Exemplar
+from defect_synth.painter.donors import DonorBank
 from defect_synth.painter.judges import BackboneFeatures, Judges, weighted_mean
 from defect_synth.painter.network import PainterModel
 from defect_synth.painter.window import clusters, window_of
+from defect_synth.product.exemplar import Exemplar
 
 SIDE = 32
 CONFIG = PainterModelConfig(side=SIDE, channels=(16, 16, 16, 16, 16), z_dim=8, w_dim=8, map_channels=2)

@@ -23,7 +23,7 @@ from defect_synth.painter.quality_check import Gate, detail, statistics
 from defect_synth.painter.region_painting import soft
 from defect_synth.painter.train import train_painter
 from defect_synth.painter.window import focus
-from defect_synth.product.foreground import foreground as foreground_of
+from defect_synth.product.foreground import find_foreground
 from defect_synth.samples import DefectPainter, DefectSource
 from tests.fake_data import fake_nut, write_mvtec
 
@@ -119,7 +119,7 @@ def test_a_user_can_give_the_normals(run):
 
 def test_proposed_masks_lie_on_the_product(painter):
     image, _ = scene()
-    foreground = foreground_of(image)
+    foreground = find_foreground(image)
 
     mask = painter.propose_mask("cut", foreground, 2)
 
@@ -277,7 +277,7 @@ def test_foreground_is_the_product_or_everything_where_there_is_no_background(un
     rng = np.random.default_rng(0)
     image = fake_nut(rng, 96)[0] if uniform else rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)
 
-    share = foreground_of(image).mean()
+    share = find_foreground(image).mean()
 
     assert 0.3 < share < 0.6 if uniform else share == 1.0
 

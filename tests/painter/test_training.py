@@ -28,7 +28,7 @@ from defect_synth.painter.training_data import (
     _draw_codes,
 )
 from defect_synth.painter.training_set import PainterTrainingSet
-from defect_synth.product.masks import Symmetry
+from defect_synth.product.symmetry import Symmetry
 from tests.fake_data import fake_nut, write_mvtec
 
 FREE = Movement(quarter=True, any=True, half=True, mirror_x=True, mirror_y=True)
