@@ -1,4 +1,4 @@
-"""Which judges of the painter pay? `python benchmarks/painter_ablation.py OUT --features efficientnet-lite0.pth`.
+"""Which parts of the training pay? `python benchmarks/painter_ablation.py OUT --features efficientnet-lite0.pth`.
 
 Trains the painter on the embedded product with one part of its training left out at a time, with the same seed and the
 same backbone (stage 1'; the last two train their own), and measures each on defects it has never seen: distance of
@@ -38,18 +38,18 @@ from defect_synth.metrics.features import EfficientNetLite0
 from defect_synth.metrics.quality import RealDefects, assess
 from defect_synth.painter import Painter
 from defect_synth.painter.config import PAINT_128, PainterConfig
-from defect_synth.painter.judges import Judges, judge_loss, weighted_mean
+from defect_synth.painter.discriminators import LocalDiscriminators, discriminator_loss, weighted_mean
 from defect_synth.painter.train import train_painter
 
 SIDE, COUNT = 128, 60
 
 
-class _OnlyMatch(Judges):
+class _OnlyMatch(LocalDiscriminators):
     def forward(self, maps: Sequence[Tensor], view: Tensor, mask: Tensor, label: Tensor) -> list[Tensor]:
         return [self.match(view, mask, label)]
 
 
-class _OnlyHeads(Judges):
+class _OnlyHeads(LocalDiscriminators):
     def forward(self, maps: Sequence[Tensor], view: Tensor, mask: Tensor, label: Tensor) -> list[Tensor]:
         return super().forward(maps, view, mask, label)[:-1]
 
@@ -58,8 +58,8 @@ def _no_pairs(
     real: Sequence[Tensor], fake: Sequence[Tensor], bare: Sequence[Tensor],
     real_mask: Tensor, fake_mask: Tensor, bare_mask: Tensor,
 ) -> Tensor:  # fmt: skip
-    """`judge_loss` without its last term."""
-    whole = judge_loss(real, fake, bare, real_mask, fake_mask, bare_mask)
+    """`discriminator_loss` without its last term."""
+    whole = discriminator_loss(real, fake, bare, real_mask, fake_mask, bare_mask)
     pairs = [0.3 * weighted_mean(F.relu(1 + b), bare_mask).mean() for b in bare]
     return whole - torch.stack(pairs).sum() / len(pairs)
 
@@ -78,11 +78,11 @@ OWN_FEATURES = "no pretrained features"  # heads on the backbone's, and no perce
 TAUGHT = "taught by the shipped DFMGAN as well"
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # what to replace in the code, what in the settings
     AS_IT_IS: ({}, {}),
-    "no judge at all": ({STAGE + "painter_loss": _nobody}, {}),
-    "no heads on features": ({STAGE + "Judges": _OnlyMatch}, {}),
-    "no D_match on pixels": ({STAGE + "Judges": _OnlyHeads}, {}),
-    "no mismatched pairs": ({STAGE + "judge_loss": _no_pairs}, {}),
-    "no weights by the mask": ({"defect_synth.painter.judges.weighted_mean": _evenly}, {}),
+    "no discriminator at all": ({STAGE + "painter_loss": _nobody}, {}),
+    "no heads on features": ({STAGE + "LocalDiscriminators": _OnlyMatch}, {}),
+    "no D_match on pixels": ({STAGE + "LocalDiscriminators": _OnlyHeads}, {}),
+    "no mismatched pairs": ({STAGE + "discriminator_loss": _no_pairs}, {}),
+    "no weights by the mask": ({"defect_synth.painter.discriminators.weighted_mean": _evenly}, {}),
     "no mode seeking": ({}, {"painter.mode_seeking_weight": 0.0}),
     "no texture distance": ({}, {"painter.texture_weight": 0.0}),
     "no appearance distance": ({}, {"painter.appearance_weight": 0.0}),

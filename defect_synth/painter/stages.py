@@ -18,11 +18,11 @@ from defect_synth.engine.stage import Outcome, Phase, Stage
 from defect_synth.painter.appearance import appearance
 from defect_synth.painter.codes import PaintingCodes
 from defect_synth.painter.config import PainterConfig
-from defect_synth.painter.judges import (
+from defect_synth.painter.discriminators import (
     BackboneFeatures,
     FrozenFeatures,
-    Judges,
-    judge_loss,
+    LocalDiscriminators,
+    discriminator_loss,
     painter_loss,
 )
 from defect_synth.painter.network import ImageBackbone, Painted, PainterModel
@@ -156,7 +156,7 @@ class PainterStage(Stage):
         self.network.backbone.requires_grad_(False)
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.features: FrozenFeatures = features or BackboneFeatures(self.network.backbone)
-        self.discriminators = _channels_last(Judges(self.features.channels, len(batches.defects)))
+        self.discriminators = _channels_last(LocalDiscriminators(self.features.channels, len(batches.defects)))
         with torch.no_grad():
             self.discriminators.standardise(self.features(batches.real(_SCALING, _NUM_STANDARDISING).view))
         card = _snapshot_card(config, training_set, self.schedule, "2'", self.features.name)
@@ -245,7 +245,7 @@ class PainterStage(Stage):
         truth = self.discriminators([m[:size] for m in maps], views[:size], real.mask, real.label)
         painted = self.discriminators(fake_maps, fake, batch.mask, batch.label)
         bare = self.discriminators([m[size:] for m in maps], views[size:], mask, label)
-        loss = judge_loss(truth, painted, bare, real.mask, batch.mask, mask)
+        loss = discriminator_loss(truth, painted, bare, real.mask, batch.mask, mask)
         return Outcome(loss, {"discriminator_loss": loss.detach()})
 
     @torch.no_grad()

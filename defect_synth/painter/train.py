@@ -20,8 +20,8 @@ from defect_synth.engine.runner import Step, TrainingRequest, train
 from defect_synth.errors import CheckpointError, DataError
 from defect_synth.painter.checkpoint import PAINTER_FOLDER
 from defect_synth.painter.config import PainterConfig
+from defect_synth.painter.discriminators import FrozenFeatures, Lite0Features
 from defect_synth.painter.distill import draw_triplets, require_teacher
-from defect_synth.painter.judges import FrozenFeatures, Lite0Features
 from defect_synth.painter.stages import BackboneStage, PainterStage
 from defect_synth.painter.training_data import DefectImage, NormalImage
 from defect_synth.painter.training_set import PainterTrainingSet

@@ -1,4 +1,4 @@
-"""The painter's networks, donors, views and judges."""
+"""The painter's networks, donors, views and discriminators."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 
 from defect_synth.painter.codes import PaintingCodes
 from defect_synth.painter.config import PainterModelConfig
+from defect_synth.painter.discriminators import BackboneFeatures, LocalDiscriminators, weighted_mean
 from defect_synth.painter.donors import DonorBank
-from defect_synth.painter.judges import BackboneFeatures, Judges, weighted_mean
 from defect_synth.painter.network import PainterModel
 from defect_synth.painter.window import clusters, window_of
 from defect_synth.product.exemplar import Exemplar
@@ -120,17 +120,17 @@ def test_the_frozen_backbone_gets_no_gradient_and_the_branch_gets_one(network, r
     network.zero_grad(set_to_none=True)
 
 
-def test_judges_say_something_for_each_place_and_depend_on_mask_and_label(network, rng):
+def test_discriminators_say_something_for_each_place_and_depend_on_mask_and_label(network, rng):
     features = BackboneFeatures(network.backbone)
-    judges = Judges(features.channels, 2)
+    discriminators = LocalDiscriminators(features.channels, 2)
     view, mask, *_ = inputs(rng)
     with torch.no_grad():
         maps = features(view)
-        judges.standardise(maps)
-        judges.eval()  # spectral norms move while training
-        one = judges(maps, view, mask, torch.tensor([0, 1]))
-        other_mask = judges(maps, view, mask.flip(3), torch.tensor([0, 1]))
-        other_label = judges(maps, view, mask, torch.tensor([1, 0]))
+        discriminators.standardise(maps)
+        discriminators.eval()  # spectral norms move while training
+        one = discriminators(maps, view, mask, torch.tensor([0, 1]))
+        other_mask = discriminators(maps, view, mask.flip(3), torch.tensor([0, 1]))
+        other_label = discriminators(maps, view, mask, torch.tensor([1, 0]))
 
     assert len(one) == 4
     for a, b, c in zip(one, other_mask, other_label, strict=True):
