@@ -25,7 +25,7 @@ from defect_synth.painter.discriminators import (
     discriminator_loss,
     painter_loss,
 )
-from defect_synth.painter.network import ImageBackbone, Painted, PainterModel
+from defect_synth.painter.network import ImageBackbone, PaintedView, PainterModel
 from defect_synth.painter.texture import NUM_FEATURES, texture_distance
 from defect_synth.painter.training_data import PaintBatch, RealBatch
 from defect_synth.painter.training_set import PainterTrainingSet
@@ -265,11 +265,11 @@ class PainterStage(Stage):
         self.training_set.save_painter(path, self.average, kimg, self.painter_config, self.features.name)
 
 
-def _painted(network: PainterModel, batch: PaintBatch, donor: bool | None = None) -> Painted:
+def _painted(network: PainterModel, batch: PaintBatch, donor: bool | None = None) -> PaintedView:
     """Paint a batch; `donor` overrules which samples start from one."""
     has = batch.has_donor if donor is None else torch.full_like(batch.has_donor, donor)
     codes = PaintingCodes(*(c.contiguous(memory_format=torch.channels_last) if c.ndim == 4 else c for c in batch.codes))
-    out: Painted = network(batch.view, batch.mask, batch.donor, has, codes, batch.label)
+    out: PaintedView = network(batch.view, batch.mask, batch.donor, has, codes, batch.label)
     return out
 
 

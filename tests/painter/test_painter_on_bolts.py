@@ -52,7 +52,7 @@ def test_a_painter_puts_defects_where_they_belong(painter):
 
 def test_a_grey_product_gets_grey_defects(painter):
     for donor_prob in (0.0, 1.0):
-        source = Painter.load(painter._path, donor_prob=donor_prob)
+        source = Painter.load(painter.path, donor_prob=donor_prob)
         assert all(is_grey(s.image) for s in source.sample("head", range(6)))
 
 
