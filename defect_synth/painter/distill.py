@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from defect_synth.compositor.gates import GateReport, Gates
 from defect_synth.errors import ConfigError, DataError
-from defect_synth.painter.training_data import DefectImage, NormalImage
+from defect_synth.painter.training_images import DefectImage, NormalImage
 from defect_synth.product.foreground import find_foreground
 from defect_synth.samples import DefectSample, DefectSource, Provenance
 
@@ -54,7 +54,9 @@ def draw_triplets(
         gates = Gates.of([_as_sample(item, category, name) for item in real[name]])
         found = _passing(source, name, gates, count, seed)
         triplets[name] = tuple(DefectImage(s.image, s.mask, s.clean) for s in found)
-        normals += [NormalImage(s.clean, find_foreground(s.clean), drawn=True) for s in found if s.clean is not None]
+        normals += [
+            NormalImage(s.clean, find_foreground(s.clean), synthetic=True) for s in found if s.clean is not None
+        ]
     return DrawnTriplets(triplets, tuple(normals))
 
 

@@ -27,7 +27,7 @@ from defect_synth.painter.discriminators import (
 )
 from defect_synth.painter.network import ImageBackbone, PaintedView, PainterModel
 from defect_synth.painter.texture import NUM_FEATURES, texture_distance
-from defect_synth.painter.training_data import PaintBatch, RealBatch
+from defect_synth.painter.training_batches import PaintingBatch, RealBatch
 from defect_synth.painter.training_set import PainterTrainingSet
 from defect_synth.samples import signal_to_pixels
 
@@ -111,7 +111,7 @@ class BackboneStage(Stage):
 class _PainterInputs(NamedTuple):
     """Everything random in a step of the painter: what to paint, a change of light, and where textures are compared."""
 
-    batch: PaintBatch
+    batch: PaintingBatch
     light: Tensor
     places: Tensor
     directions: Tensor
@@ -122,7 +122,7 @@ class _Painting(NamedTuple):
 
     view: Tensor
     features: list[Tensor]
-    batch: PaintBatch
+    batch: PaintingBatch
 
 
 class PainterStage(Stage):
@@ -176,13 +176,13 @@ class PainterStage(Stage):
         self.num_pairs = max(1, self.schedule.batch // 4)  # paintings that are made twice, for mode seeking
         # The discriminators see the paintings of the painter's step of the same iteration: half the work.
         self._painting: _Painting | None = None
-        self._shown = batches.paint(_SHEET, _NUM_SHOWN, pairs=0, donor_prob=0.5)
+        self._shown = batches.paintings(_SHEET, _NUM_SHOWN, pairs=0, donor_prob=0.5)
 
     def painter_inputs(self, draws: Draws, iteration: int) -> _PainterInputs:
         """What to paint in an iteration."""
         schedule, size = self.schedule, self.schedule.batch
         _decay(self.branch_optimizer, schedule, schedule.learning_rate, iteration)
-        batch = self.batches.paint(iteration, size, pairs=self.num_pairs, donor_prob=schedule.donor_prob)
+        batch = self.batches.paintings(iteration, size, pairs=self.num_pairs, donor_prob=schedule.donor_prob)
         places, directions = draws.uniform(2, size, _COMPARED_PIXELS), draws.normal(3, _DIRECTIONS, NUM_FEATURES)
         return _PainterInputs(batch, draws.uniform(1, size, 3), places, directions)
 
@@ -215,7 +215,7 @@ class PainterStage(Stage):
             "donor_distance": donor.detach(), "variety": variety.detach(), "opacity": opacity.detach(),
         })  # fmt: skip
 
-    def _mode_seeking(self, image: Tensor, batch: PaintBatch, area: Tensor) -> tuple[Tensor, Tensor]:
+    def _mode_seeking(self, image: Tensor, batch: PaintingBatch, area: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 2 on pairs of paintings that differ in their codes only, and how far such pairs lie apart."""
         half = len(image) // 2
         a, b = slice(0, self.num_pairs), slice(half, half + self.num_pairs)
@@ -265,7 +265,7 @@ class PainterStage(Stage):
         self.training_set.save_painter(path, self.average, kimg, self.painter_config, self.features.name)
 
 
-def _painted(network: PainterModel, batch: PaintBatch, donor: bool | None = None) -> PaintedView:
+def _painted(network: PainterModel, batch: PaintingBatch, donor: bool | None = None) -> PaintedView:
     """Paint a batch; `donor` overrules which samples start from one."""
     has = batch.has_donor if donor is None else torch.full_like(batch.has_donor, donor)
     codes = PaintingCodes(*(c.contiguous(memory_format=torch.channels_last) if c.ndim == 4 else c for c in batch.codes))

@@ -23,7 +23,7 @@ from defect_synth.painter.config import PainterConfig
 from defect_synth.painter.discriminators import FrozenFeatures, Lite0Features
 from defect_synth.painter.distill import draw_triplets, require_teacher
 from defect_synth.painter.stages import BackboneStage, PainterStage
-from defect_synth.painter.training_data import DefectImage, NormalImage
+from defect_synth.painter.training_images import DefectImage, NormalImage
 from defect_synth.painter.training_set import PainterTrainingSet
 from defect_synth.product.foreground import find_foreground
 from defect_synth.product.symmetry import Symmetry, find_symmetry

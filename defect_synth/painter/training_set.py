@@ -18,13 +18,8 @@ from defect_synth.painter.config import PainterConfig
 from defect_synth.painter.network import PainterModel
 from defect_synth.painter.product_assets import is_grey, pack
 from defect_synth.painter.quality_check import statistics
-from defect_synth.painter.training_data import (
-    DefectImage,
-    Movement,
-    NormalImage,
-    PainterData,
-    exemplars_of,
-)
+from defect_synth.painter.training_batches import PainterBatches
+from defect_synth.painter.training_images import DefectImage, NormalImage, cut_exemplars
 from defect_synth.product.exemplar import Exemplar, reference_side
 from defect_synth.product.foreground import find_foreground
 from defect_synth.product.locations import Weights
@@ -49,7 +44,7 @@ class PainterTrainingSet:
     """
 
     category: str
-    batches: PainterData
+    batches: PainterBatches
     shapes: Mapping[str, Sequence[DefectShape]]
     symmetry: Symmetry
     digest: str
@@ -78,12 +73,12 @@ class PainterTrainingSet:
             for name, items in defects.items()
         }
         masks = MaskSource(shapes, symmetry, category)
-        real = [n for n in normals if not n.drawn]
+        real = [n for n in normals if not n.synthetic]
         reference, side = reference_side([n.image for n in real]), config.model.side
-        exemplars = {name: exemplars_of(items, side, reference) for name, items in defects.items()}
+        exemplars = {name: cut_exemplars(items, side, reference) for name, items in defects.items()}
         grey = all(map(is_grey, [*(n.image for n in real), *(i.image for items in defects.values() for i in items)]))
         propose = _MaskProposals(masks, exemplars, real, side, reference)
-        batches = PainterData(normals, defects, config.model, movement_of(symmetry), propose, config.seed, grey=grey)
+        batches = PainterBatches(normals, defects, config.model, symmetry, propose, config.seed, grey=grey)
         return cls(category, batches, shapes, symmetry, _digest(normals, defects), config.kept_normals)
 
     @property
@@ -116,7 +111,7 @@ class PainterTrainingSet:
 
     def _product(self) -> dict[str, Any]:
         """What `product_assets` reads besides images, as plain values."""
-        exemplars = dict(zip(self.batches.defects, self.batches.exemplars, strict=True))
+        exemplars = self.batches.exemplars
         return {
             "symmetry": self.symmetry.to_json(),
             "donor_scales": {name: [e.scale for e in items] for name, items in exemplars.items()},
@@ -133,11 +128,11 @@ class PainterTrainingSet:
     def _assets(self) -> dict[str, Tensor]:
         """Images that `product_assets` reads, as PNG bytes."""
         assets: dict[str, Tensor] = {}
-        real = [n for n in self.batches.normals if not n.drawn]
+        real = [n for n in self.batches.normals if not n.synthetic]
         for i, normal in enumerate(real[: self.num_stored_normals]):
             assets[f"normal.{i:03d}"] = _png(normal.image)
             assets[f"foreground.{i:03d}"] = _png(normal.foreground.astype(np.uint8) * np.uint8(255))
-        for name, exemplars in zip(self.batches.defects, self.batches.exemplars, strict=True):
+        for name, exemplars in self.batches.exemplars.items():
             for k, exemplar in enumerate(exemplars):
                 assets[f"donor.{name}.{k:03d}"] = _png(exemplar.image)
                 assets[f"donor_mask.{name}.{k:03d}"] = _png(exemplar.mask * np.uint8(255))
@@ -171,15 +166,6 @@ class _MaskProposals:
                 self._cached[key] = places.weights(defect, normal.image)
             weights = self._cached[key]
         return self._masks.propose(defect, normal.foreground, seed, weights)
-
-
-def movement_of(symmetry: Symmetry) -> Movement:
-    """The same, as views are moved."""
-    turns = symmetry.turns
-    return Movement(
-        quarter=turns in ("any", "quarter"), any=turns == "any", half=turns != "none",
-        mirror_x=symmetry.mirror_x, mirror_y=symmetry.mirror_y,
-    )  # fmt: skip
 
 
 def _digest(normals: Sequence[NormalImage], defects: Mapping[str, Sequence[DefectImage]]) -> str:
