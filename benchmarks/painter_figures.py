@@ -1,9 +1,9 @@
 """Copies, or new defects? `python benchmarks/painter_figures.py RUN DATA --features efficientnet-lite0.pth`.
 
-Measures a painter that was trained with --partition against the defects that it has never seen, free and from donors
-apart, beside careful paste of the same base images: distance of defect crops to held-out ones, memorisation, and how
-much proposed masks are like the base masks (intersection over union in the best direction; held-out masks beside them).
-Prints a Markdown table; --sheet draws 100 samples of each defect to be looked at.
+Compares a painter that was trained with --partition with the defects that it has never seen: free paintings, paintings
+from donors and, beside them, careful paste of the same base images. Measures the distance of defect crops to unseen
+ones, memorisation, and the likeness of proposed masks to the base masks (intersection over union in the best
+direction). Prints Markdown tables; --sheet writes contact sheets of the samples.
 """
 
 from __future__ import annotations
@@ -29,11 +29,9 @@ from defect_synth.product.likeness import descriptors, likeness
 from defect_synth.product.shapes import DefectShape
 from defect_synth.samples import DefectSample, DefectSource, Provenance
 
-WANTED = ("KID", "MMD", "memorisation", "precision", "recall", "mask area", "clustered")
-
 
 def careful_paste(category: str, base: dict[str, ImageArrays], good: ImageArrays) -> DefectSource:
-    """The benchmark's arm, on the same images."""
+    """The arm of that name in the benchmark, on the same images."""
     cut = [
         DefectSample(image, mask, defect, Provenance("real", category, defect, i))
         for defect, arrays in base.items()
@@ -48,7 +46,7 @@ def careful_paste(category: str, base: dict[str, ImageArrays], good: ImageArrays
 
 
 def novelty(masks: list[np.ndarray], base: ImageArrays) -> np.ndarray:
-    """Quartiles of the likeness to the base masks."""
+    """Quartiles of the likeness of masks to the base masks."""
     shapes = [
         DefectShape.of(mask, find_foreground(image))
         for image, mask in zip(base.images, base.masks, strict=True)
@@ -59,7 +57,7 @@ def novelty(masks: list[np.ndarray], base: ImageArrays) -> np.ndarray:
 
 
 def sheet(samples: list[DefectSample], path: Path, columns: int = 20) -> None:
-    """A picture of them all."""
+    """Write one picture of all samples."""
     rows = [np.hstack([s.image for s in samples[i : i + columns]]) for i in range(0, len(samples), columns)]
     cv2.imwrite(str(path), np.vstack(rows)[:, :, ::-1])
 

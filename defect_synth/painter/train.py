@@ -21,7 +21,7 @@ from defect_synth.errors import CheckpointError, DataError
 from defect_synth.painter.checkpoint import PAINTER_FOLDER
 from defect_synth.painter.config import PainterConfig
 from defect_synth.painter.discriminators import FrozenFeatures, Lite0Features
-from defect_synth.painter.distill import draw_triplets, require_teacher
+from defect_synth.painter.distill import draw_triplets, shared_defects
 from defect_synth.painter.stages import BackboneStage, PainterStage
 from defect_synth.painter.training_images import DefectImage, NormalImage
 from defect_synth.painter.training_set import PainterTrainingSet
@@ -77,7 +77,7 @@ class PainterMethod:
         if not partition.records(table, "base", None):
             raise DataError(f"{table.root} has no defect-free training images")
         if self.dfmgan is not None:
-            require_teacher(self.dfmgan, table.category, request.chosen_defects)
+            shared_defects(self.dfmgan, table.category, request.chosen_defects)
 
     def steps(self, request: TrainingRequest) -> Sequence[Step]:
         """The image backbone (stage 1'), then the defect branch (stage 2')."""

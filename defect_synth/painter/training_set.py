@@ -1,8 +1,7 @@
-"""What a painter learns from and carries with it: images of one category, new masks for them, and its checkpoint."""
+"""The training images of a painter, new masks for them, and what goes into its checkpoint."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from defect_synth.product.mask_source import MaskSource
 from defect_synth.product.shapes import DefectShape
 from defect_synth.product.surroundings import learn_surroundings
 from defect_synth.product.symmetry import Symmetry
-from defect_synth.samples import Pixels
+from defect_synth.samples import Pixels, content_digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +78,7 @@ class PainterTrainingSet:
         grey = all(map(is_grey, [*(n.image for n in real), *(i.image for items in defects.values() for i in items)]))
         propose = _MaskProposals(masks, exemplars, real, side, reference)
         batches = PainterBatches(normals, defects, config.model, symmetry, propose, config.seed, grey=grey)
-        return cls(category, batches, shapes, symmetry, _digest(normals, defects), config.kept_normals)
+        return cls(category, batches, shapes, symmetry, _digest(category, normals, defects), config.kept_normals)
 
     @property
     def num_images(self) -> int:
@@ -142,7 +141,7 @@ class PainterTrainingSet:
 
 
 class _MaskProposals:
-    """New masks on normal images, where the painter will put them; the weights of places are computed once."""
+    """New masks on normal images, placed as the painter will place them; what depends on the image alone is cached."""
 
     def __init__(
         self,
@@ -159,23 +158,20 @@ class _MaskProposals:
         self._cached: dict[tuple[str, int], Weights | None] = {}
 
     def __call__(self, defect: str, normal: NormalImage, seed: int) -> Pixels:
-        weights, places = None, self._surroundings
-        if places is not None:
+        weights = None
+        if self._surroundings is not None:
             key = defect, id(normal)  # the images outlive this
             if key not in self._cached:
-                self._cached[key] = places.weights(defect, normal.image)
+                self._cached[key] = self._surroundings.weights(defect, normal.image)
             weights = self._cached[key]
         return self._masks.propose(defect, normal.foreground, seed, weights)
 
 
-def _digest(normals: Sequence[NormalImage], defects: Mapping[str, Sequence[DefectImage]]) -> str:
-    digest = hashlib.sha256()
-    images = [n.image for n in normals]
+def _digest(category: str, normals: Sequence[NormalImage], defects: Mapping[str, Sequence[DefectImage]]) -> str:
+    arrays = [n.image for n in normals]
     for name in sorted(defects):
-        images += [pixels for item in defects[name] for pixels in (item.image, item.mask)]
-    for image in images:
-        digest.update(repr(image.shape).encode() + image.tobytes())
-    return digest.hexdigest()
+        arrays += [array for item in defects[name] for array in (item.image, item.mask)]
+    return content_digest(category, arrays)
 
 
 def _png(pixels: Pixels) -> Tensor:
