@@ -86,10 +86,10 @@ class PainterMethod:
         backbone_file = request.output / _BACKBONE_FOLDER / MODEL_FILE
 
         def backbone_stage() -> BackboneStage:
-            return BackboneStage(self.config, training_set, features)
+            return BackboneStage(training_set, features)
 
         def painter_stage() -> PainterStage:
-            return PainterStage(self.config, training_set, _read_backbone(backbone_file), backbone_file, features)
+            return PainterStage(training_set, _read_backbone(backbone_file), backbone_file, features)
 
         return (
             Step("backbone", _BACKBONE_FOLDER, backbone_stage, share=BACKBONE_SHARE, basis=True),
@@ -109,11 +109,12 @@ class PainterMethod:
             drawn = draw_triplets(self.dfmgan, defects, table.category, config.triplets, config.seed)
             defects = {name: [*items, *drawn.triplets.get(name, ())] for name, items in defects.items()}
             normals += drawn.normals
-        mirrored = "x" * symmetry.mirror_x + "y" * symmetry.mirror_y or "not"
         log.info(
-            "product: turns %s, mirrored %s, %s",
-            symmetry.turns, mirrored, "aligned" if symmetry.aligned else "not aligned",
-        )  # fmt: skip
+            "symmetry of the product: rotations %s, mirroring %s, %s",
+            symmetry.turns,
+            " and ".join("x" * symmetry.mirror_x + "y" * symmetry.mirror_y) or "none",
+            "aligned" if symmetry.aligned else "not aligned",
+        )
         return PainterTrainingSet.of(table.category, normals, defects, symmetry, config)
 
 

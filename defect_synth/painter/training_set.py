@@ -39,7 +39,7 @@ class PainterTrainingSet:
         shapes: Defect category -> its masks, relative to the product.
         symmetry: How the product may be moved.
         digest: Identifies the images.
-        num_stored_normals: How many normal images go into the checkpoint.
+        config: Settings of the whole run.
     """
 
     category: str
@@ -47,7 +47,7 @@ class PainterTrainingSet:
     shapes: Mapping[str, Sequence[DefectShape]]
     symmetry: Symmetry
     digest: str
-    num_stored_normals: int
+    config: PainterConfig
 
     @classmethod
     def of(
@@ -78,33 +78,30 @@ class PainterTrainingSet:
         grey = all(map(is_grey, [*(n.image for n in real), *(i.image for items in defects.values() for i in items)]))
         propose = _MaskProposals(masks, exemplars, real, side, reference)
         batches = PainterBatches(normals, defects, config.model, symmetry, propose, config.seed, grey=grey)
-        return cls(category, batches, shapes, symmetry, _digest(category, normals, defects), config.kept_normals)
+        return cls(category, batches, shapes, symmetry, _digest(category, normals, defects), config)
 
     @property
     def num_images(self) -> int:
         """How many images there are."""
         return len(self.batches.normals) + sum(map(len, self.shapes.values()))
 
-    def save_painter(
-        self, path: Path, network: PainterModel, kimg: float, config: PainterConfig, features: str
-    ) -> None:
+    def save_painter(self, path: Path, network: PainterModel, kimg: float, features: str) -> None:
         """Write a trained painter, which `Painter.load` opens.
 
         Args:
             path: A `.safetensors` file.
             network: The averaged networks.
             kimg: Thousands of views that they have seen.
-            config: Settings of the whole run.
             features: Which frozen features the discriminators saw.
 
         Raises:
             OutputError: The file cannot be written.
         """
         card = PainterCard(
-            model=config.model, category=self.category, defects=self.batches.defects,
+            model=self.config.model, category=self.category, defects=self.batches.defects,
             reference=self.batches.reference, product=self._product(), trained_kimg=kimg,
             discriminator_features=features, versions=library_versions(),
-            training=config.model_dump(mode="json", exclude={"model"}) | {"data_digest": self.digest},
+            training=self.config.model_dump(mode="json", exclude={"model"}) | {"data_digest": self.digest},
         )  # fmt: skip
         save_painter(path, card, network.state_dict(), self._assets())
 
@@ -128,7 +125,7 @@ class PainterTrainingSet:
         """Images that `product_assets` reads, as PNG bytes."""
         assets: dict[str, Tensor] = {}
         real = [n for n in self.batches.normals if not n.synthetic]
-        for i, normal in enumerate(real[: self.num_stored_normals]):
+        for i, normal in enumerate(real[: self.config.kept_normals]):
             assets[f"normal.{i:03d}"] = _png(normal.image)
             assets[f"foreground.{i:03d}"] = _png(normal.foreground.astype(np.uint8) * np.uint8(255))
         for name, exemplars in self.batches.exemplars.items():

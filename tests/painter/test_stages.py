@@ -42,4 +42,4 @@ def test_a_backbone_of_other_sizes_is_refused(nut_images, tmp_path):
     with torch.random.fork_rng(devices=[]):
         other = ImageBackbone(PainterModelConfig(side=32, channels=(16, 32, 16, 16, 16))).state_dict()
         with pytest.raises(CheckpointError, match="another architecture"):
-            PainterStage(PAINT_TINY, training_set, other, tmp_path / "model.safetensors", None)
+            PainterStage(training_set, other, tmp_path / "model.safetensors", None)
