@@ -1,11 +1,10 @@
-"""Which judges of the painter pay? `python benchmarks/painter_ablation.py OUT --features efficientnet-lite0.pth`.
+"""Which parts of the training pay? `python benchmarks/painter_ablation.py OUT --features efficientnet-lite0.pth`.
 
-Trains the painter on the embedded product with one part of its training left out at a time, with the same seed and the
-same backbone (stage 1'; the last two train their own), and measures each on defects it has never seen: distance of
-defect crops, painted freely and from donors, and a linear probe that learns from the real base images and the painted
-ones. The product has a seed of its own for every split, none of them the benchmark's, so nothing here has seen a test
-image of the benchmark.
-Finished painters are skipped, so a stopped run goes on. Prints a Markdown table.
+Trains painters of the procedural hazelnut, each without one part of the training, with the same seed and the same image
+backbone (the last two variants train their own), and measures them on unseen defects: distance of defect crops, painted
+freely and from donors, and accuracy of a linear probe on real and painted images. Each split has a seed of its own,
+none of them the benchmark's, so nothing here has seen a test image of the benchmark. Prints a Markdown table. A stopped
+run can be continued: what is measured is kept.
 """
 
 from __future__ import annotations
@@ -38,72 +37,73 @@ from defect_synth.metrics.efficientnet import EfficientNetLite0
 from defect_synth.metrics.quality import RealDefects, assess
 from defect_synth.painter import Painter
 from defect_synth.painter.config import PAINT_128, PainterConfig
-from defect_synth.painter.judges import Judges, judge_loss, weighted_mean
+from defect_synth.painter.discriminators import LocalDiscriminators, discriminator_loss, weighted_mean
 from defect_synth.painter.train import train_painter
 
 SIDE, COUNT = 128, 60
 
 
-class _OnlyMatch(Judges):
+class _OnlyMatch(LocalDiscriminators):
     def forward(self, maps: Sequence[Tensor], view: Tensor, mask: Tensor, label: Tensor) -> list[Tensor]:
         return [self.match(view, mask, label)]
 
 
-class _OnlyHeads(Judges):
+class _OnlyHeads(LocalDiscriminators):
     def forward(self, maps: Sequence[Tensor], view: Tensor, mask: Tensor, label: Tensor) -> list[Tensor]:
         return super().forward(maps, view, mask, label)[:-1]
 
 
-def _no_pairs(
+def _without_pairs(
     real: Sequence[Tensor], fake: Sequence[Tensor], bare: Sequence[Tensor],
     real_mask: Tensor, fake_mask: Tensor, bare_mask: Tensor,
 ) -> Tensor:  # fmt: skip
-    """`judge_loss` without its last term."""
-    whole = judge_loss(real, fake, bare, real_mask, fake_mask, bare_mask)
+    """`discriminator_loss` without its last term."""
+    whole = discriminator_loss(real, fake, bare, real_mask, fake_mask, bare_mask)
     pairs = [0.3 * weighted_mean(F.relu(1 + b), bare_mask).mean() for b in bare]
     return whole - torch.stack(pairs).sum() / len(pairs)
 
 
-def _evenly(values: Tensor, mask: Tensor) -> Tensor:
+def _unweighted_mean(values: Tensor, mask: Tensor) -> Tensor:
     return values.mean(dim=(1, 2, 3))
 
 
-def _nobody(fake: Sequence[Tensor], mask: Tensor) -> Tensor:
+def _no_loss(fake: Sequence[Tensor], mask: Tensor) -> Tensor:
     return fake[0].sum() * 0
 
 
 STAGE = "defect_synth.painter.stages."
 AS_IT_IS = "as it is"
 OWN_FEATURES = "no pretrained features"  # heads on the backbone's, and no perceptual term in stage 1'
-TAUGHT = "taught by the shipped DFMGAN as well"
-VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # what to replace in the code, what in the settings
+WITH_DFMGAN = "with samples of the shipped DFMGAN"
+# Name -> what to replace in the code, and settings.
+VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     AS_IT_IS: ({}, {}),
-    "no judge at all": ({STAGE + "painter_loss": _nobody}, {}),
-    "no heads on features": ({STAGE + "Judges": _OnlyMatch}, {}),
-    "no D_match on pixels": ({STAGE + "Judges": _OnlyHeads}, {}),
-    "no mismatched pairs": ({STAGE + "judge_loss": _no_pairs}, {}),
-    "no weights by the mask": ({"defect_synth.painter.judges.weighted_mean": _evenly}, {}),
+    "no discriminator at all": ({STAGE + "painter_loss": _no_loss}, {}),
+    "no heads on features": ({STAGE + "LocalDiscriminators": _OnlyMatch}, {}),
+    "no D_match on pixels": ({STAGE + "LocalDiscriminators": _OnlyHeads}, {}),
+    "no mismatched pairs": ({STAGE + "discriminator_loss": _without_pairs}, {}),
+    "no weights by the mask": ({"defect_synth.painter.discriminators.weighted_mean": _unweighted_mean}, {}),
     "no mode seeking": ({}, {"painter.mode_seeking_weight": 0.0}),
     "no texture distance": ({}, {"painter.texture_weight": 0.0}),
     "no appearance distance": ({}, {"painter.appearance_weight": 0.0}),
     OWN_FEATURES: ({}, {}),
-    TAUGHT: ({}, {}),
+    WITH_DFMGAN: ({}, {}),
 }
 
 
 def trained(name: str, root: Path, data: Path, config: PainterConfig, features: Path) -> Path:
-    """The run folder of a variant; the first one's backbone serves all whose training of it would be the same."""
+    """Train a variant; returns its run folder. Variants share the first one's image backbone where they can."""
     table = index(data, "hazelnut")
     output = root / name.replace(" ", "_").replace("'", "")
     patches, settings = VARIANTS[name]
     first = root / AS_IT_IS.replace(" ", "_")
-    if not output.exists() and name not in (AS_IT_IS, TAUGHT, OWN_FEATURES):
+    if not output.exists() and name not in (AS_IT_IS, WITH_DFMGAN, OWN_FEATURES):
         shutil.copytree(first, output, ignore=shutil.ignore_patterns("model.safetensors.tmp"))
         for file in (output / "painter").iterdir():
             if file.is_file():
                 file.unlink()
     own = None if name == OWN_FEATURES else features
-    teacher = DefectSynthesizer.load(shipped_dfmgan()) if name == TAUGHT else None
+    dfmgan = DefectSynthesizer.load(shipped_dfmgan()) if name == WITH_DFMGAN else None
     stack = [mock.patch(target, new) for target, new in patches.items()]
     for patch in stack:
         patch.start()
@@ -114,7 +114,7 @@ def trained(name: str, root: Path, data: Path, config: PainterConfig, features: 
             override(config, settings),
             output,
             features=own,
-            dfmgan=teacher,
+            dfmgan=dfmgan,
             resume=output.exists(),
         )
     finally:
@@ -124,7 +124,7 @@ def trained(name: str, root: Path, data: Path, config: PainterConfig, features: 
 
 
 def measured(path: Path, data: Path, network: EfficientNetLite0, cache: Path) -> dict[str, float]:
-    """Figures of one painter, means over the defects."""
+    """Figures of one painter, each the mean over the defects."""
     table = index(data, "hazelnut")
     partition = split(table, "P1", 0.2)
     good = load(partition.records(table, "base", None)[:40], SIDE, "letterbox")
@@ -169,7 +169,7 @@ def _labelled(arrays: dict[str, ImageArrays], name: str) -> LabelledArrays:
 
 
 def table(rows: dict[str, dict[str, float]], seeds: Sequence[int]) -> str:
-    """Each variant's mean over the splits and its mean difference to the first one, with the standard error of that."""
+    """Mean of each variant over the splits, and its mean difference to the first variant with the standard error."""
     keys = list(next(iter(rows.values())))
     lines = ["| left out | splits | " + " | ".join(keys) + " |", "|---" * (len(keys) + 2) + "|"]
     for name in VARIANTS:

@@ -1,9 +1,9 @@
 """Copies, or new defects? `python benchmarks/painter_figures.py RUN DATA --features efficientnet-lite0.pth`.
 
-Measures a painter that was trained with --partition against the defects that it has never seen, free and from donors
-apart, beside careful paste of the same base images: distance of defect crops to held-out ones, memorisation, and how
-much proposed masks are like the base masks (intersection over union in the best direction; held-out masks beside them).
-Prints a Markdown table; --sheet draws 100 samples of each defect to be looked at.
+Compares a painter that was trained with --partition with the defects that it has never seen: free paintings, paintings
+from donors and, beside them, careful paste of the same base images. Measures the distance of defect crops to unseen
+ones, memorisation, and the likeness of proposed masks to the base masks (intersection over union in the best
+direction). Prints Markdown tables; --sheet writes contact sheets of the samples.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ from defect_synth.metrics.efficientnet import EfficientNetLite0
 from defect_synth.metrics.features import FeatureExtractor, RandomFeatures
 from defect_synth.metrics.quality import RealDefects, assess
 from defect_synth.painter import Painter
-from defect_synth.product.foreground import foreground
-from defect_synth.product.masks import Shape, likeness, pictures
+from defect_synth.product.foreground import find_foreground
+from defect_synth.product.likeness import descriptors, likeness
+from defect_synth.product.shapes import DefectShape
 from defect_synth.samples import DefectSample, DefectSource, Provenance
-
-WANTED = ("KID", "MMD", "memorisation", "precision", "recall", "mask area", "clustered")
 
 
 def careful_paste(category: str, base: dict[str, ImageArrays], good: ImageArrays) -> DefectSource:
-    """The benchmark's arm, on the same images."""
+    """The arm of that name in the benchmark, on the same images."""
     cut = [
         DefectSample(image, mask, defect, Provenance("real", category, defect, i))
         for defect, arrays in base.items()
@@ -48,16 +47,18 @@ def careful_paste(category: str, base: dict[str, ImageArrays], good: ImageArrays
 
 
 def novelty(masks: list[np.ndarray], base: ImageArrays) -> np.ndarray:
-    """Quartiles of the likeness to the base masks."""
+    """Quartiles of the likeness of masks to the base masks."""
     shapes = [
-        Shape.of(mask, foreground(image)) for image, mask in zip(base.images, base.masks, strict=True) if mask.any()
+        DefectShape.of(mask, find_foreground(image))
+        for image, mask in zip(base.images, base.masks, strict=True)
+        if mask.any()
     ]
-    known = pictures(shapes)
+    known = descriptors(shapes)
     return np.quantile([likeness(mask, known) for mask in masks if mask.any()], [0.25, 0.5, 0.75])
 
 
 def sheet(samples: list[DefectSample], path: Path, columns: int = 20) -> None:
-    """A picture of them all."""
+    """Write one picture of all samples."""
     rows = [np.hstack([s.image for s in samples[i : i + columns]]) for i in range(0, len(samples), columns)]
     cv2.imwrite(str(path), np.vstack(rows)[:, :, ::-1])
 

@@ -1,8 +1,8 @@
-"""Speed of painting: `python benchmarks/speed_painter.py [PAINTER] [--side 128]`; default: the demo painter.
+"""Speed of painting: `python benchmarks/speed_painter.py [PAINTER] [--side 128]`; default: the shipped painter.
 
-Prints for every defect the milliseconds of one `paint` on one thread, medians of wall-clock and of processor time, and
-images per second of as many workers of a DataLoader as --threads, one thread each; for the first defect `paint_many`
-with as many threads as well: threads wait for Python's lock, processes do not. Run it on idle cores.
+Prints for each defect the milliseconds that one `paint` takes on one thread (wall-clock and processor time), and the
+images per second of a DataLoader with --threads workers of one thread each. For the first defect it also prints the
+images per second of `paint_many` on as many threads, which share Python's lock. Run it on idle cores.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from defect_synth.painter import Painter
 from defect_synth.samples import Pixels
 
 
-class Painted(Dataset[int]):
-    """What each worker of a DataLoader paints; the images stay there, so that only painting is timed."""
+class PaintingDataset(Dataset[int]):
+    """Paints in the workers of a DataLoader and returns a number, so that no time goes into sending images."""
 
     def __init__(self, painter: Painter, defect: str, images: list[Pixels], masks: list[Pixels]) -> None:
         self._painter, self._defect, self._images, self._masks = painter, defect, images, masks
 
     def __len__(self) -> int:
-        """How many."""
+        """Number of paintings."""
         return len(self._images)
 
     def __getitem__(self, index: int) -> int:
-        """How many pixels were changed."""
+        """Number of pixels that a painting changes."""
         painted = self._painter.paint(self._images[index], self._masks[index], self._defect, seed=index)
         return int((painted != self._images[index]).any(axis=2).sum())
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("painter", nargs="?", type=Path, default=shipped_painter())
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--count", type=int, default=48)
-    parser.add_argument("--side", type=int, help="of the images, in pixels; default: as they are")
+    parser.add_argument("--side", type=int, help="resize the images to this side, in pixels")
     options = parser.parse_args()
     painter = Painter.load(options.painter)
     if options.side is not None:
@@ -78,9 +78,12 @@ def main() -> None:
             painter.paint_many(images, masks, name, list(range(len(images))))
             print(f"{name}: {options.threads} threads: {len(images) / (time.perf_counter() - started):.1f} images/s")
         loader = DataLoader(
-            Painted(painter, name, images, masks), batch_size=8, num_workers=options.threads, persistent_workers=True
+            PaintingDataset(painter, name, images, masks),
+            batch_size=8,
+            num_workers=options.threads,
+            persistent_workers=True,
         )
-        list(loader)  # starts the workers, compiles and allocates
+        list(loader)  # starts the workers and fills their caches
         started = time.perf_counter()
         list(loader)
         taken = time.perf_counter() - started

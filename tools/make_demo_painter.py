@@ -1,7 +1,7 @@
 """Makes the painter that ships with the package: `python -m tools.make_demo_painter OUTPUT`.
 
-It learns from the procedural hazelnut only, so nothing in it has an owner. Bytes depend on the processor and on the
-versions of torch and OpenCV, and are no part of any promise; what it paints is.
+It learns from the procedural hazelnut only, so nobody owns its training images. The bytes of the file depend on the
+processor and on the versions of torch and OpenCV.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from defect_synth.atomic import replacing
+from defect_synth.config import override
+from defect_synth.data.layouts import index
+from defect_synth.data.partitions import split
+from defect_synth.demo.hazelnut import write_demo
 from defect_synth.painter.checkpoint import load_painter, painter_file, save_painter
+from defect_synth.painter.config import PAINT_128
+from defect_synth.painter.train import train_painter
 
 LENGTHS = {"backbone.total_kimg": 2.4, "painter.total_kimg": 2.0}
 IMAGES: dict[str, Any] = {"resolution": 256, "good": 48, "test_good": 0, "per_defect": 18, "seed": 0}
@@ -21,14 +27,7 @@ LICENCE = "Apache-2.0. Made from procedural images of this package; no photograp
 
 
 def make(output: Path) -> None:
-    """Draw the images, train on a third of each defect (partition P1), write weights in float16 and the card."""
-    from defect_synth.config import override
-    from defect_synth.data.layouts import index
-    from defect_synth.data.partitions import split
-    from defect_synth.demo.hazelnut import write_demo
-    from defect_synth.painter.config import PAINT_128
-    from defect_synth.painter.train import train_painter
-
+    """Draw the images, train on a third of each defect (partition P1), and write the painter with its card."""
     with tempfile.TemporaryDirectory() as folder:
         table = index(write_demo(Path(folder) / "data", **IMAGES))
         config = override(PAINT_128, LENGTHS)
@@ -40,7 +39,7 @@ def make(output: Path) -> None:
 
 
 def pack_demo(trained: Path, output: Path) -> None:
-    """A trained painter -> the file that ships and, beside it, its card as JSON."""
+    """Write a trained painter with float16 weights and, beside it, its card as JSON."""
     checkpoint = load_painter(trained)
     shipped = checkpoint.card.model_copy(update={"licence_note": LICENCE})
     save_painter(output, shipped, checkpoint.network.state_dict(), checkpoint.assets, half=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from defect_synth.demo.hazelnut import render
 from defect_synth.open import open_painter
-from defect_synth.product.foreground import foreground
+from defect_synth.product.foreground import find_foreground
 
 SIDE, GAP, BASE = 256, 6, 5_000_000  # nuts that the painter has not learnt from
 
@@ -20,7 +20,7 @@ def main() -> None:
     columns = []
     for number, defect in enumerate([d for d in painter.defects for _ in range(2)]):
         clean = render(BASE + number, SIDE).image
-        mask = painter.propose_mask(defect, foreground(clean), number)
+        mask = painter.propose_mask(defect, find_foreground(clean), number)
         painted = painter.paint(clean, mask, defect, number)
         shown = np.repeat(mask[..., None] * np.uint8(255), 3, axis=2)
         columns.append(np.concatenate([clean, np.full((GAP, SIDE, 3), 255, np.uint8), shown,

@@ -19,8 +19,8 @@ from defect_synth.compositor.image_region import Box, ImageRegion
 from defect_synth.compositor.paste import paste, paste_into_mask
 from defect_synth.compositor.placement import Frame, Pose, aligned_pose, fit_to_mask, free_pose
 from defect_synth.compositor.transfer import Mode
-from defect_synth.product.foreground import foreground
-from defect_synth.product.masks import Symmetry, find_symmetry
+from defect_synth.product.foreground import find_foreground
+from defect_synth.product.symmetry import Symmetry, find_symmetry
 
 _FULL_SIZE = 4  # attempts at the requested size; later ones are smaller and smaller
 _SHRINK = 0.85  # per further attempt
@@ -147,7 +147,7 @@ class PasteInserter:
         if number not in self._objects:
             recorded = self.bank.read(number)
             small = pixels.thumbnail(recorded.image if recorded.clean is None else recorded.clean, _SMALL)
-            region = ImageRegion((recorded.mask.shape[0], recorded.mask.shape[1]), foreground(small))
+            region = ImageRegion((recorded.mask.shape[0], recorded.mask.shape[1]), find_foreground(small))
             y0, x0, y1, x1 = box = self.bank.box(number)
             mask = recorded.mask[y0:y1, x0:x1] > 0
             inside = float((region.weight(box)[mask] > 0.5).mean()) if mask.any() else 1.0

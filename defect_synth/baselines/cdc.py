@@ -16,7 +16,7 @@ from torch import Tensor
 from defect_synth.baselines.cdc_discriminator import CDCDiscriminator
 from defect_synth.baselines.cdc_losses import distance_consistency
 from defect_synth.baselines.image_gan import ImageGANSource
-from defect_synth.baselines.schedules import continued, few_shot, resized
+from defect_synth.baselines.schedules import UNUSED, continued, few_shot, resized
 from defect_synth.baselines.system import PresetName, TrainingSet
 from defect_synth.config import Frozen
 from defect_synth.dfmgan.adversarial_stage import REAL_SIGN
@@ -41,6 +41,7 @@ class CDC(Frozen):
     """
 
     changes_images: ClassVar[bool] = False
+    unused: ClassVar[tuple[str, ...]] = (*UNUSED, "config.transfer.augment")
 
     method: Literal["cdc"] = "cdc"
     config: TrainConfig = FAST_64

@@ -1,8 +1,8 @@
-"""Crop&Paste as the paper compares with it: a finite number of images, defects wherever they happened to be.
+"""Crop&Paste as the paper compares with it: a finite number of images, with defects where they happened to be.
 
-Lin et al. (ICME 2021) crop the defect out of a defect image and paste it onto a defect-free one. Duan et al. (2023,
-Sec. 4.2) point out its two limits, both kept here: with N_g good and N_d defect images there are N_g x N_d results and
-no more, and pasted defects may lie beside the object, because nothing looks where that is.
+Lin et al. (ICME 2021) crop a defect out of a defect image and paste it onto a normal one. Duan et al. (2023, Sec. 4.2)
+point out two limits, and both are kept here: N normal and N_d defect images give N x N_d results and no more, and a
+pasted defect may lie beside the object, because nothing looks where the object is.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from defect_synth.samples import DefectSample, Pixels, Provenance, content_diges
 
 
 class CropPaste:
-    """A finite `DefectSource`: every defect on every good image, at the place it had in its own.
+    """A `FiniteSource`: each defect on each normal image, at the place where it was in its own image.
 
-    Seeds 0 .. N_g x N_d - 1 are the pairs in an order drawn once for each defect, so that a few of them already show
-    many objects and many defects.
+    Seeds 0 .. N x N_d - 1 are the pairs in a random order that is fixed for each defect, so that the first few already
+    show many objects and many defects.
 
     Args:
         category: Object category.
-        defects: Defect -> (images uint8 [N_d, H, W, 3], masks uint8 [N_d, H, W], 1 on the defect).
-        good: Defect-free images, uint8 [N_g, H, W, 3].
+        defects: Defect category -> (images uint8 [N_d, H, W, 3], masks uint8 [N_d, H, W], 1 on the defect).
+        normal: Normal images, uint8 [N, H, W, 3].
 
     Raises:
-        DataError: No good image, a defect without images, or different sizes.
+        DataError: There is no normal image, a defect has no images, or sizes differ.
     """
 
     method = "crop_paste"
 
-    def __init__(self, category: str, defects: Mapping[str, tuple[Pixels, Pixels]], good: Pixels) -> None:
-        if len(good) == 0:
-            raise DataError("Crop&Paste needs at least one good image to paste on, got none")
+    def __init__(self, category: str, defects: Mapping[str, tuple[Pixels, Pixels]], normal: Pixels) -> None:
+        if len(normal) == 0:
+            raise DataError("Crop&Paste needs at least one normal image to paste on, got none")
         for defect, (images, masks) in defects.items():
-            if len(images) == 0 or images.shape[1:] != good.shape[1:] or masks.shape != images.shape[:3]:
+            if len(images) == 0 or images.shape[1:] != normal.shape[1:] or masks.shape != images.shape[:3]:
                 raise DataError(
-                    f"Crop&Paste needs images and masks of {defect} of the good images' size {list(good.shape[1:])}, "
-                    f"got {list(images.shape)} and {list(masks.shape)}"
+                    f"Crop&Paste needs images and masks of {defect} of the size of the normal images, "
+                    f"{list(normal.shape[1:])}, got {list(images.shape)} and {list(masks.shape)}"
                 )
         self._category = category
         self._crops = dict(sorted(defects.items()))
-        self._good = good
+        self._normal = normal
         self._orders: dict[str, NDArray[np.int64]] = {}
 
     @property
@@ -61,12 +61,12 @@ class CropPaste:
 
     @cached_property
     def digest(self) -> str:
-        """Identifies the images, masks and good images."""
+        """Identifies the images, the masks and the normal images."""
         pairs = [array for pair in self._crops.values() for array in pair]
-        return content_digest(f"{self.method} {self._category} {' '.join(self._crops)}", [*pairs, self._good])
+        return content_digest(f"{self.method} {self._category} {' '.join(self._crops)}", [*pairs, self._normal])
 
     def seeds(self, defect: str) -> tuple[int, ...]:
-        """All the seeds there are: N_g x N_d of them.
+        """The N x N_d seeds that exist.
 
         Raises:
             UnknownDefectError: `defect` is not in `defects`.
@@ -78,7 +78,7 @@ class CropPaste:
 
         Raises:
             UnknownDefectError: `defect` is not in `defects`.
-            DataError: A seed for which there is no pair left.
+            DataError: A seed that does not exist.
         """
         order = self._order(defect)
         images, masks = self._crops[defect]
@@ -86,11 +86,11 @@ class CropPaste:
         for seed in seeds:
             if not 0 <= seed < len(order):
                 raise DataError(
-                    f"Crop&Paste has {len(order)} images of {defect} ({len(self._good)} good x {len(images)} defect "
-                    f"images) and no seed {seed}; ask for seeds 0 to {len(order) - 1}"
+                    f"Crop&Paste has {len(order)} images of {defect} ({len(self._normal)} normal x {len(images)} "
+                    f"defect images) and no seed {seed}; ask for seeds 0 to {len(order) - 1}"
                 )
             background, crop = divmod(int(order[seed]), len(images))
-            clean, mask = self._good[background].copy(), masks[crop].copy()
+            clean, mask = self._normal[background].copy(), masks[crop].copy()
             samples.append(
                 DefectSample(
                     image=np.where(mask[..., None] > 0, images[crop], clean),
@@ -110,6 +110,6 @@ class CropPaste:
             raise UnknownDefectError(defect, self._category, self.defects)
         if defect not in self._orders:
             rng = np.random.default_rng(zlib.crc32(defect.encode()))
-            count = len(self._good) * len(self._crops[defect][0])
+            count = len(self._normal) * len(self._crops[defect][0])
             self._orders[defect] = np.argsort(rng.random(count), kind="stable").astype(np.int64)
         return self._orders[defect]

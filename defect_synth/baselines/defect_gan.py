@@ -57,6 +57,7 @@ class DefectGAN(Frozen):
     """
 
     changes_images: ClassVar[bool] = True
+    unused: ClassVar[tuple[str, ...]] = ()
 
     method: Literal["defect-gan"] = "defect-gan"
     resolution: int = Field(64, ge=32, le=1024, multiple_of=16)

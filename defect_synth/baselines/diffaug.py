@@ -11,7 +11,7 @@ import torch
 
 from defect_synth.baselines.differentiable_augmentation import DifferentiablyAugmentedImages
 from defect_synth.baselines.image_gan import ImageGANSource
-from defect_synth.baselines.schedules import resized
+from defect_synth.baselines.schedules import UNUSED, resized
 from defect_synth.baselines.system import PresetName, TrainingSet
 from defect_synth.config import Frozen
 from defect_synth.dfmgan.config import FAST_64, PAPER_256, AugmentConfig, TrainConfig
@@ -29,6 +29,7 @@ class DiffAug(Frozen):
     """Settings of DiffAug; `config.pretrain` is the schedule on the images of each defect, without ADA."""
 
     changes_images: ClassVar[bool] = False
+    unused: ClassVar[tuple[str, ...]] = (*UNUSED, "config.transfer", "config.pretrain.augment")
 
     method: Literal["diffaug"] = "diffaug"
     config: TrainConfig = _without_ada(FAST_64, 30)

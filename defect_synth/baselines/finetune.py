@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from defect_synth.baselines.image_gan import ImageGANSource
-from defect_synth.baselines.schedules import continued, few_shot, resized
+from defect_synth.baselines.schedules import UNUSED, continued, few_shot, resized
 from defect_synth.baselines.system import PresetName, TrainingSet
 from defect_synth.config import Frozen
 from defect_synth.dfmgan.config import FAST_64, PAPER_256, TrainConfig
@@ -29,6 +29,7 @@ class Finetune(Frozen):
     """
 
     changes_images: ClassVar[bool] = False
+    unused: ClassVar[tuple[str, ...]] = UNUSED
 
     method: Literal["finetune"] = "finetune"
     config: TrainConfig = FAST_64

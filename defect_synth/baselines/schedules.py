@@ -7,6 +7,19 @@ from typing import Any
 from defect_synth.config import override
 from defect_synth.dfmgan.config import AdversarialStageConfig, PretrainConfig, TrainConfig
 
+UNUSED = (
+    "config.preset",
+    "config.model.residual",
+    "config.model.match_discriminator",
+    "config.transfer.lambda_match",
+    "config.transfer.lambda_mode_seeking",
+    "config.transfer.tanh_gain",
+    "config.transfer.protocol",
+    "config.validation_fraction",
+    "config.resize",
+)
+"""Settings of a `TrainConfig` that belong to stage 2 of DFMGAN, or to how it reads images."""
+
 
 def continued(config: TrainConfig) -> TrainConfig:
     """A copy of `config` with the schedule of `config.transfer` in the place of `config.pretrain`.

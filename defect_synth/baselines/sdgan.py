@@ -47,6 +47,7 @@ class SDGAN(Frozen):
     """Settings of SDGAN; those of CycleGAN (Zhu et al. 2017) where Niu et al. give none."""
 
     changes_images: ClassVar[bool] = True
+    unused: ClassVar[tuple[str, ...]] = ()
 
     method: Literal["sdgan"] = "sdgan"
     resolution: int = Field(64, ge=32, le=1024, multiple_of=16)

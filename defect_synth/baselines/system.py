@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 
@@ -35,16 +35,19 @@ class TrainingSet:
 
 
 class System(Protocol):
-    """A trained system of Tables 1 and 2 (Duan et al. 2023); the object is a frozen pydantic model of its settings."""
+    """A trained system of Tables 1 and 2 (Duan et al. 2023); the object is a frozen pydantic model of its settings.
+
+    Attributes:
+        changes_images: Whether it turns normal images into defect images; otherwise it generates whole images.
+        unused: Dotted names of settings, or of groups of them, that have no effect on it and may not be changed.
+    """
+
+    changes_images: ClassVar[bool]
+    unused: ClassVar[tuple[str, ...]]
 
     @property
     def method(self) -> str:
         """Name on the command line, in `run.json` and in `Provenance.method`, such as `finetune`."""
-        ...
-
-    @property
-    def changes_images(self) -> bool:
-        """Whether it turns normal images into defect images; otherwise it generates whole images."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""Pictures of materials to fill made-up defects with: procedural ones, or a user's folder (DTD, for example)."""
+"""Textures to fill simulated anomalies with: procedural ones, or images of a folder such as DTD."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defect_synth.baselines.noise import perlin
+from defect_synth.baselines.perlin_noise import perlin_noise
 from defect_synth.data.images import read_image
 from defect_synth.errors import DataError
 from defect_synth.samples import Pixels
@@ -18,12 +18,12 @@ Floats = NDArray[np.float32]
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
-def procedural(side: int, rng: np.random.Generator) -> Pixels:
-    """A material of a kind, scale and colours drawn at random: uint8 [side, side, 3]."""
-    kind = _KINDS[int(rng.integers(len(_KINDS)))]
-    shade = kind(side, rng)
+def procedural_texture(side: int, rng: np.random.Generator) -> Pixels:
+    """A texture of a random pattern, scale and palette: uint8 [side, side, 3]."""
+    pattern = _PATTERNS[int(rng.integers(len(_PATTERNS)))]
+    shade = pattern(side, rng)
     shade = (shade - shade.min()) / max(float(np.ptp(shade)), 1e-6)
-    # Three colours, so that light and dark differ in hue as they do in real materials.
+    # Three colours, so that light and dark parts differ in hue, as they do in real materials.
     palette = rng.uniform(0, 255, (3, 3))
     position = shade[..., None] * 2
     low = palette[0] + np.minimum(position, 1) * (palette[1] - palette[0])
@@ -31,11 +31,11 @@ def procedural(side: int, rng: np.random.Generator) -> Pixels:
     return _pixels(colour)
 
 
-def read_folder(folder: Path) -> list[Path]:
-    """The image files below a folder, sorted.
+def texture_files(folder: Path) -> list[Path]:
+    """The image files in a folder and its subfolders, sorted.
 
     Raises:
-        DataError: There are none.
+        DataError: There is none.
     """
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
     if not found:
@@ -43,20 +43,20 @@ def read_folder(folder: Path) -> list[Path]:
     return found
 
 
-def from_files(files: Sequence[Path], side: int, rng: np.random.Generator) -> Pixels:
-    """A file drawn at random, brought to uint8 [side, side, 3].
+def texture_from(files: Sequence[Path], side: int, rng: np.random.Generator) -> Pixels:
+    """A random one of some image files, resized to uint8 [side, side, 3].
 
     Raises:
-        DataError: It cannot be read.
+        DataError: The file cannot be read.
     """
     image = read_image(files[int(rng.integers(len(files)))])
     return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def changed(texture: Pixels, rng: np.random.Generator, count: int = 3) -> Pixels:
-    """`count` different changes of colour, sharpness or direction, drawn at random; uint8 [S, S, 3] in and out."""
-    for which in rng.permutation(len(_CHANGES))[:count]:
-        texture = _CHANGES[int(which)](texture, rng)
+def augmented_texture(texture: Pixels, rng: np.random.Generator, count: int = 3) -> Pixels:
+    """A texture, uint8 [S, S, 3], after `count` different random augmentations of colour, sharpness or direction."""
+    for number in rng.permutation(len(_AUGMENTATIONS))[:count]:
+        texture = _AUGMENTATIONS[int(number)](texture, rng)
     return texture
 
 
@@ -65,7 +65,7 @@ def _clouds(side: int, rng: np.random.Generator) -> Floats:
     first = int(rng.integers(0, 4))
     for octave in range(4):
         cells = min(2 ** (first + octave), max(1, side // 2))
-        total += perlin((side, side), (cells, cells), rng) / 2**octave
+        total += perlin_noise((side, side), (cells, cells), rng) / 2**octave
     return total
 
 
@@ -75,7 +75,7 @@ def _marble(side: int, rng: np.random.Generator) -> Floats:
 
 
 def _weave(side: int, rng: np.random.Generator) -> Floats:
-    x, y = _turned_grid(side, rng)
+    x, y = _rotated_grid(side, rng)
     count = rng.uniform(3, 24)
     across, along = np.sin(2 * np.pi * count * x), np.sin(2 * np.pi * count * y)
     over = np.floor(count * x) + np.floor(count * y)
@@ -83,13 +83,13 @@ def _weave(side: int, rng: np.random.Generator) -> Floats:
 
 
 def _stripes(side: int, rng: np.random.Generator) -> Floats:
-    x, _ = _turned_grid(side, rng)
+    x, _ = _rotated_grid(side, rng)
     wobble = rng.uniform(0, 0.15) * _clouds(side, rng)
     return np.asarray(np.sin(2 * np.pi * rng.uniform(2, 30) * (x + wobble)), np.float32)
 
 
 def _grains(side: int, rng: np.random.Generator) -> Floats:
-    """Distance to the nearest of some points: scales, pebbles, cells."""
+    """Distance to the nearest of some random points: scales, pebbles, cells."""
     points = np.ones((side, side), np.uint8)
     count = int(rng.integers(8, 20 + side))
     points[rng.integers(0, side, count), rng.integers(0, side, count)] = 0
@@ -101,7 +101,7 @@ def _speckle(side: int, rng: np.random.Generator) -> Floats:
     return np.asarray(cv2.GaussianBlur(noise, (0, 0), float(rng.uniform(0.4, 2.0))), np.float32)
 
 
-def _turned_grid(side: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def _rotated_grid(side: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     angle = rng.uniform(0, np.pi)
     y, x = np.mgrid[:side, :side].astype(np.float32) / side
     return (
@@ -110,7 +110,7 @@ def _turned_grid(side: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     )
 
 
-_KINDS: tuple[Callable[[int, np.random.Generator], Floats], ...] = (
+_PATTERNS: tuple[Callable[[int, np.random.Generator], Floats], ...] = (
     _clouds, _marble, _weave, _stripes, _grains, _speckle,
 )  # fmt: skip
 
@@ -167,6 +167,6 @@ def _rotated(image: Pixels, rng: np.random.Generator) -> Pixels:
     return np.asarray(cv2.warpAffine(image, matrix, (side, side), borderMode=cv2.BORDER_REFLECT), np.uint8)
 
 
-_CHANGES: tuple[Callable[[Pixels, np.random.Generator], Pixels], ...] = (
+_AUGMENTATIONS: tuple[Callable[[Pixels, np.random.Generator], Pixels], ...] = (
     _gamma, _brightness, _sharpness, _hue, _solarised, _posterised, _inverted, _stretched, _equalised, _rotated,
 )  # fmt: skip

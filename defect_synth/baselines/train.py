@@ -72,9 +72,12 @@ def settings_of(
         changes: Dotted field name -> value.
 
     Raises:
-        ConfigError: An unknown name, or a value out of its bounds.
+        ConfigError: An unknown name, a setting without effect, or a value out of its bounds.
     """
     kind = system_of(method)
+    for name in changes or {}:
+        if any(name == unused or name.startswith(f"{unused}.") for unused in kind.unused):
+            raise ConfigError(f"{name} has no effect on --method {method}; leave it out")
     if preset not in ("fast", "paper"):
         raise ConfigError(f"unknown preset {preset!r} for --method {method}; known: fast, paper")
     system = kind.preset("fast" if preset == "fast" else "paper").at(resolution, seed)

@@ -18,7 +18,7 @@ from defect_synth.benchmark.context import ArmNotPossible, PartitionContext
 from defect_synth.benchmark.tasks.batches import Sampling
 from defect_synth.demo.hazelnut import DemoSource
 from defect_synth.errors import ConfigError, DataError
-from defect_synth.painter.painter_base import WAY
+from defect_synth.painter.painter_base import PAINTING_VERSION
 from defect_synth.samples import DefectSample, DefectSource, Pixels, Provenance
 
 
@@ -199,12 +199,12 @@ ARMS: dict[str, Arm] = {
         Arm("Defect-GAN only", "Defacement and restoration of good images; its soft map, cut, is a weak mask.",
             _trained("Defect-GAN"), share=1, sampling="balanced", masks="weak", system="Defect-GAN"),
         Arm("painter only", "Nothing but good images on which the painter put a defect.", _painter,
-            share=1, sampling="balanced", system="painter", way=WAY),
+            share=1, sampling="balanced", system="painter", way=PAINTING_VERSION),
         Arm("real + painter", "Real images and as many good ones on which the painter put a defect.", _painter,
-            way=WAY),
+            way=PAINTING_VERSION),
         Arm("real + DFMGAN transform", "Real images and as many good ones with a defect of DFMGAN blended in.",
             _transform),
-        Arm("real + paste + painter", "Careful paste and painter in turn.", _paste_and_painter, way=WAY),
+        Arm("real + paste + painter", "Careful paste and painter in turn.", _paste_and_painter, way=PAINTING_VERSION),
         Arm("real + Cutout", "Real images and good ones with a black square.", _cutout, labelled=False),
         Arm("real + CutPaste", "Real images and good ones with a patch of themselves elsewhere.", _cutpaste,
             labelled=False),

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from defect_synth.baselines.classless import DEFECT
+from defect_synth.baselines.anomaly_source import ANY_DEFECT
 from defect_synth.data.partitions import Partition
 from defect_synth.data.records import Table
 from defect_synth.data.store import load
@@ -126,7 +126,7 @@ def class_less(arrays: LabelledArrays) -> LabelledArrays:
     chosen = np.flatnonzero([arrays.classes[label] != GOOD for label in arrays.labels])
     masks = None if arrays.masks is None else arrays.masks[chosen]
     names = tuple(arrays.names[i] for i in chosen)
-    return LabelledArrays(arrays.images[chosen], np.zeros(len(chosen), np.int64), (DEFECT,), names, masks)
+    return LabelledArrays(arrays.images[chosen], np.zeros(len(chosen), np.int64), (ANY_DEFECT,), names, masks)
 
 
 def load_partition(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from defect_synth.baselines.classless import DEFECT
+from defect_synth.baselines.anomaly_source import ANY_DEFECT
 from defect_synth.benchmark.arms import Arm
 from defect_synth.benchmark.composed import DoesNotFitError
 from defect_synth.benchmark.context import ArmNotPossible, PartitionContext, seeds_of
@@ -61,7 +61,7 @@ def draw_pool(arm: Arm, context: PartitionContext, per_defect: int, tick: Tick) 
         return Pool(None)
     classes, count = context.base.classes, per_defect
     if not arm.labelled:  # as many images as the other arms have
-        classes, count = (DEFECT,), per_defect * len(context.defects)
+        classes, count = (ANY_DEFECT,), per_defect * len(context.defects)
     missing = [name for name in (context.defects if arm.labelled else classes) if name not in source.defects]
     if missing:
         raise DataError(

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defect_synth.product.masks import place_of
+from defect_synth.product.frame import product_frame
 from defect_synth.samples import Pixels
 
 Box = tuple[int, int, int, int]
@@ -42,7 +42,7 @@ class ImageRegion:
 
     def frame(self) -> tuple[float, float, float]:
         """Centre (y, x) and radius of the region, in pixels of the image."""
-        y, x, radius = place_of(self.grid.astype(bool))
+        y, x, radius = product_frame(self.grid.astype(bool))
         sy, sx = self.shape[0] / self.grid.shape[0], self.shape[1] / self.grid.shape[1]
         return (y + 0.5) * sy - 0.5, (x + 0.5) * sx - 0.5, radius * float(np.sqrt(sy * sx))
 

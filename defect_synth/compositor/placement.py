@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defect_synth.compositor.image_region import Box
-from defect_synth.product.masks import DIRECTIONS, Symmetry
+from defect_synth.product.symmetry import Symmetry
 from defect_synth.samples import Pixels
 
 Affine = NDArray[np.float64]  # 2 x 3
@@ -65,7 +65,7 @@ def aligned_pose(
 
 
 def _random_symmetry(symmetry: Symmetry, rng: np.random.Generator) -> tuple[float, bool]:
-    kinds = DIRECTIONS[symmetry.turns]
+    kinds = symmetry.num_rotations
     angle = float(rng.uniform(0, 360)) if symmetry.turns == "any" else 360 / kinds * int(rng.integers(kinds))
     flip = bool(rng.integers(2)) if symmetry.mirror_x or symmetry.mirror_y else False
     if flip and not symmetry.mirror_x:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defect_synth.product.foreground import foreground
+from defect_synth.product.foreground import find_foreground
 from defect_synth.samples import DefectSample, Pixels, pixels_to_unit
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def border_contact(mask: Pixels) -> float:
 def on_object(mask: Pixels, image: Pixels) -> float:
     """Share of the defect that lies on the object of `image` [H, W, 3], 0..1; 1 if the object fills the image."""
     total = int(mask.sum())
-    return float((foreground(image) & (mask > 0)).sum() / total) if total else 0.0
+    return float((find_foreground(image) & (mask > 0)).sum() / total) if total else 0.0
 
 
 def change_inside(sample: DefectSample) -> tuple[float, float] | None:

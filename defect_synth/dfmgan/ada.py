@@ -1,7 +1,7 @@
-"""Adaptive discriminator augmentation: draw a transform, apply it, adapt its probability (Karras et al. 2020a).
+"""Adaptive discriminator augmentation (Karras et al. 2020a): draw transforms, apply them, adapt their probability.
 
-Drawing is a pure function of uniform numbers and applying is a pure function of what was drawn, so that both can be
-tested and repeated. The transforms are the paper's pixel blitting, general geometry and colour ("bgc").
+`draw` is a pure function of uniform numbers, and `augment` one of what was drawn. The transforms are pixel blitting,
+general geometry and colour ("bgc" in the paper).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from defect_synth.dfmgan.config import AugmentConfig
 from defect_synth.nn.upfirdn import Taps, upfirdn2d
 
 NUM_UNIFORMS = 28
-"""Uniform numbers that one image's augmentation takes: 15 values, then one gate for each of the 13 transforms."""
+"""Uniform numbers for one image: 15 values, then one number for each of 13 transforms that decides if it happens."""
 
 # Orthogonal symlet with 6 vanishing moments, decomposition low-pass, scaled to sum 1 (Daubechies 1992).
 _SYM6 = (
@@ -27,17 +27,17 @@ _SYM6 = (
 )  # fmt: skip
 LOW_PASS: Taps = tuple(tap / sum(_SYM6) for tap in _SYM6)
 _FILTER_SHIFT = 0.25
-"""The symlet is not symmetric: what it doubles lies a quarter pixel aside, so maps act about a centre moved as much."""
-_REACH = len(LOW_PASS) // 2  # pixels of the double-resolution grid that the filter reaches on either side
+"""The symlet is asymmetric: doubling shifts an image by a quarter pixel, so maps act about a shifted centre."""
+_REACH = len(LOW_PASS) // 2  # pixels of the doubled grid that the filter covers on either side
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What was drawn for a batch.
+    """The transforms of a batch.
 
     Attributes:
-        inverse: [N, 3, 3], from centred output pixel coordinates (x, y, 1) to centred input ones.
-        color: [N, 4, 4], acts on (r, g, b, 1).
+        inverse: [N, 3, 3]; maps centred pixel coordinates (x, y, 1) of the output to those of the input.
+        color: [N, 4, 4]; acts on (r, g, b, 1).
     """
 
     inverse: Tensor
@@ -48,16 +48,16 @@ def draw(config: AugmentConfig, p: float, uniforms: Tensor, size: int) -> Augmen
     """Turn uniform numbers into one augmentation per image.
 
     Args:
-        config: Strengths in 0..1 that scale each transform's probability; 0 switches it off.
+        config: Strengths in [0, 1] by which the probability of each transform is multiplied.
         p: Probability of each transform.
         uniforms: [N, NUM_UNIFORMS] in [0, 1).
-        size: Side of the images, which the translations are relative to.
+        size: Side of the images in pixels, to which translations are relative.
     """
     u = uniforms.double().cpu()
-    value, gate = u[:, :15], u[:, 15:]
+    value, chance = u[:, :15], u[:, 15:]
 
     def on(number: int, strength: float, probability: float = p) -> Tensor:
-        return gate[:, number] < probability * strength
+        return chance[:, number] < probability * strength
 
     def normal(number: int, std: float) -> Tensor:
         clipped = value[:, number].clamp(1e-6, 1 - 1e-6)
@@ -66,8 +66,8 @@ def draw(config: AugmentConfig, p: float, uniforms: Tensor, size: int) -> Augmen
     def turn(number: int) -> Tensor:
         return (value[:, number] * 2 - 1) * math.pi
 
-    # Each line: the inverse of one transform where its gate is open. Rotations come in two halves, before and after the
-    # anisotropic scaling, whose joint probability is p.
+    # Each line: the parameter of one transform, or that of the identity. The rotations before and after the anisotropic
+    # scaling have the joint probability p.
     rotation_p = 1 - math.sqrt(1 - min(p, 1.0))
     flip = torch.where(on(0, config.flip), 1 - 2 * (value[:, 0] * 2).floor(), 1.0)
     quarter = torch.where(on(1, config.rotate90), (value[:, 1] * 4).floor() * (math.pi / 2), 0.0)
@@ -109,21 +109,21 @@ def draw(config: AugmentConfig, p: float, uniforms: Tensor, size: int) -> Augmen
 
 
 def augment(images: Tensor, augmentation: Augmentation) -> Tensor:
-    """Geometry, then colour; images [N, 1 or 3, H, W] as signal."""
+    """Apply geometry, then colour, to images [N, 1 or 3, H, W] in [-1, 1]."""
     return apply_color(apply_geometry(images, augmentation.inverse), augmentation.color)
 
 
 def augment_pair(images: Tensor, masks: Tensor, augmentation: Augmentation) -> tuple[Tensor, Tensor]:
-    """The geometric part on image [N, C, H, W] and mask [N, 1, H, W] together, for D_match; no colour."""
+    """Apply the geometry to image [N, C, H, W] and mask [N, 1, H, W] together, for D_match; without colour."""
     both = apply_geometry(torch.cat([images, masks], dim=1), augmentation.inverse)
     return both[:, :-1], both[:, -1:].clamp(-1, 1)  # the low-pass may overshoot a hard edge
 
 
 def apply_geometry(images: Tensor, inverse: Tensor) -> Tensor:
-    """Resample images [N, C, H, W] by `inverse` [N, 3, 3]; reflected outside, differentiable twice.
+    """Resample images [N, C, H, W] by `inverse` [N, 3, 3], with reflection at the borders; twice differentiable.
 
-    Doubled by a sharp low-pass, sampled bilinearly and halved again by the same filter, so that neither aliasing nor
-    blur betrays an augmented image to D. Images whose map is the identity pass bit for bit.
+    The images are doubled with a sharp low-pass filter, sampled bilinearly and halved with the same filter, so that D
+    cannot recognise augmented images by aliasing or blur. Images whose map is the identity stay the same, bit for bit.
     """
     moved = (inverse != torch.eye(3)).flatten(1).any(dim=1)
     if not moved.any():
@@ -136,7 +136,7 @@ def apply_geometry(images: Tensor, inverse: Tensor) -> Tensor:
     padded = F.pad(images, (left, right, top, bottom), mode="reflect")
     doubled = upfirdn2d(padded, LOW_PASS, up=2, pad=(_REACH, _REACH - 1), gain=4.0)
 
-    # Coordinates of the doubled output grid, with a border that the final filter eats.
+    # Coordinates of the doubled output grid, with a border that the final filter needs.
     def line(size: int) -> Tensor:
         return (torch.arange(2 * (size + 2 * _REACH)) + 0.5) / 2 - _REACH - size / 2
 
@@ -153,7 +153,7 @@ def apply_geometry(images: Tensor, inverse: Tensor) -> Tensor:
 
 
 def apply_color(images: Tensor, color: Tensor) -> Tensor:
-    """Images [N, 1 or 3, H, W] by `color` [N, 4, 4]; one channel takes the mean of the three rows."""
+    """Apply `color` [N, 4, 4] to images [N, 1 or 3, H, W]; a single channel takes the mean of the three rows."""
     if bool((color == torch.eye(4)).all()):
         return images
     matrix = color.to(images)
@@ -166,7 +166,7 @@ def apply_color(images: Tensor, color: Tensor) -> Tensor:
 
 
 class AdaController:
-    """Keeps p where D's confidence in training images stays at the target (Karras et al. 2020a, Sec. 3.3)."""
+    """Adapts p so that the mean sign of D on training images stays at the target (Karras et al. 2020a, Sec. 3.3)."""
 
     def __init__(self, config: AugmentConfig, *, batch: int, max_p: float | None) -> None:
         self._config, self._batch, self._max_p = config, batch, max_p
@@ -174,7 +174,7 @@ class AdaController:
         self._sum, self._count = 0.0, 0
 
     def observe(self, mean_sign: float, iteration: int) -> None:
-        """Take the mean sign of D on one iteration's real images; every `interval` iterations p moves by one step."""
+        """Note the mean sign of D on the training images of an iteration; p moves every `interval` iterations."""
         if self._config.mode != "ada":
             return
         self._sum += mean_sign
@@ -190,16 +190,16 @@ class AdaController:
         self._sum, self._count = 0.0, 0
 
     def state(self) -> dict[str, float]:
-        """Numbers for a snapshot."""
+        """Return the numbers that a snapshot needs."""
         return {"p": self.p, "sum": self._sum, "count": float(self._count)}
 
     def load(self, state: dict[str, float]) -> None:
-        """The inverse of `state`."""
+        """Set what `state` returned."""
         self.p, self._sum, self._count = state["p"], state["sum"], int(state["count"])
 
 
 def _margins(inverse: Tensor, width: int, height: int) -> tuple[int, int, int, int]:
-    """Reflected pixels that the batch needs on the left, right, top and bottom, at most size - 1."""
+    """Pixels to reflect on the left, right, top and bottom of the images of a batch, at most size - 1."""
     cx, cy = (width - 1) / 2, (height - 1) / 2
     corners = torch.tensor([[-cx, -cy, 1], [cx, -cy, 1], [cx, cy, 1], [-cx, cy, 1]])
     reached = torch.einsum("nij,kj->nki", inverse[:, :2], corners).reshape(-1, 2)

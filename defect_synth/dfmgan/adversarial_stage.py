@@ -1,4 +1,4 @@
-"""What both stages of DFMGAN share besides their schedule: adaptive augmentation of the discriminator's inputs."""
+"""What the stages of DFMGAN share besides their schedule: adaptive augmentation of what D sees."""
 
 from __future__ import annotations
 

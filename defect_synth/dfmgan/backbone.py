@@ -33,7 +33,7 @@ class MappingNetwork(nn.Module):
         return x
 
     def rows(self, z: Tensor, num_ws: int, *, truncation: float = 1.0, cutoff: int | None = None) -> Tensor:
-        """`forward`, repeated for every layer and pulled towards the mean w.
+        """`forward`, repeated for each layer, and with truncation pulled towards the mean w.
 
         Args:
             z: [N, z_dim].
@@ -52,19 +52,19 @@ class MappingNetwork(nn.Module):
 
     @torch.no_grad()
     def track_average(self, w: Tensor, beta: float = 0.995) -> None:
-        """Move `w_avg` towards the mean of a batch of w [N, w_dim]; called by training once per fresh batch."""
+        """Move `w_avg` towards the mean of a batch of w [N, w_dim]; training calls it once for each new batch."""
         self.w_avg.copy_(w.detach().float().mean(dim=0).lerp(self.w_avg, beta))
 
 
 class Trunk(NamedTuple):
-    """What the blocks below the first residual block hand on: features [N, C, r, r] and RGB so far [N, 3, r, r]."""
+    """Output of the blocks below the first residual block: features [N, C, r, r] and the image so far [N, 3, r, r]."""
 
     features: Tensor
     rgb: Tensor
 
 
 class SynthesisBlock(nn.Module):
-    """One resolution: up-convolution, convolution, ToRGB added to the upsampled image so far."""
+    """One resolution: up-convolution, convolution, and ToRGB, which is added to the upsampled image so far."""
 
     def __init__(self, config: BackboneConfig, resolution: int) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class SynthesisBlock(nn.Module):
         self.conv = StyleConv(out, out, up=False, **common)  # type: ignore[arg-type]
         self.to_rgb = Projection(out, config.image_channels, w_dim=config.w_dim, clamp=config.conv_clamp)
         self.resolution = resolution
-        self.compute_dtype = torch.float32  # of the convolutions; set by `precision.set_precision`
+        self.compute_dtype = torch.float32  # number format of the convolutions, see `precision.set_precision`
 
     @property
     def num_conv(self) -> int:
@@ -94,13 +94,13 @@ class SynthesisBlock(nn.Module):
         return out
 
     def accumulate(self, features: Tensor, rgb: Tensor | None, w: Tensor) -> Tensor:
-        """Add this block's ToRGB, in float32, to the upsampled image of the block before."""
+        """Add this block's ToRGB, in float32, to the upsampled image of the previous block."""
         colour: Tensor = self.to_rgb(features, w).float()
         return colour if rgb is None else upsample2d(rgb) + colour
 
 
 class SynthesisNetwork(nn.Module):
-    """w_object -> image, block by block."""
+    """The blocks that turn w_object into an image."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -116,8 +116,8 @@ class SynthesisNetwork(nn.Module):
 class Backbone(nn.Module):
     """z_object -> defect-free image (Sec. 3.1).
 
-    Noise everywhere in this package is either None (the constant noise stored with the weights) or one flat vector per
-    sample, `noise_numel` long, so that a sample's noise never depends on the batch it is in; zeros switch it off.
+    Noise is either None (the constant noise stored with the weights) or one flat vector of length `noise_numel` for
+    each sample, so that the noise of a sample does not depend on its batch. Zeros switch it off.
     """
 
     def __init__(self, config: BackboneConfig) -> None:

@@ -24,8 +24,8 @@ class DFMGANCard(Card):
         defects: Defect categories of a bundle.
         data_digest: Identifies the training images.
         num_images: How many there were.
-        score: Distance of the snapshot to the validation images; None: the last snapshot was kept.
-        origin: What wrote the weights.
+        score: Distance of the snapshot to the validation images; None: this is the last snapshot.
+        origin: Where the weights come from.
     """
 
     kind: DFMGANKind

@@ -1,8 +1,7 @@
-"""Every setting, its bounds and where its default comes from.
+"""Every setting of DFMGAN, its bounds and where its default comes from.
 
-Frozen pydantic models: a configuration is a value, written beside every run and inside every checkpoint. Defaults are
-the paper's at 256x256 (`PAPER_256`); "facts" in a description means behaviour of the authors' program that the paper's
-text leaves out.
+The defaults are those of the paper at 256x256 (`PAPER_256`). Where the paper is silent, they follow the authors'
+program, and the description says so.
 """
 
 from __future__ import annotations
@@ -64,10 +63,11 @@ class ResidualConfig(Frozen):
     first_resolution: PowerOfTwo = Field(64, ge=8, description="Resolution of the first residual block and of ToMask.")
     mask_threshold: float = Field(0.0, description="A pixel is defect where its mask logit is >= this (Eq. 1).")
     mask_dtype: Literal["float32", "float16"] = Field(
-        "float32", description="float16 reproduces the rounding of the authors' program (facts, not in the paper)."
+        "float32", description="float16 reproduces the rounding of the authors' program; not in the paper."
     )
     mask_box: tuple[float, float, float, float] | None = Field(
-        None, description="Top, bottom, left and right in shares of the side, beyond which nothing is defect."
+        None,
+        description="Top, bottom, left, right as shares of the side; there is no defect outside. Not in the paper.",
     )
 
     @model_validator(mode="after")
@@ -80,7 +80,7 @@ class ResidualConfig(Frozen):
 
 
 class DiscriminatorConfig(Frozen):
-    """StyleGAN2 residual discriminator; D and the slim D_match differ only in these numbers."""
+    """StyleGAN2 residual discriminator; D and the smaller D_match differ in these numbers only."""
 
     channel_base: int = Field(16384, ge=32)
     channel_max: int = Field(512, ge=4)
@@ -109,21 +109,23 @@ class ModelConfig(Frozen):
 
     @property
     def residual_resolutions(self) -> tuple[int, ...]:
-        """Resolutions that carry a defect-aware residual block."""
+        """Resolutions that have a defect-aware residual block."""
         return tuple(r for r in self.backbone.block_resolutions if r >= self.residual.first_resolution)
 
     @property
     def num_defect_ws(self) -> int:
-        """Rows of w_defect; with two or more blocks the last one is never read (facts 3.2)."""
+        """Rows of w_defect; as in the authors' program, the last one is not read where there are two or more blocks."""
         return 2 * len(self.residual_resolutions) + 1
 
 
 class AugmentConfig(Frozen):
-    """Adaptive discriminator augmentation (Karras et al. 2020a); strengths of 0 switch a transform off."""
+    """Adaptive discriminator augmentation (Karras et al. 2020a); a strength of 0 switches a transform off."""
 
-    mode: Literal["ada", "fixed", "none"] = Field("ada", description="ada: p follows overfitting; fixed: p stays.")
+    mode: Literal["ada", "fixed", "none"] = Field(
+        "ada", description="ada: p follows overfitting; fixed: p stays as it is."
+    )
     initial_p: float = Field(0.0, ge=0, le=1, description="Probability of each transform at the start.")
-    max_p: float = Field(0.8, ge=0, le=1, description="Cap of p; above about 0.8 augmentations leak (facts: no cap).")
+    max_p: float = Field(0.8, ge=0, le=1, description="Cap of p; above about 0.8 augmentations leak into samples.")
     target: float = Field(0.6, gt=0, lt=1, description="Target of mean sign(D(real)).")
     ada_kimg: float = Field(500, gt=0, description="Thousands of images for p to move from 0 to 1.")
     interval: int = Field(4, ge=1, description="Iterations between adjustments of p.")
@@ -141,34 +143,36 @@ class AugmentConfig(Frozen):
     saturation: float = Field(1, ge=0, le=1)
 
     def safe(self) -> AugmentConfig:
-        """For parts whose orientation or colour matters: no flips, turns, hue or luma changes that could leak."""
+        """For parts whose orientation or colour matters: without flips, rotations, hue or luma changes."""
         return self.model_copy(update=dict(flip=0.0, rotate90=0.0, rotate=0.0, luma_flip=0.0, hue=0.0))
 
 
 class TrainingProtocol(Frozen):
-    """Where the authors' program and a sound reading of the paper part ways (facts 10 and 11)."""
+    """Choices in which the authors' program (`official`) differs from our reading of the paper (`corrected`)."""
 
     name: ProtocolName = "corrected"
-    mode_seeking_epsilon: float = Field(1e-3, ge=0, description="Added to the denominator of Eq. 2; official: none.")
+    mode_seeking_epsilon: float = Field(1e-3, ge=0, description="Added to the denominator of Eq. 2; official: 0.")
     shared_noise: bool = Field(
-        True, description="The two passes of Eq. 2 see the same noise, so only w_defect differs."
+        True, description="Both passes of Eq. 2 use the same noise, so that only w_defect differs."
     )
-    joint_augmentation: bool = Field(True, description="Geometric augmentation of image and mask together for D_match.")
-    frozen_weights: Literal["ema", "raw"] = Field("ema", description="Which stage-1 weights stage 2 freezes.")
-    guard_masks: bool = Field(True, description="Report and recover from all-black or all-white masks.")
+    joint_augmentation: bool = Field(
+        True, description="D_match sees image and mask under the same geometric augmentation."
+    )
+    frozen_weights: Literal["ema", "raw"] = Field("ema", description="Which weights of stage 1 are frozen in stage 2.")
+    guard_masks: bool = Field(True, description="Pull masks back that are black or white everywhere.")
     confine_masks: bool = Field(
-        True, description="No defect beyond the box of the base masks and an eighth of the side: none in corners."
+        True, description="No defect outside the box of the base masks, widened by an eighth of the side."
     )
     coarse_masks: bool = Field(
-        True, description="D_match sees real masks at the grain of the generator's, not to know them by it."
+        True, description="D_match sees real masks as coarse as generated ones, so that it cannot tell them by that."
     )
     mask_leak: float = Field(
         0.05,
         ge=0,
         le=1,
-        description="Share of the steepest gradient that D_match has in a saturated mask.",
+        description="Least gradient of a saturated mask, as a share of the steepest.",
     )
-    cap_p: bool = Field(True, description="Respect augment.max_p; the authors' program lets p grow without bound.")
+    cap_p: bool = Field(True, description="Keep p at or below augment.max_p; official: no bound.")
 
 
 CORRECTED = TrainingProtocol()
@@ -188,7 +192,7 @@ PROTOCOLS: dict[ProtocolName, TrainingProtocol] = {"corrected": CORRECTED, "offi
 
 
 class AdversarialStageConfig(StageConfig):
-    """What both training stages share (Karras et al. 2020a)."""
+    """Schedule of one adversarial stage; defaults of Karras et al. 2020a where the paper gives none."""
 
     total_kimg: float = Field(3000, gt=0, description="Length in thousands of real images shown to D.")
     batch: int = Field(32, ge=2, description="Images per iteration.")
@@ -196,7 +200,7 @@ class AdversarialStageConfig(StageConfig):
         None,
         ge=2,
         description="Images per backward pass, the unit that processes share out. None: half the batch, as on the "
-        "authors' two GPUs (all of it where half would cut groups of the minibatch standard deviation).",
+        "authors' two GPUs, or all of it where half would split groups of the minibatch standard deviation.",
     )
     learning_rate: float = Field(0.0025, gt=0, le=1)
     r1_gamma: float = Field(0.4096, ge=0, description="Weight of R1; 0.0002 * resolution^2 / batch.")
@@ -204,13 +208,15 @@ class AdversarialStageConfig(StageConfig):
     path_length_weight: float = Field(2.0, ge=0)
     path_length_interval: int = Field(4, ge=1)
     path_length_decay: float = Field(0.01, gt=0, le=1)
-    path_length_shrink: int = Field(2, ge=1, description="The path length uses batch // this images.")
+    path_length_shrink: int = Field(
+        2, ge=1, description="Path lengths are taken of batch // path_length_shrink images."
+    )
     style_mixing_prob: float = Field(0.9, ge=0, le=1)
     ema_kimg: float = Field(10, ge=0, description="Half-life of the weight average.")
-    ema_rampup: float | None = Field(0.05, ge=0, description="Half-life never above this share of the images seen.")
+    ema_rampup: float | None = Field(0.05, ge=0, description="The half-life is at most this share of the images seen.")
     augment: AugmentConfig = AugmentConfig()
     snapshot_kimg: float = Field(40, gt=0, description="Thousands of images between resumable snapshots.")
-    mirror: bool = Field(False, description="Mirror half of the real images (and masks).")
+    mirror: bool = Field(False, description="Mirror half of the training images, with their masks.")
 
 
 class PretrainConfig(AdversarialStageConfig):
@@ -218,14 +224,14 @@ class PretrainConfig(AdversarialStageConfig):
 
 
 class TransferConfig(AdversarialStageConfig):
-    """Stage 2: residual blocks, defect mapping, D and D_match on one defect (Sec. 3.2, Eq. 3)."""
+    """Stage 2: residual blocks, defect mapping, D and D_match on one defect category (Sec. 3.2, Eq. 3)."""
 
     total_kimg: float = Field(400, gt=0)
     ema_rampup: float | None = Field(None, ge=0)
     augment: AugmentConfig = AugmentConfig(ada_kimg=100)
     lambda_match: float = Field(1.0, ge=0, description="Weight of D_match in the generator's loss (Eq. 3).")
     lambda_mode_seeking: float = Field(0.1, ge=0, description="Weight of the mode seeking loss (Eq. 3).")
-    tanh_gain: float = Field(10.0, gt=0, description="Masks enter D_match and Eq. 2 as tanh(gain * logits) (facts 5).")
+    tanh_gain: float = Field(10.0, gt=0, description="Masks enter D_match and Eq. 2 as tanh(gain * logits).")
     protocol: TrainingProtocol = CORRECTED
 
     @model_validator(mode="after")
@@ -237,20 +243,22 @@ class TransferConfig(AdversarialStageConfig):
 
 
 class TrainConfig(Frozen):
-    """One category: stage 1, then one stage 2 per defect."""
+    """Settings of a run: stage 1 on an object category, then stage 2 on each of its defect categories."""
 
     preset: str = "PAPER_256"
     model: ModelConfig = ModelConfig()
     pretrain: PretrainConfig = PretrainConfig()
     transfer: TransferConfig = TransferConfig()
     precision: Precision = Field(
-        "auto", description="Of the convolutions; auto: what the device does fastest and safely."
+        "auto", description="Number format of the convolutions; auto: the fastest that is safe on the device."
     )
     seed: int = Field(0, ge=0, lt=2**31)
     validation_fraction: float = Field(
-        0.2, ge=0, lt=1, description="Share of the base images kept to choose snapshots."
+        0.2, ge=0, lt=1, description="Share of the base images set apart to choose snapshots."
     )
-    resize: Literal["letterbox", "crop"] = Field("letterbox", description="How other aspects become square.")
+    resize: Literal["letterbox", "crop"] = Field(
+        "letterbox", description="How images of another aspect ratio become square."
+    )
 
     @model_validator(mode="after")
     def _batches_fit_minibatch_std(self) -> Self:
@@ -268,34 +276,37 @@ class TrainConfig(Frozen):
         return self
 
     def micro_batches(self, stage: StageName) -> tuple[int, ...]:
-        """Sizes that a stage's batch can be cut into, ascending: even, in whole groups of the minibatch std."""
+        """Sizes of equal parts of a stage's batch, ascending: even, and whole groups of the minibatch std."""
         batch = getattr(self, stage).batch
-        judges = [self.model.discriminator, *([self.model.match_discriminator] if stage == "transfer" else [])]
-        groups = [min(judge.minibatch_std_group, batch) for judge in judges]
+        discriminators = [self.model.discriminator]
+        if stage == "transfer":
+            discriminators.append(self.model.match_discriminator)
+        groups = [min(config.minibatch_std_group, batch) for config in discriminators]
         halves = [size for size in range(2, batch, 2) if batch % size == 0 and not any(size % g for g in groups)]
         return (*halves, batch)
 
     def micro_batch(self, stage: StageName) -> int:
         """Images per backward pass of a stage.
 
-        Each loss is a mean over so many images, whatever the number of processes: that changes who computes, never what
-        is computed. Hence the default is not the whole batch, which two processes could not share.
+        Each loss is a mean over this many images, whatever the number of processes, which changes where something is
+        computed but not what. The default is less than the whole batch, so that two processes can share it.
         """
         config: AdversarialStageConfig = getattr(self, stage)
         half = config.batch // 2
         return config.micro_batch or (half if half in self.micro_batches(stage) else config.batch)
 
 
-# Short runs on a few hundred images need a much stronger R1 than the 0.0002 * resolution^2 / batch of long ones: with
-# that, D wins within 2,000 images (64 px, bottles) and G draws noise; with 8, bottles appear after 8,000 images.
+# Short runs on a few hundred images need a much larger weight of R1 than the 0.0002 * resolution^2 / batch of long
+# ones. With the latter, D wins within 2,000 images (64 px, bottles) and G draws noise; with 8, bottles appear after
+# 8,000.
 _FAST_PRETRAIN_GAMMA = 8.0
-# The paper's average never forgets faster than 10,000 images; after a few thousand it would still be half the random
-# residual blocks that stage 2 began with, and its masks their noise.
+# The paper's average has a half-life of 10,000 images. After a few thousand it would still be half the random residual
+# blocks that stage 2 began with, and its masks would be their noise.
 _FAST_EMA_RAMPUP = 0.05
 
 
-# Few channels: with half of them a CPU sees three times as many images an hour, and in hours that is what decides.
 def _fast(resolution: int, batch: int, first_resolution: int, kimg: tuple[float, float]) -> TrainConfig:
+    """A preset for hours instead of days. Few channels: with half of them a CPU sees three times as many images."""
     gamma = 0.0002 * resolution**2 / batch
     return TrainConfig(
         preset=f"FAST_{resolution}",
@@ -355,7 +366,7 @@ PRESETS: dict[PresetName, TrainConfig] = {
 
 
 def with_protocol(config: TrainConfig, name: ProtocolName) -> TrainConfig:
-    """`config` under a named protocol; `official` also rounds the mask to float16 as the authors' program does."""
+    """`config` under a named protocol; `official` also rounds masks to float16, as the authors' program does."""
     return override(
         config,
         {

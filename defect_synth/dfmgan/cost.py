@@ -1,4 +1,4 @@
-"""Parameters, operations and memory of a configuration, counted on shapes alone."""
+"""Parameters, operations and memory of the networks of a configuration, counted without computing anything."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from defect_synth.dfmgan.generator import DFMGAN
 
 
 def count_parameters(*modules: nn.Module) -> int:
-    """Trainable numbers."""
+    """How many trainable numbers `modules` have."""
     return sum(p.numel() for module in modules for p in module.parameters())
 
 
 def describe(config: ModelConfig) -> str:
-    """A table of the networks of Fig. 2: trainable parameters, FLOPs per image, float32 memory of the weights."""
+    """A table of the networks of Fig. 2: trainable parameters, FLOPs per image, float32 memory of the weights.
+
+    Args:
+        config: Sizes of the networks.
+    """
     with torch.device("meta"):
         generator = DFMGAN(config)
         discriminator = build_discriminator(config)
@@ -46,7 +50,7 @@ def describe(config: ModelConfig) -> str:
     widest = max(r * r * backbone.channels(r) for r in backbone.block_resolutions)
     weights = sum(row[1] for row in rows[:2]) * 4 / 2**20
     lines.append(
-        f"generation holds the weights ({weights:.0f} MiB) and about {8 * widest * 4 / 2**20:.0f} MiB per image"
+        f"generating takes the weights ({weights:.0f} MiB) and about {8 * widest * 4 / 2**20:.0f} MiB per image"
     )
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""D judges images; D_match judges whether image and mask belong together (Sec. 3.2, "Two Discriminators")."""
+"""D tells real images from generated ones; D_match does so with pairs of image and mask (Sec. 3.2)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Epilogue(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """StyleGAN2 residual discriminator: [N, in_channels, R, R] in about [-1, 1] -> logits [N, 1], real where high."""
+    """StyleGAN2 residual discriminator: [N, in_channels, R, R], about [-1, 1] -> logits [N, 1], high where real."""
 
     def __init__(self, config: DiscriminatorConfig, *, resolution: int, in_channels: int, clamp: float) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Discriminator(nn.Module):
 
 
 def build_discriminator(config: ModelConfig) -> Discriminator:
-    """D: judges images [N, 3, R, R]."""
+    """D, for images [N, 3, R, R]."""
     return Discriminator(
         config.discriminator,
         resolution=config.backbone.resolution,
@@ -82,7 +82,7 @@ def build_discriminator(config: ModelConfig) -> Discriminator:
 
 
 def build_match_discriminator(config: ModelConfig) -> Discriminator:
-    """D_match: the same network, slimmer, on image and mask concatenated: [N, 4, R, R]."""
+    """D_match: the same network with fewer channels, for image and mask concatenated: [N, 4, R, R]."""
     return Discriminator(
         config.match_discriminator,
         resolution=config.backbone.resolution,

@@ -1,4 +1,4 @@
-"""Codes and noise of the generator for one training batch."""
+"""Codes and noise of the generator for a training batch."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Latents:
         z_object: [N, z_dim].
         z_defect: [N, z_dim], or None in stage 1.
         z_object_mix: Second codes for style mixing, [N, z_dim].
-        z_defect_mix: Likewise, or None in stage 1.
+        z_defect_mix: The same for z_defect, or None in stage 1.
         cut_object: First row of w_object that comes from the second code; None: no mixing.
-        cut_defect: Likewise for w_defect.
+        cut_defect: The same for w_defect.
         noise_object: [N, backbone.noise_numel], or None for the stored noise.
         noise_defect: [N, defect_noise_numel], or None.
-        noise_object_2: Noise of the second pass of Eq. 2 where it is not shared.
-        noise_defect_2: Likewise.
+        noise_object_2: Noise of the second pass of Eq. 2, [N / 2, ...], where the passes do not share it.
+        noise_defect_2: The same for the residual branch.
     """
 
     z_object: Tensor
@@ -43,7 +43,7 @@ class Latents:
         return self.z_object.shape[0]
 
     def part(self, start: int, stop: int) -> Latents:
-        """Samples start..stop, both even if there is noise for a second pass: that has half as many rows."""
+        """Samples start..stop; both are even where there is noise for a second pass, which has half as many rows."""
         tensors: dict[str, Any] = {
             name: value[start // 2 : stop // 2] if name.endswith("_2") else value[start:stop]
             for name, value in self.__dict__.items()
@@ -55,13 +55,13 @@ class Latents:
 def draw_latents(
     draws: Draws, batch: int, config: ModelConfig, *, mixing_prob: float, noise: int, defect_noise: int, second: bool
 ) -> Latents:
-    """Codes and noise for one phase.
+    """Draw codes and noise for a phase.
 
     Args:
         draws: Where they come from.
-        batch: Samples.
-        config: Sizes.
-        mixing_prob: Probability that this batch mixes styles; cut-offs are uniform (Karras et al. 2019).
+        batch: How many samples.
+        config: Sizes of the networks.
+        mixing_prob: Probability that the batch mixes styles; the cut is uniform (Karras et al. 2019).
         noise: `backbone.noise_numel`.
         defect_noise: `defect_noise_numel`; 0 in stage 1.
         second: Also draw the noise of the second pass of Eq. 2.

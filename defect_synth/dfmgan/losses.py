@@ -1,4 +1,4 @@
-"""Every term of the objective as a pure function (Eq. 2 and 3; Karras et al. 2020a, 2020b)."""
+"""The terms of the objective as pure functions (Eq. 2 and 3; Karras et al. 2020a, 2020b)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def generator_loss(fake_logits: Tensor) -> Tensor:
 def discriminator_loss(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
     """softplus(D(fake)) + softplus(-D(real)), means over [N, 1] each.
 
-    The paper calls D_match's loss a Wasserstein loss; the authors' program uses this one for both discriminators, and
-    so do we.
+    The paper calls the loss of D_match a Wasserstein loss; the authors' program uses this one for both discriminators,
+    and so does this package.
     """
     return F.softplus(fake_logits).mean() + F.softplus(-real_logits).mean()
 
@@ -38,12 +38,12 @@ def path_lengths(image: Tensor, w: Tensor, noise: Tensor) -> Tensor:
     """|J^T y| per sample, y = noise / sqrt(H * W) (Karras et al. 2020b, Sec. 3.2).
 
     Args:
-        image: [N, C, H, W], depends on `w`.
+        image: [N, C, H, W]; it depends on `w`.
         w: [N, num_ws, w_dim]. In stage 2 this is w_object alone, as in the authors' program.
-        noise: Standard normal, like `image`.
+        noise: Standard normal numbers of the shape of `image`.
 
     Returns:
-        [N]: root of the mean over rows of the squared gradient summed over w_dim.
+        [N]: the root of the mean over rows of the squared gradient summed over w_dim.
     """
     y = noise / math.sqrt(image.shape[2] * image.shape[3])
     (gradient,) = torch.autograd.grad((image * y).sum(), w, create_graph=True)
@@ -53,30 +53,30 @@ def path_lengths(image: Tensor, w: Tensor, noise: Tensor) -> Tensor:
 def mode_seeking_loss(
     w_defect_1: Tensor, w_defect_2: Tensor, mask_1: Tensor, mask_2: Tensor, epsilon: float = 0.0
 ) -> Tensor:
-    """Eq. 2: distance of two defect codes over the distance of the masks they give on the same object.
+    """Distance of two defect codes over the distance of the masks they give on the same object (Eq. 2).
 
-    A ratio of means over everything (facts 5), which keeps lambda = 0.1 at the authors' scale; Eq. 2 as printed, with
-    L1 sums, would be smaller by (mask pixels) / (numbers in w_defect).
+    Both distances are means, as in the authors' program, to whose scale the paper's lambda = 0.1 belongs. Eq. 2 as
+    printed has sums, whose ratio is smaller by (mask pixels) / (numbers in w_defect).
 
     Args:
         w_defect_1: [N, num_defect_ws, w_dim].
-        w_defect_2: Likewise.
+        w_defect_2: [N, num_defect_ws, w_dim].
         mask_1: Soft masks in [-1, 1], [N, 1, H, W].
-        mask_2: Likewise, for the same w_object.
-        epsilon: Added to the denominator; 0 divides by zero when both masks are saturated alike.
+        mask_2: Soft masks of the same objects, [N, 1, H, W].
+        epsilon: Added to the denominator; with 0, two masks that are saturated alike divide by zero.
     """
     numerator = (w_defect_1 - w_defect_2).abs().mean()
-    # In the masks' own dtype: the authors' float16 masks are also subtracted and averaged in float16.
+    # In the dtype of the masks: the authors' float16 masks are subtracted and averaged in float16, too.
     denominator = (mask_1 - mask_2).abs().mean().float()
     return numerator / (denominator + epsilon)
 
 
 def soft_mask(mask_logits: Tensor, gain: float, leak: float = 0.0) -> Tensor:
-    """Logits -> [-1, 1] for D_match and Eq. 2: tanh(gain * logits), in the logits' own dtype.
+    """Soft mask in [-1, 1] for D_match and Eq. 2: tanh(gain * logits), in the dtype of the logits.
 
-    With a leak (not in the paper) a saturated pixel keeps at least `leak` of the steepest gradient wherever that moves
-    it back towards the threshold; values stay the same. Without, no judge can move it: stray dots stay, and absent
-    defects stay absent. Differentiable once then.
+    With `leak` (not in the paper) the values are the same, but a saturated pixel keeps at least this share of the
+    steepest gradient wherever that moves it back towards the threshold. Without it, no discriminator can move the
+    pixel: stray dots stay, and absent defects stay absent. With it, the result is differentiable only once.
     """
     if leak == 0:
         return torch.tanh(mask_logits * gain)
@@ -99,5 +99,5 @@ class _LeakyTanh(torch.autograd.Function):
         (y,) = ctx.saved_tensors
         gain, leak = ctx.settings
         slope = 1 - y.square()
-        inward = grad * y > 0  # descending this gradient makes the logit smaller in size
+        inward = grad * y > 0  # a step down this gradient brings the logit nearer to 0
         return grad * gain * torch.where(inward, slope.clamp_min(leak), slope), None, None

@@ -1,9 +1,8 @@
 """How many images fit into a backward pass, estimated from the sizes of the networks.
 
-What training holds grows with the images in a backward pass: mostly the features of every resolution, in the passes
-that differentiate twice (R1, path length). The two factors below are measured (peak resident memory of whole
-iterations, float32 on a CPU, FAST_64 and FAST_128 at 4 and 8 images); half precision needs less, so the estimate is on
-the safe side there.
+The memory of training grows with the number of images in a backward pass. Most of it holds the features of every
+resolution in the phases that differentiate twice (R1, path length). The factors below are measured: peak resident
+memory of whole iterations, float32 on a CPU, FAST_64 and FAST_128 with 4 and 8 images. Half precision needs less.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.errors import ConfigError
 
 _GIB = 2**30
-_PROGRAM = 0.45  # GiB: libraries, buffers of the kernels
-_COPIES = 5  # of each weight: itself, gradient, two Adam moments, average
+_PROGRAM = 0.45  # GiB of libraries and buffers of kernels
+_COPIES = 5  # of each weight: the weight, its gradient, two moments of Adam, its average
 _FEATURE_MAPS = {"pretrain": 26, "transfer": 32}
-"""Float32 tensors of the size of one feature map per resolution that a backward pass holds for each image."""
+"""How many float32 feature maps of each resolution a backward pass holds for each image."""
 
 
 def needed(config: TrainConfig, stage: StageName, micro_batch: int) -> float:
-    """GiB that training a stage takes with so many images per backward pass."""
+    """GiB that training a stage takes with `micro_batch` images per backward pass."""
     with torch.device("meta"):
         modules = [DFMGAN(config.model), build_discriminator(config.model)]
         if stage == "transfer":
@@ -36,16 +35,16 @@ def needed(config: TrainConfig, stage: StageName, micro_batch: int) -> float:
 
 
 def fitting(config: TrainConfig, gib: float, processes: int = 1) -> dict[StageName, int]:
-    """The largest micro-batch of each stage that should fit into `gib` and that `processes` can share.
+    """The largest micro-batch of each stage that should fit into `gib` GiB and that `processes` can share.
 
     Raises:
-        ConfigError: Not even the smallest fits, or no division of the batch suits the processes.
+        ConfigError: Not even the smallest fits, or the batch cannot be shared by so many processes.
     """
     chosen: dict[StageName, int] = {}
     stages: tuple[StageName, ...] = ("pretrain", "transfer")
     for stage in stages:
         batch = getattr(config, stage).batch
-        # Never more than the default: the same losses wherever memory does not bind.
+        # Never more than the default, so that losses are the same wherever there is enough memory.
         most = config.micro_batch(stage) if processes == 1 else batch // processes
         sizes = [s for s in config.micro_batches(stage) if s <= most and batch // s % processes == 0]
         if not sizes:

@@ -1,7 +1,7 @@
-"""The loss of each training phase on given codes, images and noise: nothing random, nothing stepped.
+"""The loss of each training phase as a function of given codes, images and noise.
 
-A phase returns what to minimise and the numbers to log; the loop multiplies lazy phases by their interval, calls
-`backward` and steps the optimiser.
+Nothing here draws random numbers or changes a weight: a phase returns what to minimise and the terms to log, and
+`engine.loop` multiplies the loss of lazy phases by their interval, calls `backward` and steps the optimiser.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _same_pair(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mixed(rows: Tensor, other: Tensor | None, cut: int | None) -> Tensor:
-    """Style mixing: rows from `cut` on come from the other codes (Karras et al. 2019, Sec. 3.1)."""
+    """Style mixing: the rows from `cut` on come from other codes (Karras et al. 2019, Sec. 3.1)."""
     if cut is None or other is None:
         return rows
     return torch.cat([rows[:, :cut], other[:, cut:]], dim=1)
@@ -70,7 +70,7 @@ def defect_rows(generator: DFMGAN, latents: Latents, *, track: bool) -> Tensor:
 
 
 def fake(generator: Backbone | DFMGAN, latents: Latents) -> tuple[Tensor, Tensor | None]:
-    """Image [N, 3, R, R] and, from a DFMGAN, mask logits; for the discriminators' phases, without gradients."""
+    """Image [N, 3, R, R] and, from a DFMGAN, mask logits, without gradients: input of the discriminators' phases."""
     with torch.no_grad():
         if isinstance(generator, DFMGAN):
             w_object = object_rows(generator.backbone, latents, track=False)
@@ -83,7 +83,7 @@ def fake(generator: Backbone | DFMGAN, latents: Latents) -> tuple[Tensor, Tensor
 def pretrain_generator(
     generator: Backbone, discriminator: Discriminator, latents: Latents, augment: Augment = _same
 ) -> Outcome:
-    """Stage 1, Gmain."""
+    """The generator's adversarial loss of stage 1."""
     image = generator(object_rows(generator, latents, track=True), latents.noise_object)
     logits = discriminator(augment(image))
     loss = generator_loss(logits)
@@ -99,10 +99,10 @@ def transfer_generator(
     augment: Augment = _same,
     augment_pair: PairAugment = _same_pair,
 ) -> Outcome:
-    """Stage 2, Gmain: Eq. 3 for the generator.
+    """The generator's loss of stage 2 (Eq. 3).
 
-    The frozen part below the first residual block has no graph, and serves the mode seeking pass too when its noise is
-    shared.
+    The frozen blocks below the first residual block have no graph. Where the two passes of Eq. 2 share their noise,
+    both start from the same output of these blocks.
     """
     protocol = config.protocol
     with torch.no_grad():
@@ -111,9 +111,9 @@ def transfer_generator(
     w_defect = defect_rows(generator, latents, track=True)
     out: Synthesis = generator.paint(trunk, w_object, w_defect, latents.noise_object, latents.noise_defect)
     mask = soft_mask(out.mask_logits, config.tanh_gain)
-    judged = soft_mask(out.mask_logits, config.tanh_gain, protocol.mask_leak)
+    mask_for_match = soft_mask(out.mask_logits, config.tanh_gain, protocol.mask_leak)
     logits = discriminator(augment(out.image))
-    match_logits = match_discriminator(torch.cat(augment_pair(out.image, judged.float()), dim=1))
+    match_logits = match_discriminator(torch.cat(augment_pair(out.image, mask_for_match.float()), dim=1))
     adversarial = generator_loss(logits)
     match = generator_loss(match_logits)
     generator_total = adversarial + config.lambda_match * match
@@ -147,16 +147,15 @@ def transfer_generator(
 
 
 def saturation_guard(mask_logits: Tensor, tanh_gain: float) -> Tensor:
-    """Pulls the mask of a sample back only while all of it is saturated black, or all of it white.
+    """Penalty on masks that are saturated everywhere, all black or all white. Not in the paper.
 
-    Not in the paper. A saturated soft mask has no gradient, so D_match can no longer move it and training is dead from
-    there on. The penalty is zero for every mask that still has a pixel within reach of the threshold or pixels of both
-    signs, so it never shapes a working mask.
+    A saturated soft mask has no gradient, so D_match can no longer move it, and training would not recover. The penalty
+    is 0 for a mask with a pixel near the threshold or with pixels of both signs, so it never shapes a working mask.
     """
-    reach = 2.0 / tanh_gain  # tanh(2) = 0.96: still some gradient
+    near = 2.0 / tanh_gain  # tanh(2) = 0.96, where there is still some gradient
     logits = mask_logits.float().flatten(1)
-    black = torch.relu(-reach - logits.amax(dim=1))
-    white = torch.relu(logits.amin(dim=1) - reach)
+    black = torch.relu(-near - logits.amax(dim=1))
+    white = torch.relu(logits.amin(dim=1) - near)
     return (black + white).mean()
 
 
@@ -168,7 +167,7 @@ def discriminator(
     augment_fake: Augment = _same,
     augment_real: Augment = _same,
 ) -> Outcome:
-    """Dmain; `terms` has the mean sign of the real logits for ADA."""
+    """The loss of D; its terms have the mean sign of the logits of real images, which ADA needs."""
     image, _ = fake(generator, latents)
     fake_logits, real_logits = network(augment_fake(image)), network(augment_real(real))
     loss = discriminator_loss(fake_logits, real_logits)
@@ -193,7 +192,7 @@ def match_discriminator(
     augment_fake: PairAugment = _same_pair,
     augment_real: PairAugment = _same_pair,
 ) -> Outcome:
-    """D_match main: pairs of image and mask; real masks are exactly -1 or +1."""
+    """The loss of D_match on pairs of image and mask; real masks are exactly -1 or +1."""
     image, logits = fake(generator, latents)
     assert logits is not None
     fake_logits = network(torch.cat(augment_fake(image, soft_mask(logits, tanh_gain).float()), dim=1))
@@ -210,7 +209,7 @@ def match_discriminator(
 
 
 def r1(network: Discriminator, real: Tensor, gamma: float, augment: Augment = _same) -> Outcome:
-    """Gamma / 2 times R1, with respect to the images before augmentation."""
+    """R1 times gamma / 2, with respect to the images before augmentation (Karras et al. 2020a)."""
     real = real.detach().requires_grad_(True)
     penalty = gradient_penalty(network(augment(real)), real)
     return Outcome(penalty * (gamma / 2), {"r1_penalty": penalty.detach()})
@@ -225,9 +224,18 @@ def path_length(
     weight: float,
     shrink: int,
 ) -> Outcome:
-    """Greg: squared deviation of path lengths from their running mean, which moves first.
+    """Squared deviation of path lengths from their running mean, which is updated first (Karras et al. 2020b).
 
-    In stage 2 the path is that of w_object through the whole defect generator (facts 5).
+    In stage 2 the path goes from w_object through the whole defect generator, as in the authors' program.
+
+    Args:
+        generator: The network.
+        latents: Codes and noise of the batch, of which only one in `shrink` samples is used.
+        noise: Standard normal, of the shape of the images.
+        mean: Running mean of path lengths, a scalar.
+        decay: Weight of the batch in the running mean.
+        weight: Weight of the penalty.
+        shrink: See `latents`.
     """
     count = max(1, len(latents) // shrink)
     latents = latents.part(0, count)
@@ -241,10 +249,10 @@ def path_length(
         w = object_rows(generator, latents, track=False)
         image = generator(w, latents.noise_object)
     lengths = path_lengths(image, w, noise[:count])
-    moved = mean.lerp(lengths.mean(), decay)
-    penalty = (lengths - moved).square().mean()
+    new_mean = mean.lerp(lengths.mean(), decay)
+    penalty = (lengths - new_mean).square().mean()
     return Outcome(
         penalty * weight,
         {"path_length_penalty": penalty.detach(), "path_length": lengths.detach().mean()},
-        {"path_length_mean": moved.detach()},
+        {"path_length_mean": new_mean.detach()},
     )

@@ -1,4 +1,4 @@
-"""Which number format the convolutions compute in."""
+"""The number format of the convolutions."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from defect_synth.dfmgan.discriminators import DiscriminatorBlock
 from defect_synth.dfmgan.residual import ResidualBlock
 from defect_synth.errors import ConfigError
 
-_REDUCED_RESOLUTIONS = 4  # the highest four; below, the work is small and float32 is free accuracy (facts 1)
+_REDUCED_RESOLUTIONS = 4  # the highest four; below them the work is small, and float32 costs nothing
 
 _FLOAT16_CLAMP = 8192.0  # a convolution adds up products of clamped values; the largest float16 is 65504
 
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """The format behind a setting.
+    """The number format that a setting stands for on a device.
 
     `auto` takes bfloat16 where the device multiplies it natively: GPUs from Ampere on, CPUs with AVX512-BF16 or AMX.
-    Elsewhere on a CPU bfloat16 is emulated and several times slower than float32.
+    Other CPUs emulate bfloat16, several times slower than float32.
 
     Raises:
         ConfigError: float16 on a CPU.
@@ -43,10 +43,10 @@ def cpu_has_bfloat16() -> bool:
 
 
 def set_precision(module: nn.Module, dtype: torch.dtype) -> None:
-    """Compute the convolutions of the highest four resolutions in `dtype`; weights and images stay float32.
+    """Make the convolutions of the highest four resolutions compute in `dtype`; weights and images stay float32.
 
     Raises:
-        ConfigError: float16 for a network whose activations nothing keeps finite.
+        ConfigError: float16 for a network whose activations are not clamped enough to stay finite.
     """
     blocks = [m for m in module.modules() if isinstance(m, SynthesisBlock | ResidualBlock)]
     down = [m for m in module.modules() if isinstance(m, DiscriminatorBlock)]  # from the highest resolution down

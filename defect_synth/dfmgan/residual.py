@@ -14,7 +14,7 @@ from defect_synth.nn.layers import Projection, StyleConv
 def manipulate(f_object: Tensor, f_defect: Tensor, mask_logits: Tensor, threshold: float = 0.0) -> Tensor:
     """Add defect features to object features inside the predicted mask (Eq. 1, Sec. 3.2).
 
-    The gate is hard, so no gradient reaches the mask from here; the mask learns from D_match and Eq. 2 alone.
+    The mask is hard, so no gradient reaches it from here: it learns from D_match and Eq. 2 alone.
 
     Args:
         f_object: Features of the backbone block, [N, C, H, W].
@@ -25,12 +25,12 @@ def manipulate(f_object: Tensor, f_defect: Tensor, mask_logits: Tensor, threshol
     Returns:
         Manipulated features, [N, C, H, W]; equal to `f_object` outside the mask.
     """
-    gate = (mask_logits >= threshold).to(f_object.dtype)
-    return torch.addcmul(f_object, f_defect, gate)
+    mask = (mask_logits >= threshold).to(f_object.dtype)
+    return torch.addcmul(f_object, f_defect, mask)
 
 
 class ResidualBlock(nn.Module):
-    """R of Sec. 3.2: the two convolutions of a synthesis block, modulated by w_defect, without ToRGB."""
+    """The residual block of Sec. 3.2: two convolutions as in a synthesis block, modulated by w_defect, no ToRGB."""
 
     def __init__(self, config: ModelConfig, resolution: int) -> None:
         super().__init__()
@@ -46,13 +46,13 @@ class ResidualBlock(nn.Module):
         self.compute_dtype = torch.float32
 
     def forward(self, x: Tensor, ws: Sequence[Tensor], noise: Sequence[Tensor | None]) -> Tensor:
-        """X [N, C, r/2, r/2] -> F_defect [N, C, r, r]."""
+        """[N, C, r/2, r/2] -> F_defect [N, C, r, r]."""
         out: Tensor = self.conv(self.up(x.to(self.compute_dtype), ws[0], noise[0]), ws[1], noise[1])
         return out
 
 
 class ResidualBranch(nn.Module):
-    """All residual blocks and ToMask, which reads the first block's features."""
+    """All residual blocks, and ToMask, which reads the features of the first one."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -75,9 +75,9 @@ class ResidualBranch(nn.Module):
         return block
 
     def features(self, resolution: int, x: Tensor, w_defect: Tensor, noise: Sequence[Tensor | None]) -> Tensor:
-        """F_defect at one resolution, from the manipulated features of the one below."""
+        """F_defect at one resolution, from the manipulated features of the resolution below."""
         i = self.resolutions.index(resolution)
-        # The first block's ToMask has row 2; the next block starts at that row too, as ToRGB's rows are shared.
+        # ToMask of the first block reads row 2, and so does the next block, as a block shares the row of ToRGB.
         first = 2 * i
         out: Tensor = self.blocks[str(resolution)](
             x, [w_defect[:, first], w_defect[:, first + 1]], noise[first : first + 2]

@@ -1,4 +1,4 @@
-"""The score that chooses the best snapshot: distance of its samples to validation images that training never sees."""
+"""The score that chooses the best snapshot: the distance of its samples to images that training does not see."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from defect_synth.metrics.kid import feature_statistics, snapshot_score, standar
 
 
 class SnapshotScore:
-    """Scores samples against validation images; lower is better. See `metrics.kid.snapshot_score`."""
+    """Scores samples against validation images; lower is better. See `metrics.kid.snapshot_score`.
+
+    Args:
+        train: Training images, by whose features all features are standardised.
+        validation: Images to compare with.
+        features: How to describe an image; None: random convolutions.
+        with_masks: Compare images together with their masks.
+    """
 
     def __init__(
         self,
@@ -29,7 +36,7 @@ class SnapshotScore:
         self._validation = standardise(self._validation, self._mean, self._std)
 
     def of(self, images: Tensor, masks: Tensor | None) -> float:
-        """Images uint8 [N, 3, R, R]; masks uint8 [N, R, R] or None -> score."""
+        """The score of images uint8 [N, 3, R, R] with masks uint8 [N, R, R] in {0, 1} or None."""
         features = standardise(self._features(images, masks), self._mean, self._std)
         return float(snapshot_score(features, self._validation))
 

@@ -1,4 +1,4 @@
-"""Training images with the augmentation that the discriminators see."""
+"""Training images with the augmentation of what discriminators see."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from defect_synth.dfmgan.discriminators import Discriminator, build_discriminato
 from defect_synth.dfmgan.fixed_samples import NUM_DEFECTS, FixedSamples
 from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.dfmgan.latents import Latents, draw_latents
-from defect_synth.dfmgan.mask_limits import as_drawn, box_of
+from defect_synth.dfmgan.mask_limits import box_of, coarsen
 from defect_synth.dfmgan.precision import choose_dtype, set_precision
 from defect_synth.dfmgan.pretrain import Pretrained
 from defect_synth.dfmgan.snapshot_score import SnapshotScore
@@ -123,7 +123,7 @@ class TransferStage(AdversarialStage):
         self.networks = networks = build_networks(config, model, pretrained, device)
         shown = images
         if protocol.coarse_masks:
-            shown = replace(images, masks=as_drawn(images.masks, model.residual.first_resolution))
+            shown = replace(images, masks=coarsen(images.masks, model.residual.first_resolution))
         self.images = AdaImages(shown, schedule, config.seed, device, cap_p=protocol.cap_p)
         training = {
             "seed": config.seed, "precision": str(choose_dtype(config.precision, device)), "stage": 2,

@@ -1,4 +1,4 @@
-"""Sample sheets: what a person looks at while a model trains."""
+"""Contact sheets: samples in one picture, to look at while a model trains."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from defect_synth.samples import Pixels
 
 
 def grid(images: Tensor, columns: int) -> Pixels:
-    """uint8 [N, 3 or 1, R, R] -> one picture [rows * R, columns * R, 3]; missing places stay dark."""
+    """Images uint8 [N, 3 or 1, R, R] in one picture [rows * R, columns * R, 3]; empty places are dark."""
     pixels = images.permute(0, 2, 3, 1).numpy()
     if pixels.shape[3] == 1:
         pixels = np.repeat(pixels, 3, axis=3)

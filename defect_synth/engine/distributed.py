@@ -1,8 +1,8 @@
-"""Several processes, one training run: which share each computes, who writes, and how all agree.
+"""Training in several processes: which share of a batch each computes, which of them writes, and how they agree.
 
-The processes are started by `torchrun` or `accelerate launch`, which tell each one its number in the environment. They
-hold the same weights and draw the same random numbers; each computes its share of a batch's parts, and the sums over
-all parts are exchanged. The sums, and so the weights, are the same bits in every process.
+`torchrun` or `accelerate launch` starts the processes and gives each its number in the environment. All have the same
+weights and draw the same random numbers. Each computes its share of the parts of a batch, and the sums over all parts
+are exchanged, so that sums and weights are the same, bit for bit, in every process.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from torch import Tensor
 from defect_synth.errors import ConfigError, DefectSynthError, ToldElsewhereError
 
 _T = TypeVar("_T")
-_PATIENCE = timedelta(hours=2)  # the others wait while the first judges a snapshot
+_TIMEOUT = timedelta(hours=2)  # the others wait while the first scores a snapshot
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among all of a run.
+    """This process among those of a run.
 
     Attributes:
-        rank: Its number, from 0.
-        world: How many there are.
+        rank: Number of this process, from 0.
+        world: How many processes there are.
     """
 
     rank: int = 0
@@ -38,7 +38,7 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes files, judges snapshots and reports."""
+        """Whether this is the process that writes files, scores snapshots and reports progress."""
         return self.rank == 0
 
     def share(self, parts: Sequence[_T], what: str) -> Sequence[_T]:
@@ -56,11 +56,11 @@ class Processes:
         return parts[self.rank * size : (self.rank + 1) * size]
 
     def sum_(self, tensors: Sequence[Tensor]) -> None:
-        """Replace tensors by their sums over all processes, in one exchange; all of one type and device."""
+        """Replace tensors, all of one dtype and device, by their sums over all processes, in one exchange."""
         if self.world == 1 or not tensors:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        with _company():
+        with _exchange():
             dist.all_reduce(flat)
         start = 0
         for tensor in tensors:
@@ -68,7 +68,7 @@ class Processes:
             start += tensor.numel()
 
     def any_of(self, flags: Sequence[bool], device: torch.device) -> list[bool]:
-        """For each flag, whether it is set in any process: what one must do, all do."""
+        """For each flag, whether it is set in any process."""
         if self.world == 1:
             return list(flags)
         votes = torch.tensor(flags, dtype=torch.int32, device=device)
@@ -76,10 +76,10 @@ class Processes:
         return [vote > 0 for vote in votes.tolist()]
 
     def from_first(self, call: Callable[[], _T]) -> _T:
-        """What `call` gives in the first process, in all of them; the others wait and do not call it.
+        """Call `call` in the first process and return its result in all of them; the others wait.
 
         Raises:
-            DefectSynthError: What `call` raised, in all of them, so that none waits for one that is gone.
+            DefectSynthError: What `call` raised, in all processes, so that none waits for one that has ended.
         """
         if self.world == 1:
             return call()
@@ -90,22 +90,22 @@ class Processes:
                 outcome = [call(), None]
             except DefectSynthError as error:
                 failed, outcome = error, [None, str(error)]
-        with _company():
+        with _exchange():
             dist.broadcast_object_list(outcome)
         if outcome[1] is not None:
             raise failed or ToldElsewhereError(outcome[1])
         return outcome[0]  # type: ignore[no-any-return]
 
     def wait(self) -> None:
-        """Return when all processes have got here."""
+        """Return when all processes have reached this point."""
         if self.world > 1:
-            with _company():
+            with _exchange():
                 dist.barrier()
 
 
 @contextlib.contextmanager
-def _company() -> Iterator[None]:
-    """An exchange that fails because another process is gone is not for this one to explain."""
+def _exchange() -> Iterator[None]:
+    """Turn the failure of an exchange, whose cause is in another process, into an error that is not reported twice."""
     try:
         yield
     except RuntimeError as error:
@@ -115,7 +115,7 @@ def _company() -> Iterator[None]:
 
 
 def processes() -> Processes:
-    """The group this process has joined; one process alone where it has joined none."""
+    """The group that this process has joined; a group of one where it has joined none."""
     if dist.is_available() and dist.is_initialized():
         return Processes(dist.get_rank(), dist.get_world_size())
     return Processes()
@@ -123,13 +123,13 @@ def processes() -> Processes:
 
 @contextlib.contextmanager
 def joined(device: str) -> Iterator[tuple[Processes, str]]:
-    """Join the group that the environment tells of; leave it when the block ends.
+    """Join the group that the environment describes, and leave it at the end of the block.
 
     Args:
-        device: `auto`, `cpu`, `cuda`, ...: what the user asked for.
+        device: What the user asked for: `auto`, `cpu`, `cuda`, ...
 
     Yields:
-        This process, and the device for it: each process of a machine has a GPU of its own.
+        This process and its device: each process of a machine has its own GPU.
 
     Raises:
         ConfigError: The device cannot be shared by processes, or there are more processes than GPUs.
@@ -151,7 +151,7 @@ def joined(device: str) -> Iterator[tuple[Processes, str]]:
         torch.cuda.set_device(local)
     else:
         device = "cpu"
-    dist.init_process_group("gloo" if device == "cpu" else "nccl", timeout=_PATIENCE)
+    dist.init_process_group("gloo" if device == "cpu" else "nccl", timeout=_TIMEOUT)
     try:
         yield processes(), device
     finally:

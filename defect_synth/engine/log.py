@@ -1,4 +1,4 @@
-"""The log of a run: one row per tick in `stats.jsonl`, the same numbers as TensorBoard events."""
+"""The log of a run: rows in `stats.jsonl`, and the same numbers as TensorBoard events."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ STATS = "stats.jsonl"
 
 
 class Tick:
-    """Running means of what the phases report, from one row of the log to the next.
+    """Means of the logged terms over the iterations of one row of the log.
 
-    Its sums are part of a snapshot taken in the middle of a tick, so that a row never forgets the iterations before a
-    stop.
+    Its sums are part of a snapshot, so that a run that stops between two rows goes on with the same means.
     """
 
     def __init__(self) -> None:
@@ -24,24 +23,24 @@ class Tick:
         self._counts: dict[str, float] = {}
 
     def add(self, terms: Mapping[str, float]) -> None:
-        """One iteration's numbers; lazy phases report only when it is their turn."""
+        """Add the terms of one iteration; those of a lazy phase are there only when it is its turn."""
         for name, value in terms.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
             self._counts[name] = self._counts.get(name, 0.0) + 1
 
     def finish(self) -> dict[str, float]:
-        """The means, and start anew."""
+        """Return the means and start the next row."""
         means = {name: total / self._counts[name] for name, total in sorted(self._sums.items())}
         self._sums, self._counts = {}, {}
         return means
 
     def state(self) -> dict[str, float]:
-        """Numbers for a snapshot; none at the end of a tick."""
+        """Return the numbers that a snapshot needs; none right after `finish`."""
         sums = {f"tick_sum.{name}": value for name, value in self._sums.items()}
         return sums | {f"tick_count.{name}": value for name, value in self._counts.items()}
 
     def load(self, state: Mapping[str, float]) -> None:
-        """The inverse of `state`; other numbers are passed over."""
+        """Set what `state` returned; other numbers are ignored."""
         self._sums, self._counts = (
             {name.removeprefix(kind): value for name, value in state.items() if name.startswith(kind)}
             for kind in ("tick_sum.", "tick_count.")
@@ -49,18 +48,18 @@ class Tick:
 
 
 class Log:
-    """Rows and events of a run that begins, or goes on, at iteration `first`."""
+    """The log of a run that begins, or goes on, at iteration `first`."""
 
     def __init__(self, folder: Path, first: int) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self._path = folder / STATS
         _truncate(self._path, first)
-        # Named by its start: one file per resumed part, none overwritten.
+        # Named by its start time, so a resumed run writes a further file.
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first if first else None)
 
     def write(self, iteration: int, kimg: float, row: Mapping[str, float], images_per_second: float) -> None:
-        """Append a row. The speed is for the file only: it is no property of the run.
+        """Append a row; the speed is only written to the file, as it differs between equal runs.
 
         Raises:
             OutputError: The file cannot be written.
@@ -80,16 +79,16 @@ class Log:
 
 
 def _truncate(path: Path, iteration: int) -> None:
-    """Drop log rows after the snapshot that is being resumed, and a row that was cut in half."""
+    """Remove rows after the snapshot that is being resumed, and a row that was cut in the middle."""
     if not path.exists():
         return
-    kept = []
+    rows = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
             continue
         if row["iteration"] <= iteration:
-            kept.append(line + "\n")
+            rows.append(line + "\n")
     with replacing(path) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
+        temporary.write_text("".join(rows), encoding="utf-8")

@@ -1,7 +1,8 @@
 """The training loop: phases with their intervals, weight averages, snapshots, logs, exact resume, several processes.
 
-Everything that a run needs to go on is one file, `state.safetensors`, replaced as a whole. Random numbers are functions
-of the iteration (see `draws`), so a run that was killed and resumed ends with the same bytes as one that was not.
+All that a run needs to go on is in one file, `state.safetensors`, which is replaced as a whole. Random numbers are
+functions of the iteration (see `draws`), so a run that was killed and resumed ends with the same bytes as one that was
+not.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 MODEL_FILE = "model.safetensors"
 """Name of the best snapshot's network in a stage's folder."""
 
-Part = tuple[int, int]
+MicroBatch = tuple[int, int]
 """First sample of a micro-batch, and one past its last."""
 
 
@@ -156,7 +157,7 @@ class _Loop:
         if self.iteration < self.total and self.iteration % (4 * self.tick_length) and team.first:
             self._take_snapshot()  # the time budget ended between two snapshots
         if team.any_of((stop.requested,), stage.device)[0]:
-            raise KeyboardInterrupt  # asked while the stage ended: all is written, but nothing else may start
+            raise KeyboardInterrupt  # during the last iteration: all is written, but no other stage may start
         team.wait()  # what the first process has written is there for all
 
     def _finish_row(self, log_file: Log | None, at_end: bool, seconds: float) -> None:
@@ -204,7 +205,7 @@ def _has_snapshot(folder: Path, resume: bool) -> bool:
 
 
 def _iterate(
-    stage: Stage, iteration: int, parts: Sequence[Part], own_parts: Sequence[Part], team: Processes
+    stage: Stage, iteration: int, parts: Sequence[MicroBatch], own_parts: Sequence[MicroBatch], team: Processes
 ) -> dict[str, float]:
     """Run one iteration: every phase whose turn it is, then the weight average; returns the mean of each logged term.
 
@@ -242,7 +243,7 @@ def _iterate(
 
 
 def _step(
-    stage: Stage, phase: Phase, context: Any, num_parts: int, own_parts: Sequence[Part], team: Processes
+    stage: Stage, phase: Phase, context: Any, num_parts: int, own_parts: Sequence[MicroBatch], team: Processes
 ) -> dict[str, Tensor]:
     """One optimiser step on the mean loss over all parts; returns the sums over `own_parts` of the terms to log.
 
@@ -275,7 +276,7 @@ def _step(
     with torch.no_grad():
         team.sum_([*gradients, *scalars.values(), *changes])
         for gradient in gradients:
-            # What the authors' program does with a batch that went wrong: skip its broken entries.
+            # As in StyleGAN2-ADA, entries that are not finite are replaced.
             torch.nan_to_num_(gradient, nan=0.0, posinf=1e5, neginf=-1e5)
         for name, value in scalars.items():
             stage.scalars[name].copy_(value / num_parts)
@@ -300,7 +301,7 @@ def _train_only(stage: Stage, module: torch.nn.Module) -> None:
 
 
 class _StopRequest:
-    """Ctrl-C and SIGTERM wait for the end of the iteration, where a snapshot is whole; a second one does not wait."""
+    """Delays Ctrl-C and SIGTERM to the end of the iteration, where a snapshot is possible; a second one acts now."""
 
     def __init__(self, *, patient: bool) -> None:
         self.requested = False
@@ -313,7 +314,7 @@ class _StopRequest:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self.requested:
-            # A launcher passes on to each process the Ctrl-C that the terminal has sent it already.
+            # A launcher passes Ctrl-C on to processes that the terminal has sent it to already.
             if self._patient and now - self._when < 5:
                 return
             raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The folder of a run of any method: what was asked for is written first, and a resumed run must ask for the same."""
+"""The folder of a run: its settings are written first, and a resumed run must have the same."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from defect_synth.errors import CheckpointError
 RUN_FILE = "run.json"
 PARTITION_FILE = "partition.json"
 FIRST_METHOD = "dfmgan"
-"""The method of a run that names none."""
+"""The method of runs from before `run.json` named it."""
 
 
 def open_run_folder(
     output: Path, partition: Partition, described: Mapping[str, Any], must_match: Sequence[str], *, resume: bool
 ) -> None:
-    """Write `run.json` and `partition.json` of a new run, or compare with those that are there.
+    """Write `run.json` and `partition.json` of a new run, or compare those that are there.
 
     Args:
         output: Run folder.
-        partition: What may be learnt from.
+        partition: Images that may be learnt from.
         described: Plain values that say what is trained: `method`, `category`, `config`, ...
-        must_match: Names in it that a resumed run must share; later readers compare the rest.
+        must_match: Names of the values that a resumed run must share; its snapshots compare the rest.
         resume: Whether a run may be there.
 
     Raises:
-        CheckpointError: Another run is there, or one and `resume` is false, or a folder that is no run's.
-        OutputError: Something cannot be written.
+        CheckpointError: Another run is there, or one and `resume` is false, or a folder that does not hold a run.
+        OutputError: A file cannot be written.
     """
     path = output / RUN_FILE
     if path.exists():
@@ -47,7 +47,7 @@ def open_run_folder(
                 )
         return
     if output.exists() and any(output.iterdir()):
-        raise CheckpointError(f"{output} exists and is no run folder; choose another --output")
+        raise CheckpointError(f"{output} exists and is not a run folder; choose another --output")
     with replacing(output / PARTITION_FILE) as temporary:
         temporary.write_text(partition.model_dump_json(indent=2) + "\n", encoding="utf-8")
     with replacing(path) as temporary:
@@ -57,10 +57,10 @@ def open_run_folder(
 
 
 def read_run_folder(output: Path) -> dict[str, Any]:
-    """What `run.json` says.
+    """The values in `run.json`.
 
     Raises:
-        CheckpointError: There is none, or it is damaged.
+        CheckpointError: The file is missing or damaged.
     """
     path = output / RUN_FILE
     try:

@@ -1,4 +1,4 @@
-"""The snapshot file: all that a run needs to go on, replaced as a whole."""
+"""The snapshot file, which holds all that a stage needs to go on; it is replaced as a whole."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STATE = "state.safetensors"
 
 
 class Snapshot:
-    """Weights, optimizers, averages, adaptive numbers and the best score so far."""
+    """The snapshot of a stage: weights, optimisers, averages, controls, the open row of the log, the best score."""
 
     def __init__(self, stage: Stage, folder: Path, tick: Tick) -> None:
         self.stage, self.path, self.tick = stage, folder / STATE, tick
@@ -46,10 +46,10 @@ class Snapshot:
         save_checkpoint(self.path, stage.card, tensors)
 
     def load(self) -> int:
-        """Put the saved state back; the number of iterations done.
+        """Restore the saved state; returns the number of iterations done.
 
         Raises:
-            CheckpointError: The file is damaged, or of a run with other settings or data.
+            CheckpointError: The file is damaged, or belongs to a run with other settings or data.
         """
         stage = self.stage
         checkpoint = load_checkpoint(self.path, TrainingCard)
@@ -94,7 +94,7 @@ class Snapshot:
 
 
 def _match_layouts(optimizer: torch.optim.Optimizer) -> None:
-    """Give loaded moments the memory layout of their parameters: fused Adam walks the memory of both side by side."""
+    """Give loaded moments the memory layout of their parameters, which fused Adam needs."""
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
             if value.shape == parameter.shape:

@@ -1,7 +1,7 @@
-"""The bridge to the paper: what a trained DFMGAN adds to the few real images that a painter learns from.
+"""Samples of a trained DFMGAN for a painter to learn from, besides its few real images.
 
-Its triplets (clean, mask, defect) are pairs that no camera gives: the same object with and without the defect. Its
-masks are shapes that no real defect had, and its normal images are more backgrounds.
+A triplet (clean image, mask, defect image) shows what no camera can: the same object with and without the defect. The
+masks are shapes that no real defect had, and the clean images are additional backgrounds.
 """
 
 from __future__ import annotations
@@ -12,19 +12,24 @@ from dataclasses import dataclass
 
 from defect_synth.compositor.quality_check import QualityLimits, RejectionReport
 from defect_synth.errors import ConfigError, DataError
-from defect_synth.painter.training_data import DefectImage, NormalImage
-from defect_synth.product.foreground import foreground as foreground_of
+from defect_synth.painter.training_images import DefectImage, NormalImage
+from defect_synth.product.foreground import find_foreground
 from defect_synth.samples import DefectSample, DefectSource, Provenance
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 8
-_MOST_DRAWN = 6  # samples for each that is wanted: a DFMGAN that fails more often teaches nothing
+_AT_ONCE = 8  # samples that are drawn at a time
+_MOST_DRAWN = 6  # samples per triplet that is wanted: a DFMGAN that fails more often is of no use
 
 
 @dataclass(frozen=True, eq=False)
 class DrawnTriplets:
-    """Triplets of each defect category that a DFMGAN draws, and their clean images as normal ones."""
+    """What a DFMGAN drew.
+
+    Attributes:
+        triplets: Defect category -> its samples.
+        normals: The clean images of all of them.
+    """
 
     triplets: Mapping[str, tuple[DefectImage, ...]]
     normals: tuple[NormalImage, ...]
@@ -37,32 +42,34 @@ def draw_triplets(
 
     Args:
         source: A DFMGAN; its samples must have a `clean` image.
-        real: Defect -> real ones, which set the limits.
-        category: Of the real ones.
+        real: Defect category -> its real images, which set the limits.
+        category: Object category of the real images.
         count: Triplets of each defect.
-        seed: Of the samples.
+        seed: Seed of the first sample.
 
     Raises:
-        ConfigError: It draws another category, or none of the defects.
-        DataError: Its samples have no clean image, or hardly any of a defect passes.
+        ConfigError: The DFMGAN draws another category, or none of the defects.
+        DataError: Its samples have no clean image, or hardly any sample of a defect passes.
     """
-    shared = require_teacher(source, category, tuple(real))
+    shared = shared_defects(source, category, tuple(real))
     for name in sorted(set(real) - set(shared)):
-        log.info("%s: not in the DFMGAN, learnt from its real images alone", name)
+        log.info("%s: the DFMGAN does not draw it; only its real images are learnt from", name)
     triplets, normals = {}, []
     for name in shared:
         limits = QualityLimits.from_real([_as_sample(item, category, name) for item in real[name]])
         found = _passing(source, name, limits, count, seed)
         triplets[name] = tuple(DefectImage(s.image, s.mask, s.clean) for s in found)
-        normals += [NormalImage(s.clean, foreground_of(s.clean), drawn=True) for s in found if s.clean is not None]
+        normals += [
+            NormalImage(s.clean, find_foreground(s.clean), synthetic=True) for s in found if s.clean is not None
+        ]
     return DrawnTriplets(triplets, tuple(normals))
 
 
-def require_teacher(source: DefectSource, category: str, defects: Sequence[str]) -> list[str]:
+def shared_defects(source: DefectSource, category: str, defects: Sequence[str]) -> list[str]:
     """The defect categories that a DFMGAN and the images share, sorted.
 
     Raises:
-        ConfigError: It draws another category, or none of the defects.
+        ConfigError: The DFMGAN draws another category, or none of the defects.
     """
     if source.category != category:
         raise ConfigError(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from defect_synth.painter.bend import bend
 from defect_synth.painter.fill import filled
 from defect_synth.painter.window import sample
+from defect_synth.product.exemplar import Exemplar
 from defect_synth.samples import Pixels
 
 Floats = NDArray[np.float32]
@@ -33,21 +34,6 @@ _MIXED = 0.5
 _ALIKE = 35.0  # grey levels by which the colours of two donors may differ to be mixed
 _SHARP = 2.5
 _SCALES = (0.6, 1.6)
-
-
-@dataclass(frozen=True, eq=False)
-class Exemplar:
-    """A real defect with what lies around it.
-
-    Attributes:
-        image: uint8 [h, w, 3].
-        mask: uint8 [h, w] of 0 and 1, not empty.
-        scale: Pixels of this picture for one pixel of the reference images; 1 unless it was shrunk.
-    """
-
-    image: Pixels
-    mask: Pixels
-    scale: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""The painter's convolutions: those of `ops`, and plain PyTorch where a tracer or an exporter has to follow."""
+"""The painter's convolutions: the fast ones of `nn.convolution`, and plain PyTorch for the ONNX exporter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GAIN = math.sqrt(2)
 class Conv(nn.Module):
     """3x3 convolution with equalised learning rate and leaky ReLU: [N, a, H, W] -> [N, b, H / stride, W / stride].
 
-    No low-pass filter before a stride of 2: it would cost more than the convolution.
+    There is no low-pass filter before a stride of 2: it would take longer than the convolution.
     """
 
     def __init__(self, a: int, b: int, *, stride: int = 1) -> None:
@@ -39,7 +39,7 @@ class Conv(nn.Module):
 
 
 class Mix(nn.Module):
-    """1x1 convolution as a matrix product over channels-last memory; batches of one are slow as convolutions."""
+    """1x1 convolution as a matrix product over channels-last memory, which is faster for a single view."""
 
     def __init__(self, a: int, b: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class StyledConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(b))
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """X [N, a, H, W]; w [N, w_dim] -> [N, b, H, W]."""
+        """Features [N, b, H, W] of x [N, a, H, W] and style w [N, w_dim]."""
         style = self.affine(w)
         power = cached(self.weight, "power", lambda: self.weight.square().sum(dim=(2, 3)))  # [b, a]
         bias = cached(self.weight, "bias", lambda: self.bias * _GAIN)
@@ -76,5 +76,5 @@ class StyledConv(nn.Module):
 
 
 def double(x: Tensor) -> Tensor:
-    """Twice the size, bilinear."""
+    """Upsample to twice the size, bilinearly."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)

@@ -1,15 +1,15 @@
-"""A trained painter: learnt defects on the user's own normal image, and on the normals that travel with it."""
+"""A trained painter: learnt defects on the user's own normal images, and on those stored in its checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 
 from defect_synth.engine.loop import MODEL_FILE
-from defect_synth.errors import CheckpointError, ConfigError
+from defect_synth.errors import CheckpointError
 from defect_synth.nn import native
 from defect_synth.nn.memory import keep_memory
 from defect_synth.nn.threads import map_on_threads
@@ -17,14 +17,30 @@ from defect_synth.nn.weight_cache import enable_weight_cache
 from defect_synth.painter.checkpoint import PAINTER_FOLDER, load_painter, painter_file
 from defect_synth.painter.codes import PaintingCodes
 from defect_synth.painter.network import PainterModel
-from defect_synth.painter.painter_base import DONOR_PROB, Easel, Job, Made, digest_of
+from defect_synth.painter.painter_base import PainterBase, PainterDescription
 from defect_synth.painter.product_assets import read_luggage
 from defect_synth.painter.region_painting import Floats, Request
 from defect_synth.samples import Pixels
 
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
-class Painter(Easel):
-    """Paints defects where a mask says; see `Easel` for what it can do.
+
+class Painter(PainterBase):
+    """Paints defects where a mask says; see `PainterBase` for what it can do.
+
+    Args:
+        path: A painter's checkpoint; `load` finds it in a run folder.
+        normals: Images uint8 [H, W, 3] to paint on as a source; None: those in the checkpoint.
+        donor_prob: How likely an attempt at a painting starts from a real defect; unless it is 0, the third attempt
+            always does where one fits. None: `painter_base.DONOR_PROB`.
+
+    Attributes:
+        card: The checkpoint's card.
+
+    Raises:
+        CheckpointError: `path` is no painter.
+        ConfigError: `donor_prob` is not in 0..1.
 
     Example:
         >>> painter = Painter.load("runs/bottle")                                     # doctest: +SKIP
@@ -33,48 +49,35 @@ class Painter(Easel):
     """
 
     def __init__(self, path: Path, *, normals: Sequence[Pixels] | None = None, donor_prob: float | None = None) -> None:
-        """Use `load` instead, which finds the file.
-
-        Args:
-            path: A painter's checkpoint.
-            normals: Images uint8 [H, W, 3] to paint on as a source; None: those in the checkpoint.
-            donor_prob: How likely an attempt at a painting starts from a real defect; unless it is 0, the third always
-                does where one fits. None: `easel.DONOR_PROB`.
-
-        Raises:
-            CheckpointError: Not a painter.
-            ConfigError: `donor_prob` is not in 0..1.
-        """
-        if donor_prob is not None and not 0 <= donor_prob <= 1:
-            raise ConfigError(f"donor_prob must lie in [0, 1], got {donor_prob}")
         keep_memory()
-        self._path, self._given, self._donor_prob = path, normals, donor_prob
-        self._open()
-
-    def _open(self) -> None:
-        checkpoint = load_painter(self._path)
+        checkpoint = load_painter(path)
         card = self.card = checkpoint.card
-        # The same file paints other last bits with other kernels.
-        self.digest = digest_of(f"{checkpoint.digest} {native.describe()}", self._donor_prob, self._given)
         enable_weight_cache(checkpoint.network)
-        pictures = {name: tensor.numpy() for name, tensor in checkpoint.assets.items()}
-        share = DONOR_PROB if self._donor_prob is None else self._donor_prob
-        self._set_up(
-            card.category, card.defects, card.reference, card.model.model_dump(),
-            read_luggage(card.category, card.defects, card.product, pictures), _TorchNetwork(checkpoint.network),
-            float(share), self._given, {} if self._donor_prob is None else {"donor_prob": self._donor_prob},
-        )  # fmt: skip
+        pngs = {name: tensor.numpy() for name, tensor in checkpoint.assets.items()}
+        super().__init__(
+            path,
+            PainterDescription(card.category, card.defects, card.reference, card.model),
+            read_luggage(card.category, card.defects, card.product, pngs),
+            _TorchNetwork(checkpoint.network),
+            f"{checkpoint.digest} {native.describe()}",  # the same weights paint other last bits with other kernels
+            normals=normals,
+            donor_prob=donor_prob,
+        )
 
     @classmethod
-    def load(cls, path: str | Path, **settings: Any) -> Painter:
-        """Open a painter.
+    def load(
+        cls, path: str | Path, *, normals: Sequence[Pixels] | None = None, donor_prob: float | None = None
+    ) -> Painter:
+        """Open the painter at a path.
 
         Args:
             path: A run folder of `defect-synth train --method painter`, or a checkpoint file.
-            settings: Keyword arguments of the class: normals, donor_prob.
+            normals: As for the class.
+            donor_prob: As for the class.
 
         Raises:
-            CheckpointError: No painter there.
+            CheckpointError: There is no painter.
+            ConfigError: `donor_prob` is not in 0..1.
         """
         path = Path(path)
         if path.is_dir():
@@ -85,22 +88,14 @@ class Painter(Easel):
                     "--method painter`, or continue with --resume"
                 )
             path = found
-        return cls(path, **settings)
+        return cls(path, normals=normals, donor_prob=donor_prob)
 
-    def _each(self, make: Callable[[Job], Made], jobs: Sequence[Job]) -> list[Made]:
-        return map_on_threads(make, jobs)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Workers get the path, not the weights: each process opens the file itself."""
-        return {"_path": self._path, "_given": self._given, "_donor_prob": self._donor_prob}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._open()
+    def _map(self, function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+        return map_on_threads(function, items)
 
 
 class _TorchNetwork:
-    """A `PainterModel` as a brush asks it."""
+    """A `PainterModel` that takes and gives NumPy arrays."""
 
     def __init__(self, model: PainterModel) -> None:
         self._model = model
@@ -109,12 +104,13 @@ class _TorchNetwork:
     def __call__(self, request: Request) -> tuple[Floats, Floats]:
         def tensor(values: Floats) -> torch.Tensor:
             found = torch.from_numpy(values)
-            # Mixed layouts in one concatenation make slow ones of all that follow.
+            # One concatenation of mixed memory layouts would slow down all layers that follow.
             return found.contiguous(memory_format=torch.channels_last) if found.ndim == 4 else found
 
+        view, mask, donor, label = map(tensor, (request.view, request.mask, request.donor, request.defect))
         codes = PaintingCodes(*map(tensor, request.codes))
-        colour, opacity, _ = self._model.layers(
-            tensor(request.view), tensor(request.mask), tensor(request.donor), tensor(request.has_donor) > 0.5,
-            codes, tensor(request.defect),
-        )  # fmt: skip
-        return colour.numpy(), opacity.numpy()
+        if request.has_donor.all():
+            painted = self._model.paint_from_donors(view, mask, donor, codes, label)
+        else:
+            painted = self._model(view, mask, donor, tensor(request.has_donor) > 0.5, codes, label)
+        return painted.colour.numpy(), painted.opacity.numpy()

@@ -3,101 +3,139 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
+from defect_synth.painter.config import PainterModelConfig
 from defect_synth.painter.product_assets import Luggage
 from defect_synth.painter.region_painting import Brush, Network, Sizes
-from defect_synth.product.foreground import foreground as foreground_of
-from defect_synth.product.masks import Symmetry
+from defect_synth.product.foreground import find_foreground
+from defect_synth.product.symmetry import Symmetry
 from defect_synth.samples import DefectSample, Pixels, Provenance
 
 DONOR_PROB = 0.9
 """How likely an attempt starts from a real defect: such paintings look more real, and cover more of what is real."""
 
-WAY = 8
-"""Of painting: raised whenever the same checkpoint paints other bytes than before."""
+PAINTING_VERSION = 8
+"""Raised whenever the same checkpoint paints other bytes than before."""
 
-Job = TypeVar("Job")
-Made = TypeVar("Made")
-
-
-def digest_of(weights: str, donor_prob: float | None, normals: Sequence[Pixels] | None) -> str:
-    """Names what a painter gives for a seed: features of samples are kept on disk under it."""
-    digest = hashlib.sha256(f"{weights} way {WAY}".encode())
-    if donor_prob is not None:
-        digest.update(f" donor_prob {donor_prob}".encode())
-    for image in normals or ():
-        digest.update(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes())
-    return digest.hexdigest()
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
-class Easel:
-    """A `DefectPainter`, and on its own normal images a `DefectSource`: all but the network.
+@dataclass(frozen=True)
+class PainterDescription:
+    """What a trained painter paints.
 
-    A result depends on the checkpoint and the arguments alone. Each image is computed by itself on one thread, several
-    at a time, so no batch size or number of workers can change a byte.
+    Attributes:
+        category: Object category.
+        defects: Defect categories in the order of their labels.
+        reference: The longer side of a typical training image, in pixels.
+        model: Sizes of the networks.
+    """
+
+    category: str
+    defects: tuple[str, ...]
+    reference: int
+    model: PainterModelConfig
+
+
+class PainterBase:
+    """A `DefectPainter`, and on its own normal images a `DefectSource`: everything but the network.
+
+    A result depends on the checkpoint and the arguments only. Each image is computed on one thread, several images at
+    a time, so neither the batch size nor the number of threads can change a byte. Workers of a `DataLoader` open the
+    file again instead of receiving the weights.
+
+    Args:
+        path: What the painter was opened from, the first argument of the subclass.
+        description: What it paints.
+        assets: What it knows of the product.
+        network: Draws one part of an image.
+        weights: Identifies the network's weights and how they are computed.
+        normals: Images uint8 [H, W, 3] to paint on as a source; None: those of `assets`.
+        donor_prob: How likely an attempt at a painting starts from a real defect; unless it is 0, the third attempt
+            always does where one fits. None: `DONOR_PROB`.
+
+    Attributes:
+        digest: Identifies what the painter gives for a seed; features of samples are cached by it.
+
+    Raises:
+        ConfigError: `donor_prob` is not in 0..1.
     """
 
     method = "painter"
-    digest: str
 
-    def _set_up(
-        self, category: str, defects: tuple[str, ...], reference: int, model: Mapping[str, Any], luggage: Luggage,
-        network: Network, donor_prob: float, normals: Sequence[Pixels] | None, parameters: dict[str, float],
-    ) -> None:  # fmt: skip
-        sizes = Sizes(
-            int(model["side"]), int(model["z_dim"]), int(model["map_channels"]), len(defects),
-            model.get("grain", 0) > 0,
-        )  # fmt: skip
-        self._category, self._defects = category, defects
-        self._masks, self._surroundings = luggage.masks, luggage.surroundings(sizes.side, reference)
-        self._parameters = parameters
-        self._brushes = {
-            name: Brush(
-                network, sizes, luggage.banks[name], luggage.gates[name], label, reference, donor_prob, luggage.grey
-            )
+    def __init__(
+        self,
+        path: Path,
+        description: PainterDescription,
+        assets: Luggage,
+        network: Network,
+        weights: str,
+        *,
+        normals: Sequence[Pixels] | None,
+        donor_prob: float | None,
+    ) -> None:
+        if donor_prob is not None and not 0 <= donor_prob <= 1:
+            raise ConfigError(f"donor_prob must lie in [0, 1], got {donor_prob}")
+        self.path, self.description = path, description
+        self.digest = _digest(weights, donor_prob, normals)
+        self._options: dict[str, Any] = {"normals": normals, "donor_prob": donor_prob}
+        self._parameters = {} if donor_prob is None else {"donor_prob": donor_prob}
+        model, defects, reference = description.model, description.defects, description.reference
+        self._masks, self._surroundings = assets.masks, assets.surroundings(model.side, reference)
+        sizes = Sizes(model.side, model.z_dim, model.map_channels, len(defects), model.grain > 0)
+        share = DONOR_PROB if donor_prob is None else float(donor_prob)
+        self._region_painters = {
+            name: Brush(network, sizes, assets.banks[name], assets.gates[name], label, reference, share, assets.grey)
             for label, name in enumerate(defects)
-        }  # fmt: skip
+        }
         self._normals: list[tuple[Pixels, NDArray[np.bool_]]] = (
-            list(luggage.normals) if normals is None else [(image, foreground_of(image)) for image in normals]
+            list(assets.normals) if normals is None else [(image, find_foreground(image)) for image in normals]
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **self._options), (self.path,)
 
     @property
     def category(self) -> str:
         """Object category."""
-        return self._category
+        return self.description.category
 
     @property
     def defects(self) -> tuple[str, ...]:
         """Defect categories, sorted."""
-        return self._defects
+        return self.description.defects
 
     @property
     def symmetry(self) -> Symmetry:
-        """How the product may be moved."""
+        """How the product may be moved and still look like itself."""
         return self._masks.symmetry
 
     def propose_mask(
         self, defect: str, foreground: NDArray[np.bool_], seed: int, image: Pixels | None = None
     ) -> Pixels:
-        """Where such a defect could be: uint8 [H, W] of 0 and 1, inside `foreground` [H, W], not empty.
+        """A new mask for a defect: uint8 [H, W] of 0 and 1, inside `foreground` [H, W], not empty.
 
         Args:
             defect: One of `defects`.
             foreground: Where the product is, bool [H, W].
             seed: 0 or more.
-            image: The product, uint8 [H, W, 3]: where products do not lie alike, the mask will mostly be where it looks
-                as it does around real defects of the kind.
+            image: The product, uint8 [H, W, 3]. If products do not lie alike, the mask is mostly placed where the image
+                looks as it does around real defects of this category.
 
         Raises:
             UnknownDefectError: `defect` is not in `defects`.
-            DataError: The foreground is empty, or no image or not of its size.
+            DataError: The foreground is empty, or `image` is no image or of another size.
             ConfigError: A negative seed.
         """
         self._require(defect, [seed])
@@ -133,7 +171,7 @@ class Easel:
     def paint_many(
         self, images: Sequence[Pixels], masks: Sequence[Pixels], defect: str, seeds: Sequence[int]
     ) -> list[Pixels]:
-        """`paint` for several images at a time, on several threads; the bytes are the same.
+        """`paint` for several images, on several threads; the bytes are the same.
 
         Raises:
             ConfigError: Lists of different lengths, or a negative seed.
@@ -142,19 +180,21 @@ class Easel:
         """
         self._require(defect, seeds)
         if not len(images) == len(masks) == len(seeds):
-            raise ConfigError(f"images ({len(images)}), masks ({len(masks)}) and seeds ({len(seeds)}) must be as many")
+            raise ConfigError(
+                f"images ({len(images)}), masks ({len(masks)}) and seeds ({len(seeds)}) must have the same length"
+            )
         for image, mask in zip(images, masks, strict=True):
             _require_pair(image, mask)
-        brush = self._brushes[defect]
+        painter = self._region_painters[defect]
 
-        def one(job: tuple[Pixels, Pixels, int]) -> Pixels:
-            image, mask, seed = job
-            return brush.paint(image, mask, defect, seed) if mask.any() else image.copy()
+        def one(item: tuple[Pixels, Pixels, int]) -> Pixels:
+            image, mask, seed = item
+            return painter.paint(image, mask, defect, seed) if mask.any() else image.copy()
 
-        return self._each(one, list(zip(images, masks, seeds, strict=True)))
+        return self._map(one, list(zip(images, masks, seeds, strict=True)))
 
     def sample(self, defect: str, seeds: Sequence[int]) -> list[DefectSample]:
-        """One sample per seed on the painter's normal images, in order; `clean` is the image it was painted on.
+        """One sample per seed, in order; `clean` is the normal image of the painter that it was painted on.
 
         Raises:
             UnknownDefectError: `defect` is not in `defects`.
@@ -170,12 +210,12 @@ class Easel:
             number = int(rng.integers(len(self._normals)))
             clean, foreground = self._normals[number]
             mask = self._propose(defect, foreground, seed, clean)
-            image = self._brushes[defect].paint(clean, mask, defect, seed)
+            image = self._region_painters[defect].paint(clean, mask, defect, seed)
             parameters: dict[str, str | int | float | bool | None] = {"normal": number, **self._parameters}
             provenance = Provenance(self.method, self.category, defect, int(seed), self.digest, parameters)
             return DefectSample(image, mask, defect, provenance, clean)
 
-        return self._each(one, [int(seed) for seed in seeds])
+        return self._map(one, [int(seed) for seed in seeds])
 
     def _require(self, defect: str, seeds: Sequence[int]) -> None:
         if defect not in self.defects:
@@ -183,13 +223,23 @@ class Easel:
         if any(seed < 0 for seed in seeds):
             raise ConfigError(f"seeds must be 0 or more, got {min(seeds)}")
 
-    def _each(self, make: Callable[[Job], Made], jobs: Sequence[Job]) -> list[Made]:
-        """`make` on each job, in order."""
-        with ThreadPoolExecutor(max(1, self._workers())) as pool:
-            return list(pool.map(make, jobs))
+    def _map(self, function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+        """`function` of each item, in order."""
+        with ThreadPoolExecutor(self._num_threads()) as pool:
+            return list(pool.map(function, items))
 
-    def _workers(self) -> int:
+    def _num_threads(self) -> int:
         return 1
+
+
+def _digest(weights: str, donor_prob: float | None, normals: Sequence[Pixels] | None) -> str:
+    # "way" was the name of the version when it was 8: digests of 0.1.0 stay valid.
+    digest = hashlib.sha256(f"{weights} way {PAINTING_VERSION}".encode())
+    if donor_prob is not None:
+        digest.update(f" donor_prob {donor_prob}".encode())
+    for image in normals or ():
+        digest.update(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes())
+    return digest.hexdigest()
 
 
 def _require_pair(image: Pixels, mask: Pixels) -> None:

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from defect_synth.data.png import decode_png, encode_png
 from defect_synth.errors import CheckpointError
-from defect_synth.painter.donors import DonorBank, Exemplar
+from defect_synth.painter.donors import DonorBank
 from defect_synth.painter.quality_check import Gate, detail
-from defect_synth.painter.surroundings import Surroundings, surroundings_of
-from defect_synth.product.masks import DIRECTIONS, MaskSource, Shape, Symmetry
+from defect_synth.product.exemplar import Exemplar
+from defect_synth.product.mask_source import MaskSource
+from defect_synth.product.shapes import DefectShape
+from defect_synth.product.surroundings import Surroundings, learn_surroundings
+from defect_synth.product.symmetry import Symmetry
 from defect_synth.samples import Pixels, pixels_to_mask
 
 _TINT = 4  # grey levels between channels
@@ -35,9 +38,9 @@ class Luggage:
     grey: bool
 
     def surroundings(self, side: int, reference: int) -> Surroundings | None:
-        """See `surroundings_of`."""
+        """See `learn_surroundings`."""
         exemplars = {name: bank.exemplars for name, bank in self.banks.items()}
-        return surroundings_of(self.masks.symmetry, exemplars, self.normals, side, reference)
+        return learn_surroundings(self.masks.symmetry, exemplars, self.normals, side, reference)
 
 
 def read_luggage(
@@ -58,7 +61,7 @@ def read_luggage(
         symmetry = Symmetry(**product["symmetry"])
         shapes = {
             name: [
-                Shape(
+                DefectShape(
                     _mask(pictures, f"shape.{name}.{k:03d}"), (float(p["offset"][0]), float(p["offset"][1])),
                     float(p["radius"]), float(p["inside"]), float(p.get("margin", 0.0)),
                 )
@@ -66,7 +69,6 @@ def read_luggage(
             ]
             for name in defects
         }  # fmt: skip
-        turns, mirror = DIRECTIONS[symmetry.turns], may_mirror(symmetry)
         banks = {
             name: DonorBank(
                 [
@@ -75,7 +77,7 @@ def read_luggage(
                     )
                     for k, scale in enumerate(product["donor_scales"][name])
                 ],
-                turns=turns, mirror=mirror,
+                turns=symmetry.num_rotations, mirror=symmetry.can_mirror,
             )
             for name in defects
         }  # fmt: skip
@@ -99,11 +101,6 @@ def is_grey(image: Pixels) -> bool:
     """Whether uint8 [H, W, 3] has no colour, but for what compression may leave."""
     lowest, highest = image.min(axis=2), image.max(axis=2)
     return bool(((highest - lowest) > _TINT).mean() < _TINTED)
-
-
-def may_mirror(symmetry: Symmetry) -> bool:
-    """Whether a donor may be mirrored left and right (and then turned as the product may be)."""
-    return symmetry.mirror_x or (symmetry.mirror_y and symmetry.turns != "none")
 
 
 def pack(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

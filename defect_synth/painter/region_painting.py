@@ -18,7 +18,8 @@ from defect_synth.painter.appearance import appearance_of_one, recolour_one
 from defect_synth.painter.codes import PaintingCodes, draw_codes
 from defect_synth.painter.donors import LEAST_COVERED, Costs, DonorBank
 from defect_synth.painter.quality_check import Gate, detail, statistics
-from defect_synth.painter.window import clusters, density_of, focus, resize, window_of
+from defect_synth.painter.window import clusters, focus, resize, window_of
+from defect_synth.product.exemplar import relative_scale
 from defect_synth.samples import Pixels
 
 Floats = NDArray[np.float32]
@@ -112,7 +113,7 @@ class Brush:
             CheckpointError: The network draws no numbers.
         """
         side = self.sizes.side
-        density = density_of(image.shape, self.reference)
+        density = relative_scale(image.shape, self.reference)
         out = image.copy()
         key = (seed, zlib.crc32(name.encode()), _SEED)
         for number, part in enumerate(clusters(mask, side, density)):

@@ -17,17 +17,16 @@ from defect_synth.engine.draws import Draws
 from defect_synth.engine.stage import Outcome, Phase, Stage
 from defect_synth.painter.appearance import appearance
 from defect_synth.painter.codes import PaintingCodes
-from defect_synth.painter.config import PainterConfig
-from defect_synth.painter.judges import (
+from defect_synth.painter.discriminators import (
     BackboneFeatures,
     FrozenFeatures,
-    Judges,
-    judge_loss,
+    LocalDiscriminators,
+    discriminator_loss,
     painter_loss,
 )
-from defect_synth.painter.network import ImageBackbone, Painted, PainterModel
+from defect_synth.painter.network import ImageBackbone, PaintedView, PainterModel
 from defect_synth.painter.texture import NUM_FEATURES, texture_distance
-from defect_synth.painter.training_data import PaintBatch, RealBatch
+from defect_synth.painter.training_batches import PaintingBatch, RealBatch
 from defect_synth.painter.training_set import PainterTrainingSet
 from defect_synth.samples import signal_to_pixels
 
@@ -47,32 +46,29 @@ class BackboneStage(Stage):
     """Stage 1': the image backbone learns to reconstruct views of normal images.
 
     Args:
-        config: Settings of the whole run; the schedule is `config.backbone`.
-        training_set: Where the views come from.
+        training_set: Where the views come from, and the settings; the schedule is `config.backbone`.
         features: Pretrained features to compare by, besides pixels; None: pixels only.
     """
 
-    def __init__(
-        self, config: PainterConfig, training_set: PainterTrainingSet, features: FrozenFeatures | None
-    ) -> None:
+    def __init__(self, training_set: PainterTrainingSet, features: FrozenFeatures | None) -> None:
+        config = training_set.config
         self.schedule = config.backbone
         torch.manual_seed(config.seed)  # initial weights only; nothing after this draws from the global state
         self.network = _channels_last(ImageBackbone(config.model))
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.batches, self.features = training_set.batches, features
         name = "pixels" if features is None else features.name
-        card = _snapshot_card(config, training_set, self.schedule, "1'", name)
+        card = _snapshot_card(training_set, self.schedule, "1'", name)
         super().__init__("image backbone", self.schedule, card, CPU, config.seed)
-        self.optimizer = _adam(self.network, self.schedule.learning_rate, beta1=0.9)
         self.phases = [Phase("backbone", self.network, 1, self.inputs, self.reconstruction)]
-        self.optimizers = {"backbone": self.optimizer}
+        self.optimizers = {"backbone": _adam(self.network, self.schedule.learning_rate, beta1=0.9)}
         self.modules = {"backbone": self.network, "average": self.average}
         self.averaged = list(zip(self.average.parameters(), self.network.parameters(), strict=True))
         self._validated = self.batches.normal(_SHEET, _NUM_VALIDATED)
 
     def inputs(self, draws: Draws, iteration: int) -> Tensor:
         """Views of a batch, [N, 3, S, S]."""
-        _decay(self.optimizer, self.schedule, self.schedule.learning_rate, iteration, start=0.0)
+        _decay(self.optimizers["backbone"], self.schedule, self.schedule.learning_rate, iteration, start=0.0)
         return self.batches.normal(iteration, self.schedule.batch)
 
     def reconstruction(self, views: Tensor, start: int, stop: int) -> Outcome:
@@ -111,7 +107,7 @@ class BackboneStage(Stage):
 class _PainterInputs(NamedTuple):
     """Everything random in a step of the painter: what to paint, a change of light, and where textures are compared."""
 
-    batch: PaintBatch
+    batch: PaintingBatch
     light: Tensor
     places: Tensor
     directions: Tensor
@@ -122,15 +118,14 @@ class _Painting(NamedTuple):
 
     view: Tensor
     features: list[Tensor]
-    batch: PaintBatch
+    batch: PaintingBatch
 
 
 class PainterStage(Stage):
     """Stage 2': the defect branch against its discriminators, the backbone frozen.
 
     Args:
-        config: Settings of the whole run; the schedule is `config.painter`.
-        training_set: Where real defects and things to paint on come from; it writes the trained painter, too.
+        training_set: Where the batches come from, and the settings; the schedule is `config.painter`.
         backbone: State_dict of the image backbone of stage 1'.
         backbone_path: Where it was read from, for messages.
         features: Pretrained features for the discriminators; None: those of the backbone.
@@ -141,14 +136,13 @@ class PainterStage(Stage):
 
     def __init__(
         self,
-        config: PainterConfig,
         training_set: PainterTrainingSet,
         backbone: Mapping[str, Tensor],
         backbone_path: Path,
         features: FrozenFeatures | None,
     ) -> None:
-        self.painter_config, self.schedule, self.training_set = config, config.painter, training_set
-        self.batches = batches = training_set.batches
+        config, batches = training_set.config, training_set.batches
+        self.schedule, self.training_set = config.painter, training_set
         torch.manual_seed(config.seed + 1)  # initial weights only
         network = PainterModel(config.model, len(batches.defects))
         restore(network.backbone, backbone, backbone_path)
@@ -156,18 +150,19 @@ class PainterStage(Stage):
         self.network.backbone.requires_grad_(False)
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.features: FrozenFeatures = features or BackboneFeatures(self.network.backbone)
-        self.discriminators = _channels_last(Judges(self.features.channels, len(batches.defects)))
+        self.discriminators = _channels_last(LocalDiscriminators(self.features.channels, len(batches.defects)))
         with torch.no_grad():
             self.discriminators.standardise(self.features(batches.real(_SCALING, _NUM_STANDARDISING).view))
-        card = _snapshot_card(config, training_set, self.schedule, "2'", self.features.name)
+        card = _snapshot_card(training_set, self.schedule, "2'", self.features.name)
         super().__init__("painter", self.schedule, card, CPU, config.seed)
-        self.branch_optimizer = _adam(self.network.branch, self.schedule.learning_rate, beta1=0.0)
-        self.discriminator_optimizer = _adam(self.discriminators, self.schedule.discriminator_learning_rate, beta1=0.0)
         self.phases = [
             Phase("painter", self.network.branch, 1, self.painter_inputs, self.painter_step),
             Phase("discriminators", self.discriminators, 1, self.discriminator_inputs, self.discriminator_step),
         ]
-        self.optimizers = {"branch": self.branch_optimizer, "discriminators": self.discriminator_optimizer}
+        self.optimizers = {
+            "branch": _adam(self.network.branch, self.schedule.learning_rate, beta1=0.0),
+            "discriminators": _adam(self.discriminators, self.schedule.discriminator_learning_rate, beta1=0.0),
+        }
         self.modules = {
             "branch": self.network.branch, "discriminators": self.discriminators, "average": self.average.branch
         }  # fmt: skip
@@ -176,13 +171,15 @@ class PainterStage(Stage):
         self.num_pairs = max(1, self.schedule.batch // 4)  # paintings that are made twice, for mode seeking
         # The discriminators see the paintings of the painter's step of the same iteration: half the work.
         self._painting: _Painting | None = None
-        self._shown = batches.paint(_SHEET, _NUM_SHOWN, pairs=0, donor_prob=0.5)
+        self._shown = batches.paintings(_SHEET, _NUM_SHOWN, pairs=0, donor_prob=0.5)
 
     def painter_inputs(self, draws: Draws, iteration: int) -> _PainterInputs:
         """What to paint in an iteration."""
         schedule, size = self.schedule, self.schedule.batch
-        _decay(self.branch_optimizer, schedule, schedule.learning_rate, iteration)
-        batch = self.batches.paint(iteration, size, pairs=self.num_pairs, donor_prob=schedule.donor_prob)
+        _decay(self.optimizers["branch"], schedule, schedule.learning_rate, iteration)
+        batch = self.training_set.batches.paintings(
+            iteration, size, pairs=self.num_pairs, donor_prob=schedule.donor_prob
+        )
         places, directions = draws.uniform(2, size, _COMPARED_PIXELS), draws.normal(3, _DIRECTIONS, NUM_FEATURES)
         return _PainterInputs(batch, draws.uniform(1, size, 3), places, directions)
 
@@ -215,7 +212,7 @@ class PainterStage(Stage):
             "donor_distance": donor.detach(), "variety": variety.detach(), "opacity": opacity.detach(),
         })  # fmt: skip
 
-    def _mode_seeking(self, image: Tensor, batch: PaintBatch, area: Tensor) -> tuple[Tensor, Tensor]:
+    def _mode_seeking(self, image: Tensor, batch: PaintingBatch, area: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 2 on pairs of paintings that differ in their codes only, and how far such pairs lie apart."""
         half = len(image) // 2
         a, b = slice(0, self.num_pairs), slice(half, half + self.num_pairs)
@@ -226,8 +223,8 @@ class PainterStage(Stage):
     def discriminator_inputs(self, draws: Draws, iteration: int) -> tuple[RealBatch, Tensor]:
         """Real defects of an iteration, and a change of light for them and for half as many normal views."""
         schedule, size = self.schedule, self.schedule.batch
-        _decay(self.discriminator_optimizer, schedule, schedule.discriminator_learning_rate, iteration)
-        real = self.batches.real(iteration, size)
+        _decay(self.optimizers["discriminators"], schedule, schedule.discriminator_learning_rate, iteration)
+        real = self.training_set.batches.real(iteration, size)
         return real, draws.uniform(1, size + max(1, size // 2), 3)
 
     def discriminator_step(self, inputs: tuple[RealBatch, Tensor], start: int, stop: int) -> Outcome:
@@ -245,7 +242,7 @@ class PainterStage(Stage):
         truth = self.discriminators([m[:size] for m in maps], views[:size], real.mask, real.label)
         painted = self.discriminators(fake_maps, fake, batch.mask, batch.label)
         bare = self.discriminators([m[size:] for m in maps], views[size:], mask, label)
-        loss = judge_loss(truth, painted, bare, real.mask, batch.mask, mask)
+        loss = discriminator_loss(truth, painted, bare, real.mask, batch.mask, mask)
         return Outcome(loss, {"discriminator_loss": loss.detach()})
 
     @torch.no_grad()
@@ -256,20 +253,20 @@ class PainterStage(Stage):
         from_donor = _painted(self.average, batch, donor=True).image
         pasted = torch.where(batch.mask > 0, batch.donor, batch.view)
         masks = (batch.mask * 2 - 1).expand_as(free)
-        real = self.batches.real(_SHEET_REAL, _NUM_SHOWN).view
+        real = self.training_set.batches.real(_SHEET_REAL, _NUM_SHOWN).view
         rows = torch.cat([real, batch.view, masks, pasted, from_donor, free])
         save_sheet(path, grid(_pixels(rows), columns=_NUM_SHOWN))
 
     def export(self, path: Path, kimg: float, score: float | None) -> None:
         """Write the averaged painter."""
-        self.training_set.save_painter(path, self.average, kimg, self.painter_config, self.features.name)
+        self.training_set.save_painter(path, self.average, kimg, self.features.name)
 
 
-def _painted(network: PainterModel, batch: PaintBatch, donor: bool | None = None) -> Painted:
+def _painted(network: PainterModel, batch: PaintingBatch, donor: bool | None = None) -> PaintedView:
     """Paint a batch; `donor` overrules which samples start from one."""
     has = batch.has_donor if donor is None else torch.full_like(batch.has_donor, donor)
     codes = PaintingCodes(*(c.contiguous(memory_format=torch.channels_last) if c.ndim == 4 else c for c in batch.codes))
-    out: Painted = network(batch.view, batch.mask, batch.donor, has, codes, batch.label)
+    out: PaintedView = network(batch.view, batch.mask, batch.donor, has, codes, batch.label)
     return out
 
 
@@ -315,9 +312,8 @@ def _pixels(views: Tensor) -> Tensor:
     return signal_to_pixels(views.float()).cpu()
 
 
-def _snapshot_card(
-    config: PainterConfig, training_set: PainterTrainingSet, schedule: StageConfig, stage: str, features: str
-) -> TrainingCard:
+def _snapshot_card(training_set: PainterTrainingSet, schedule: StageConfig, stage: str, features: str) -> TrainingCard:
+    config = training_set.config
     training: dict[str, Any] = {
         "stage": stage, "seed": config.seed, "features": features,
         **schedule.model_dump(mode="json", exclude={"total_kimg"}),

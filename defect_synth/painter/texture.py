@@ -1,9 +1,9 @@
-"""Texture as a distribution: what a free painting shares with a real defect that it does not copy.
+"""Distance between the textures of two images inside a mask, by sliced optimal transport (Bonneel et al. 2015).
 
-Colours, differences between neighbours at two scales, and the distance to the border of the mask make a vector of each
-pixel in the mask. The distributions of these vectors under a painting and under a donor are compared by sliced optimal
-transport: projected on random directions and sorted, they are compared value by value (Bonneel et al. 2015). So a
-painting gets the colours, contrast, grain and rim of a real defect, wherever its own structure puts them.
+Colours, differences between neighbours at two scales, and the distance to the border of the mask form a vector at each
+pixel of the mask. The distributions of these vectors are compared by projecting them on random directions, sorting the
+projections and comparing them value by value. A free painting so learns the colours, contrast, grain and rim of a real
+defect, wherever its own structure puts them. Not in the paper.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 NUM_FEATURES = 16
-_RIM = 9  # pixels over which the border of a mask counts as such
+_RIM = 9  # pixels, width of the filter that tells how near the border of the mask is
 
 
 def texture_features(image: Tensor, mask: Tensor) -> Tensor:
-    """Signal [N, 3, H, W] and mask [N, 1, H, W] -> [N, 16, H, W]."""
+    """The vector at each pixel, [N, 16, H, W], of signal [N, 3, H, W] and mask [N, 1, H, W]."""
     right = image - image.roll(1, 3)
     down = image - image.roll(1, 2)
     near = F.avg_pool2d(image, 3, stride=1, padding=1, count_include_pad=False)
@@ -27,17 +27,14 @@ def texture_features(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def texture_distance(painted: Tensor, wanted: Tensor, mask: Tensor, places: Tensor, directions: Tensor) -> Tensor:
-    """Sliced transport distance between the textures of two images inside one mask.
+    """Sliced transport distance between the textures of images inside masks, [N]; 0 for an empty mask.
 
     Args:
         painted: Signal, [N, 3, H, W].
         wanted: Likewise.
         mask: 0 or 1, [N, 1, H, W].
         places: Uniform in [0, 1): which pixels of each mask are compared, [N, n].
-        directions: Random directions, [K, 16]; any length.
-
-    Returns:
-        [N]; 0 where the mask is empty.
+        directions: Random directions of any length, [K, 16].
     """
     count, size = len(mask), mask.shape[2] * mask.shape[3]
     flat = mask.reshape(count, size) > 0

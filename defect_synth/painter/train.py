@@ -20,13 +20,13 @@ from defect_synth.engine.runner import Step, TrainingRequest, train
 from defect_synth.errors import CheckpointError, DataError
 from defect_synth.painter.checkpoint import PAINTER_FOLDER
 from defect_synth.painter.config import PainterConfig
-from defect_synth.painter.distill import draw_triplets, require_teacher
-from defect_synth.painter.judges import FrozenFeatures, Lite0Features
+from defect_synth.painter.discriminators import FrozenFeatures, Lite0Features
+from defect_synth.painter.distill import draw_triplets, shared_defects
 from defect_synth.painter.stages import BackboneStage, PainterStage
-from defect_synth.painter.training_data import DefectImage, NormalImage
+from defect_synth.painter.training_images import DefectImage, NormalImage
 from defect_synth.painter.training_set import PainterTrainingSet
-from defect_synth.product.foreground import foreground as foreground_of
-from defect_synth.product.masks import Symmetry, find_symmetry
+from defect_synth.product.foreground import find_foreground
+from defect_synth.product.symmetry import Symmetry, find_symmetry
 from defect_synth.samples import DefectSource
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class PainterMethod:
         if not partition.records(table, "base", None):
             raise DataError(f"{table.root} has no defect-free training images")
         if self.dfmgan is not None:
-            require_teacher(self.dfmgan, table.category, request.chosen_defects)
+            shared_defects(self.dfmgan, table.category, request.chosen_defects)
 
     def steps(self, request: TrainingRequest) -> Sequence[Step]:
         """The image backbone (stage 1'), then the defect branch (stage 2')."""
@@ -86,10 +86,10 @@ class PainterMethod:
         backbone_file = request.output / _BACKBONE_FOLDER / MODEL_FILE
 
         def backbone_stage() -> BackboneStage:
-            return BackboneStage(self.config, training_set, features)
+            return BackboneStage(training_set, features)
 
         def painter_stage() -> PainterStage:
-            return PainterStage(self.config, training_set, _read_backbone(backbone_file), backbone_file, features)
+            return PainterStage(training_set, _read_backbone(backbone_file), backbone_file, features)
 
         return (
             Step("backbone", _BACKBONE_FOLDER, backbone_stage, share=BACKBONE_SHARE, basis=True),
@@ -109,11 +109,12 @@ class PainterMethod:
             drawn = draw_triplets(self.dfmgan, defects, table.category, config.triplets, config.seed)
             defects = {name: [*items, *drawn.triplets.get(name, ())] for name, items in defects.items()}
             normals += drawn.normals
-        mirrored = "x" * symmetry.mirror_x + "y" * symmetry.mirror_y or "not"
         log.info(
-            "product: turns %s, mirrored %s, %s",
-            symmetry.turns, mirrored, "aligned" if symmetry.aligned else "not aligned",
-        )  # fmt: skip
+            "symmetry of the product: rotations %s, mirroring %s, %s",
+            symmetry.turns,
+            " and ".join("x" * symmetry.mirror_x + "y" * symmetry.mirror_y) or "none",
+            "aligned" if symmetry.aligned else "not aligned",
+        )
         return PainterTrainingSet.of(table.category, normals, defects, symmetry, config)
 
 
@@ -175,4 +176,4 @@ def _spread(records: Sequence[Record], count: int, seed: int) -> list[Record]:
 
 def _normal_image(record: Record, longest_side: int) -> NormalImage:
     image, _ = read_shrunk(record, longest_side)
-    return NormalImage(image, foreground_of(image))
+    return NormalImage(image, find_foreground(image))

@@ -155,8 +155,3 @@ def sample(array: NDArray[np.uint8], matrix: NDArray[np.float32], side: int, *, 
         array, matrix, (side, side), flags=how | cv2.WARP_INVERSE_MAP, borderMode=border
     )
     return out
-
-
-def density_of(shape: tuple[int, ...], reference: int) -> float:
-    """Pixels of an image of `shape` for one pixel of images with a longer side of `reference`."""
-    return max(shape[0], shape[1]) / reference

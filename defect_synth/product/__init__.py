@@ -1,1 +1,1 @@
-"""Where the part is in an image, how it lies, and where on it a defect belongs, in what shape."""
+"""Where the product is in an image, how it may be moved, where a defect belongs on it and what shape it can have."""

@@ -1,4 +1,4 @@
-"""Where the object is in a normal image."""
+"""The foreground of a normal image: the pixels of the product."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from numpy.typing import NDArray
 
 from defect_synth.samples import Pixels
 
-_SIDE = 96  # the object is found on a small copy; its outline needs no more
-_APART, _CERTAIN, _MARGIN = 12.0, 18.0, 4.0  # units of 8-bit Lab
-_SMALLEST, _LARGEST = 0.04, 0.97  # shares of the image that can be an object on a background
-_UNLIKE = 2.0  # times as far from the background as the background is from itself: less is the pattern of a texture
+_SIDE = 96  # longer side of the copy on which the product is found, in pixels
+_MAX_BORDER_DEVIATION = 24  # sum over Lab: beyond it the border of the image is not one background
+_MIN_CONTRAST, _CERTAIN, _MARGIN = 12.0, 18.0, 4.0  # units of 8-bit Lab
+_MIN_SHARE, _MAX_SHARE = 0.04, 0.97  # of the image that a product on a background can cover
+_MAX_BORDER_SHARE = 0.7  # of the border of the image that a product on a background can cover
+_MIN_DISTINCTION = 2.0  # median distance of the product from the background over the noise of the background
+_MIN_COMPONENT = 0.2  # area of a component over that of the largest one
 
 
-def foreground(image: Pixels) -> NDArray[np.bool_]:
-    """The object on a uniform background, or everything where there is no such background (textures).
+def find_foreground(image: Pixels) -> NDArray[np.bool_]:
+    """Find the product on a uniform background; all pixels are foreground if there is none, as on textures.
 
-    The background is what looks like the image's border; the rest is split off by Otsu's threshold on the distance in
-    Lab, closed, filled, and freed of small parts.
+    The background is what looks like the border of the image. The rest is separated by Otsu's threshold on the distance
+    to the background in Lab, closed, filled and freed of small components.
 
     Args:
         image: uint8 [H, W, 3], RGB.
@@ -33,54 +36,55 @@ def foreground(image: Pixels) -> NDArray[np.bool_]:
     scale = min(1.0, _SIDE / max(height, width))
     size = (max(8, round(width * scale)), max(8, round(height * scale)))
     lab = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB).astype(np.float32)
-    edge = np.concatenate([lab[0], lab[-1], lab[:, 0], lab[:, -1]])
-    background = np.median(edge, axis=0)
-    if float(np.median(np.abs(edge - background).sum(axis=1))) > 24:
-        return np.ones((height, width), bool)  # the border is no one thing, so there is no background to tell apart
-    distance = _distance(lab, background)
+    border = np.concatenate([lab[0], lab[-1], lab[:, 0], lab[:, -1]])
+    background = np.median(border, axis=0)
+    if float(np.median(np.abs(border - background).sum(axis=1))) > _MAX_BORDER_DEVIATION:
+        return np.ones((height, width), bool)
+    distance = _colour_distance(lab, background)
     otsu = cv2.threshold(distance, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0]
-    noise = float(np.percentile(np.linalg.norm(edge - background, axis=1), 90))
-    if int(distance.max()) < noise + _APART:
+    noise = float(np.percentile(np.linalg.norm(border - background, axis=1), 90))
+    if int(distance.max()) < noise + _MIN_CONTRAST:
         return np.ones((height, width), bool)
-    # Otsu splits the lit from the shaded side of a dark object; what is unlike the border is object in any light.
-    level = max(min(otsu, _CERTAIN), noise + _MARGIN)
-    found = (distance > level).astype(np.uint8)
+    # Otsu alone may separate the lit from the shaded side of a dark product; what is certainly unlike the background
+    # is foreground in any light.
+    threshold = max(min(otsu, _CERTAIN), noise + _MARGIN)
+    found = (distance > threshold).astype(np.uint8)
     found = cv2.morphologyEx(found, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
-    found = _filled(_large_parts(found))
+    found = _fill_holes(_large_components(found))
     share = float(found.mean())
-    ring = np.concatenate([found[0], found[-1], found[:, 0], found[:, -1]])
-    if not _SMALLEST <= share <= _LARGEST or float(ring.mean()) > 0.7:
+    border_share = float(np.concatenate([found[0], found[-1], found[:, 0], found[:, -1]]).mean())
+    if not _MIN_SHARE <= share <= _MAX_SHARE or border_share > _MAX_BORDER_SHARE:
         return np.ones((height, width), bool)
-    if float(np.median(distance[found > 0])) < _UNLIKE * noise:
+    if float(np.median(distance[found > 0])) < _MIN_DISTINCTION * noise:  # the pattern of a texture
         return np.ones((height, width), bool)
     return np.asarray(cv2.resize(found, (width, height), interpolation=cv2.INTER_NEAREST), bool)
 
 
 class ForegroundCache:
-    """`foreground` of the images seen last, found again by their content.
+    """`find_foreground` with a cache of the most recent images, which are recognised by their content.
 
     Args:
-        kept: How many are remembered; each takes at most 16 kB where the images given are small copies.
+        size: Number of images remembered.
     """
 
-    def __init__(self, kept: int = 256) -> None:
-        self._kept = kept
-        self._found: OrderedDict[bytes, NDArray[np.bool_]] = OrderedDict()
+    def __init__(self, size: int = 256) -> None:
+        self._size = size
+        self._cached: OrderedDict[bytes, NDArray[np.bool_]] = OrderedDict()
 
     def __call__(self, image: Pixels) -> NDArray[np.bool_]:
-        """Bool [H, W] of a uint8 image [H, W, 3]; not to be written into."""
+        """Foreground bool [H, W] of an image uint8 [H, W, 3]; the array is shared and must not be written to."""
         key = hashlib.blake2b(image.tobytes() + repr(image.shape).encode(), digest_size=16).digest()
-        if key in self._found:
-            self._found.move_to_end(key)
+        if key in self._cached:
+            self._cached.move_to_end(key)
         else:
-            self._found[key] = foreground(image)
-            if len(self._found) > self._kept:
-                self._found.popitem(last=False)
-        return self._found[key]
+            self._cached[key] = find_foreground(image)
+            if len(self._cached) > self._size:
+                self._cached.popitem(last=False)
+        return self._cached[key]
 
 
-def _distance(lab: NDArray[np.float32], colour: NDArray[np.float32]) -> Pixels:
-    """Euclidean distance of each pixel to `colour`, uint8; by planes, which is several times as fast as by pixels."""
+def _colour_distance(lab: NDArray[np.float32], colour: NDArray[np.float32]) -> Pixels:
+    """Euclidean distance of each pixel to `colour`, uint8 [H, W]; plane by plane, which is several times faster."""
     total = np.zeros(lab.shape[:2], np.float32)
     for plane, value in zip(cv2.split(lab), colour, strict=True):
         plane -= value
@@ -89,17 +93,18 @@ def _distance(lab: NDArray[np.float32], colour: NDArray[np.float32]) -> Pixels:
     return np.minimum(np.sqrt(total, out=total), 255, out=total).astype(np.uint8)
 
 
-def _large_parts(found: Pixels) -> Pixels:
+def _large_components(found: Pixels) -> Pixels:
+    """The connected components of at least a fifth of the area of the largest one."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(found, connectivity=4)
     if count < 2:
         return found
     areas = stats[1:, cv2.CC_STAT_AREA]
-    kept = np.concatenate([[False], areas >= 0.2 * areas.max()]).astype(np.uint8)
-    return np.asarray(kept[labels], np.uint8)
+    large = np.concatenate([[False], areas >= _MIN_COMPONENT * areas.max()]).astype(np.uint8)
+    return np.asarray(large[labels], np.uint8)
 
 
-def _filled(found: Pixels) -> Pixels:
-    """`found` without holes: what the border's background cannot reach."""
+def _fill_holes(found: Pixels) -> Pixels:
+    """`found` and everything that cannot be reached from the border of the image without crossing it."""
     padded = np.pad(1 - found, 1, constant_values=1)
     count, labels = cv2.connectedComponents(padded, connectivity=4)
     return (labels != labels[0, 0]).astype(np.uint8)[1:-1, 1:-1] if count > 1 else found

@@ -12,7 +12,7 @@ from defect_synth.augment.preview import preview
 from defect_synth.cli import app
 from defect_synth.demo.hazelnut import render
 from defect_synth.errors import DefectSynthError
-from defect_synth.product.foreground import foreground
+from defect_synth.product.foreground import find_foreground
 from tests.fake_painter import FakePainter
 
 
@@ -110,9 +110,9 @@ def test_mistakes_are_one_line(picture, tmp_path, arguments, message, monkeypatc
 
 def test_foreground_finds_the_nut_and_takes_a_texture_whole():
     image = render(3, 128).image
-    found = foreground(image)
+    found = find_foreground(image)
     assert found[64, 64]
     assert not found[2, 2]
     assert 0.1 < found.mean() < 0.8
     texture = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
-    assert foreground(texture).all()
+    assert find_foreground(texture).all()

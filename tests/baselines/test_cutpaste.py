@@ -4,7 +4,7 @@ import pytest
 from defect_synth.baselines.cutpaste import CutPaste, jittered
 from defect_synth.errors import ConfigError
 
-GOOD = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+NORMAL = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
 LARGE = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
 
 
@@ -14,16 +14,16 @@ def drawn(source, count, *names):
 
 
 @pytest.mark.parametrize("variant", ["patch", "scar"])
-def test_the_mask_is_what_changed_and_all_else_is_the_good_image(variant):
-    for sample in CutPaste("nut", GOOD, variant).sample("defect", range(20)):
+def test_the_mask_is_what_changed_and_all_else_is_the_normal_image(variant):
+    for sample in CutPaste("nut", NORMAL, variant).sample("defect", range(20)):
         changed = (sample.image != sample.clean).any(2)
         assert changed.any()
         assert np.array_equal(sample.mask == 1, changed)
-        assert np.array_equal(sample.clean, GOOD[int(sample.provenance.parameters["good_image"])])
+        assert np.array_equal(sample.clean, NORMAL[int(sample.provenance.parameters["good_image"])])
 
 
 def test_a_patch_fills_its_rectangle():
-    for sample in CutPaste("nut", GOOD).sample("defect", range(20)):
+    for sample in CutPaste("nut", NORMAL).sample("defect", range(20)):
         top, left, tall, wide = (int(sample.provenance.parameters[n]) for n in ("top", "left", "height", "width"))
         rows, columns = np.flatnonzero(sample.mask.any(1)), np.flatnonzero(sample.mask.any(0))
         assert (rows[0], rows[-1], columns[0], columns[-1]) == (top, top + tall - 1, left, left + wide - 1)
@@ -31,7 +31,7 @@ def test_a_patch_fills_its_rectangle():
 
 
 def test_patches_have_the_published_areas_and_aspects():
-    area, aspect, tall, wide = drawn(CutPaste("nut", GOOD), 400, "area", "aspect", "height", "width")
+    area, aspect, tall, wide = drawn(CutPaste("nut", NORMAL), 400, "area", "aspect", "height", "width")
     assert 0.02 <= area.min() < 0.03
     assert 0.14 < area.max() <= 0.15
     assert 0.3 <= aspect.min() < 0.35
@@ -77,7 +77,7 @@ def test_a_scar_covers_its_turned_rectangle():
 def test_scars_shrink_with_the_image():
     large, small = (
         np.mean([s.mask.sum() for s in CutPaste("nut", images, "scar").sample("defect", range(60))])
-        for images in (LARGE, GOOD)
+        for images in (LARGE, NORMAL)
     )
     assert large / small == pytest.approx(16, rel=0.3)
 
@@ -96,11 +96,11 @@ def test_jitter_moves_colours_by_a_tenth_at_most():
 
 @pytest.mark.parametrize("variant", ["patch", "scar"])
 def test_a_sample_depends_on_its_seed_alone(variant):
-    a, b = (CutPaste("nut", GOOD, variant).sample("defect", seeds) for seeds in ([3, 9], [9]))
+    a, b = (CutPaste("nut", NORMAL, variant).sample("defect", seeds) for seeds in ([3, 9], [9]))
     assert np.array_equal(a[1].image, b[0].image)
     assert not np.array_equal(a[0].image, a[1].image)
 
 
 def test_an_unknown_variant_is_named():
     with pytest.raises(ConfigError, match="must be patch or scar, got 'dot'"):
-        CutPaste("nut", GOOD, "dot")
+        CutPaste("nut", NORMAL, "dot")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from defect_synth.baselines.defect_gan import DefectGAN
-from defect_synth.baselines.defect_gan_networks import DefectLayer, SpatiallyAdaptiveNorm, uniform_category_map
+from defect_synth.baselines.defect_gan_networks import uniform_category_map
 from defect_synth.baselines.system import TrainingSet
 from defect_synth.data.store import ImageArrays
 from defect_synth.engine.draws import Draws
@@ -103,20 +103,3 @@ def test_labels_belong_to_their_images(stage):
             both = torch.cat([known[label], known[label].flip(3)])
             assert (both - image).abs().amax(dim=(1, 2, 3)).min() < 1e-6
     assert targets == {1, 2}
-
-
-def test_a_spatial_norm_changes_only_where_the_category_does(rng):
-    torch.manual_seed(0)
-    norm = SpatiallyAdaptiveNorm(4, 2, 4).requires_grad_(False)
-    x = torch.randn(1, 4, 16, 16, generator=rng)
-    there = uniform_category_map(torch.tensor([0]), 2, 16).clone()
-    here = there.clone()
-    here[..., :4] = here[..., :4].flip(1)
-    moved = (norm(x, here) - norm(x, there)).abs().amax(dim=(0, 1, 2)) > 0
-    assert moved[:4].all()
-    assert not moved[6:].any()  # two 3x3 convolutions reach two pixels further
-
-
-def test_the_map_moves_the_image_by_its_share():
-    layer = DefectLayer(torch.full((1, 3, 1, 3), 0.8), torch.tensor([[[[0.0, 0.25, 1.0]]]]))
-    torch.testing.assert_close(layer.composed(torch.full((1, 3, 1, 3), 0.4))[0, 0, 0], torch.tensor([0.4, 0.5, 0.8]))

@@ -5,7 +5,7 @@ from defect_synth.baselines.crop_paste import CropPaste
 from defect_synth.benchmark.composed import Alternating, Fitted, OnGoodImages
 from defect_synth.benchmark.standard_augmentation import StandardAugmentation
 from defect_synth.data.images import fit
-from defect_synth.errors import DataError, UnknownDefectError
+from defect_synth.errors import DataError
 from defect_synth.samples import DefectSample, DefectSource, Provenance
 from tests.fake_data import fake_category
 
@@ -17,41 +17,6 @@ def real():
         name: tuple(np.stack([row[i] for row in made if row[0] == name]) for i in (2, 3)) for name in ("cut", "hole")
     }
     return defects, np.stack([image for defect, _, image, _ in made if defect is None])
-
-
-def test_crop_paste_makes_each_pair_once_and_no_more(real):
-    defects, good = real
-    source = CropPaste("nut", defects, good)
-    assert isinstance(source, DefectSource)
-    assert source.seeds("hole") == tuple(range(5 * 4))
-    samples = source.sample("hole", range(20))
-    pairs = {(s.provenance.parameters["good_image"], s.provenance.parameters["defect_image"]) for s in samples}
-    assert len(pairs) == 20
-    assert len({s.provenance.parameters["good_image"] for s in samples[:8]}) > 2  # a few show several objects
-    with pytest.raises(DataError, match=r"20 images of hole \(5 good x 4 defect images\) and no seed 20"):
-        source.sample("hole", [20])
-
-
-def test_crop_paste_takes_the_defect_where_it_was_and_nothing_else(real):
-    defects, good = real
-    for sample in CropPaste("nut", defects, good).sample("cut", [0, 7, 14]):
-        images, masks = defects["cut"]
-        crop, background = (int(sample.provenance.parameters[k]) for k in ("defect_image", "good_image"))
-        inside = masks[crop] == 1
-        assert np.array_equal(sample.mask, masks[crop])
-        assert np.array_equal(sample.image[inside], images[crop][inside])
-        assert np.array_equal(sample.image[~inside], good[background][~inside])
-        assert np.array_equal(sample.clean, good[background])
-
-
-def test_crop_paste_names_what_it_cannot_use(real):
-    defects, good = real
-    with pytest.raises(DataError, match="at least one good image"):
-        CropPaste("nut", defects, good[:0])
-    with pytest.raises(DataError, match="images and masks of cut of the good images' size"):
-        CropPaste("nut", defects, good[:, :16])
-    with pytest.raises(UnknownDefectError):
-        CropPaste("nut", defects, good).sample("crack", [0])
 
 
 def test_standard_augmentation_depends_on_its_seed_alone(real):

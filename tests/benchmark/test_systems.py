@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from defect_synth.baselines.classless import DEFECT
+from defect_synth.baselines.anomaly_source import ANY_DEFECT
 from defect_synth.baselines.train import settings_of
 from defect_synth.benchmark import ARMS, BenchmarkRequest, generators, load_protocol, run_benchmark
 from defect_synth.benchmark.arms import choose_arms
@@ -297,7 +297,7 @@ def test_images_lose_their_class_and_nothing_else():
     arrays = squares(12, 0, "real")
     with_good = LabelledArrays(arrays.images, arrays.labels, ("good", "cut", "hole"), arrays.names, arrays.masks)
     without = class_less(with_good)
-    assert without.classes == (DEFECT,)
+    assert without.classes == (ANY_DEFECT,)
     chosen = arrays.labels != 0
     assert np.array_equal(without.images, arrays.images[chosen])
     assert np.array_equal(without.masks, arrays.masks[chosen])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from defect_synth.compositor.placement import Pose, aligned_pose, fit_to_mask, free_pose, scale_of, target_box, warp
-from defect_synth.product.masks import Symmetry
+from defect_synth.product.symmetry import Symmetry
 
 BOX = (10, 20, 20, 40)  # y0, x0, y1, x1
 

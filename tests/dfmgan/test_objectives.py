@@ -12,7 +12,7 @@ from defect_synth.dfmgan.config import TINY
 from defect_synth.dfmgan.discriminators import build_discriminator, build_match_discriminator
 from defect_synth.dfmgan.latents import draw_latents
 from defect_synth.dfmgan.losses import generator_loss, mode_seeking_loss, path_lengths, soft_mask
-from defect_synth.dfmgan.mask_limits import as_drawn, box_of
+from defect_synth.dfmgan.mask_limits import box_of, coarsen
 from defect_synth.dfmgan.objectives import saturation_guard
 from defect_synth.engine.draws import Draws
 
@@ -213,11 +213,11 @@ def test_the_box_of_masks_has_all_of_them_and_an_eighth_around():
 def test_coarse_masks_have_the_generators_grain_and_miss_no_pixel():
     masks = np.zeros((2, 32, 32), np.uint8)
     masks[0, np.arange(4, 25), np.arange(6, 27)] = 1  # a crack of one pixel
-    drawn = as_drawn(masks, 16)
+    drawn = coarsen(masks, 16)
     assert (drawn >= masks).all()
     cells = masks.reshape(2, 16, 2, 16, 2).max((2, 4))
     np.testing.assert_array_equal(drawn, cells.repeat(2, 1).repeat(2, 2))  # one doubling keeps square cells
     assert not drawn[1].any()
-    np.testing.assert_array_equal(as_drawn(masks, 32), masks)
-    again = as_drawn(as_drawn(masks, 16), 16)
+    np.testing.assert_array_equal(coarsen(masks, 32), masks)
+    again = coarsen(coarsen(masks, 16), 16)
     np.testing.assert_array_equal(again, drawn)

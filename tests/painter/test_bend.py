@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from defect_synth.painter.bend import bend
-from defect_synth.painter.donors import DonorBank, Exemplar
+from defect_synth.painter.donors import DonorBank
+from defect_synth.product.exemplar import Exemplar
 
 
 def line(points, side=96, width=3):

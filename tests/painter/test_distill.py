@@ -13,11 +13,11 @@ from defect_synth.painter import Painter
 from defect_synth.painter.config import PAINT_TINY
 from defect_synth.painter.distill import draw_triplets
 from defect_synth.painter.train import train_painter
-from defect_synth.painter.training_data import DefectImage, Movement, NormalImage, PainterData
+from defect_synth.painter.training_batches import PainterBatches
+from defect_synth.painter.training_images import DefectImage, NormalImage
+from defect_synth.product.symmetry import Symmetry
 from defect_synth.samples import DefectSample, Provenance
 from tests.fake_data import fake_nut, write_mvtec
-
-STILL = Movement(quarter=False, any=False, half=False, mirror_x=False, mirror_y=False)
 
 
 class FakeDFMGAN:
@@ -53,7 +53,7 @@ def test_triplets_are_the_samples_that_show_a_defect_with_their_clean_images():
     for item, normal in zip(drawn.triplets["hole"], drawn.normals, strict=True):
         assert item.clean is normal.image
         assert (item.image[item.mask > 0].mean(axis=0) < item.clean[item.mask > 0].mean(axis=0) - 50).all()
-        assert normal.drawn
+        assert normal.synthetic
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,10 @@ def test_a_triplet_is_painted_onto_its_own_clean_image_and_is_no_donor_for_other
     normals = [NormalImage(np.full_like(image, 200), np.ones((64, 64), bool))]
     items = {"hole": [*real(3), DefectImage(image, mask, clean)]}
 
-    data = PainterData(normals, items, PAINT_TINY.model, STILL, lambda d, f, s: mask, seed=0)
-    batch = data.paint(0, 16, pairs=0, donor_prob=1.0)
+    batches = PainterBatches(normals, items, PAINT_TINY.model, Symmetry(), lambda d, f, s: mask, seed=0)
+    batch = batches.paintings(0, 16, pairs=0, donor_prob=1.0)
 
-    assert len(data.exemplars[0]) == 3
+    assert len(batches.exemplars["hole"]) == 3
     taught = batch.view.mean(dim=(1, 2, 3)) < 0  # on the grey clean image
     assert 0 < taught.sum() < 16
     for view, seen, donor, has, own in zip(batch.view, batch.mask, batch.donor, batch.has_donor, taught, strict=True):
@@ -102,7 +102,7 @@ def test_training_with_a_dfmgan_adds_masks_and_keeps_only_real_images_to_paint_o
 
     taught = fit(FakeDFMGAN())
 
-    count = {name: len(shapes) for name, shapes in taught._masks._shapes.items()}
+    count = {name: len(shapes) for name, shapes in taught._masks.shapes.items()}
     assert count == {"hole": 3 + 4, "cut": 2}
     assert len(taught._normals) == 3
     assert taught.card.reference == 48  # the DFMGAN's images are of 64 pixels

@@ -1,4 +1,4 @@
-"""The painter's networks, donors, views and judges."""
+"""The painter's networks, donors, views and discriminators."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import torch
 
 from defect_synth.painter.codes import PaintingCodes
 from defect_synth.painter.config import PainterModelConfig
-from defect_synth.painter.donors import DonorBank, Exemplar
-from defect_synth.painter.judges import BackboneFeatures, Judges, weighted_mean
+from defect_synth.painter.discriminators import BackboneFeatures, LocalDiscriminators, weighted_mean
+from defect_synth.painter.donors import DonorBank
 from defect_synth.painter.network import PainterModel
 from defect_synth.painter.window import clusters, window_of
+from defect_synth.product.exemplar import Exemplar
 
 SIDE = 32
 CONFIG = PainterModelConfig(side=SIDE, channels=(16, 16, 16, 16, 16), z_dim=8, w_dim=8, map_channels=2)
@@ -80,14 +81,17 @@ def test_a_donor_is_read_only_where_it_counts(network, rng):
 
 
 @torch.no_grad()
-def test_a_batch_of_donors_alone_is_painted_as_in_a_mixed_one(network, rng):
+def test_painting_from_donors_equals_the_whole_network(network, rng):
     view, mask, donor, has, codes = inputs(rng)
     labels = torch.tensor([0, 1])
 
-    mixed = network(view, mask, donor, has, codes, labels).image[0]
-    alone = network(view, mask, donor, torch.tensor([True, True]), codes, labels).image[0]
+    from_donors = network.paint_from_donors(view, mask, donor, codes, labels)
+    mixed = network(view, mask, donor, has, codes, labels)
+    whole = network(view, mask, donor, torch.tensor([True, True]), codes, labels)
 
-    torch.testing.assert_close(alone, mixed)
+    for fast, slow in zip(from_donors, whole, strict=True):
+        assert torch.equal(fast, slow)
+    torch.testing.assert_close(from_donors.image[0], mixed.image[0])
 
 
 @torch.no_grad()
@@ -119,17 +123,17 @@ def test_the_frozen_backbone_gets_no_gradient_and_the_branch_gets_one(network, r
     network.zero_grad(set_to_none=True)
 
 
-def test_judges_say_something_for_each_place_and_depend_on_mask_and_label(network, rng):
+def test_discriminators_say_something_for_each_place_and_depend_on_mask_and_label(network, rng):
     features = BackboneFeatures(network.backbone)
-    judges = Judges(features.channels, 2)
+    discriminators = LocalDiscriminators(features.channels, 2)
     view, mask, *_ = inputs(rng)
     with torch.no_grad():
         maps = features(view)
-        judges.standardise(maps)
-        judges.eval()  # spectral norms move while training
-        one = judges(maps, view, mask, torch.tensor([0, 1]))
-        other_mask = judges(maps, view, mask.flip(3), torch.tensor([0, 1]))
-        other_label = judges(maps, view, mask, torch.tensor([1, 0]))
+        discriminators.standardise(maps)
+        discriminators.eval()  # spectral norms move while training
+        one = discriminators(maps, view, mask, torch.tensor([0, 1]))
+        other_mask = discriminators(maps, view, mask.flip(3), torch.tensor([0, 1]))
+        other_label = discriminators(maps, view, mask, torch.tensor([1, 0]))
 
     assert len(one) == 4
     for a, b, c in zip(one, other_mask, other_label, strict=True):

@@ -23,7 +23,7 @@ from defect_synth.painter.quality_check import Gate, detail, statistics
 from defect_synth.painter.region_painting import soft
 from defect_synth.painter.train import train_painter
 from defect_synth.painter.window import focus
-from defect_synth.product.foreground import foreground as foreground_of
+from defect_synth.product.foreground import find_foreground
 from defect_synth.samples import DefectPainter, DefectSource
 from tests.fake_data import fake_nut, write_mvtec
 
@@ -119,7 +119,7 @@ def test_a_user_can_give_the_normals(run):
 
 def test_proposed_masks_lie_on_the_product(painter):
     image, _ = scene()
-    foreground = foreground_of(image)
+    foreground = find_foreground(image)
 
     mask = painter.propose_mask("cut", foreground, 2)
 
@@ -132,7 +132,7 @@ def test_proposed_masks_lie_on_the_product(painter):
 def test_what_is_no_number_is_painted_again_and_said_where_nothing_else_comes(run, shown):
     painter = Painter.load(run)
     image, mask = scene()
-    brush = painter._brushes["hole"]
+    brush = painter._region_painters["hole"]
     calls = []
 
     def broken(request):
@@ -140,7 +140,7 @@ def test_what_is_no_number_is_painted_again_and_said_where_nothing_else_comes(ru
         colour, opacity = brush.network(request)
         return (colour * np.float32(np.nan) if len(calls) <= shown else colour), opacity
 
-    painter._brushes["hole"] = dataclasses.replace(brush, network=broken)
+    painter._region_painters["hole"] = dataclasses.replace(brush, network=broken)
 
     if shown == 3:
         with pytest.raises(CheckpointError, match="--minutes"):
@@ -155,7 +155,7 @@ def test_what_is_no_number_is_painted_again_and_said_where_nothing_else_comes(ru
 def test_the_last_attempt_is_made_from_a_donor_unless_none_is_wanted(run, donor_prob, donors):
     painter = Painter.load(run, donor_prob=donor_prob)
     image, mask = scene()
-    brush = painter._brushes["hole"]
+    brush = painter._region_painters["hole"]
     asked = []
 
     class Never(Gate):
@@ -167,7 +167,7 @@ def test_the_last_attempt_is_made_from_a_donor_unless_none_is_wanted(run, donor_
         return brush.network(request)
 
     gate = Never([[0.0] * 5], [0.0])
-    painter._brushes["hole"] = dataclasses.replace(brush, network=network, gate=gate)
+    painter._region_painters["hole"] = dataclasses.replace(brush, network=network, gate=gate)
     painter.paint(image, mask, "hole", 0)
 
     assert asked == donors
@@ -277,7 +277,7 @@ def test_foreground_is_the_product_or_everything_where_there_is_no_background(un
     rng = np.random.default_rng(0)
     image = fake_nut(rng, 96)[0] if uniform else rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)
 
-    share = foreground_of(image).mean()
+    share = find_foreground(image).mean()
 
     assert 0.3 < share < 0.6 if uniform else share == 1.0
 
@@ -300,7 +300,8 @@ def test_the_command_line_trains_a_painter(tmp_path):
 def test_exported_painters_paint_the_same_without_torch(run, tmp_path):
     pytest.importorskip("onnx", reason="torch's exporter needs the package onnx")
     pytest.importorskip("onnxruntime")
-    from defect_synth.painter.onnx import OnnxPainter, export_onnx
+    from defect_synth.painter.onnx import OnnxPainter
+    from defect_synth.painter.onnx_export import export_onnx
 
     export_onnx(run / "painter" / "model.safetensors", tmp_path)
     ours, theirs = Painter.load(run), OnnxPainter(tmp_path)
@@ -316,7 +317,8 @@ def test_exporting_or_opening_without_the_packages_says_which(run, tmp_path, mon
     import sys
 
     from defect_synth.errors import MissingExtraError
-    from defect_synth.painter.onnx import OnnxPainter, export_onnx
+    from defect_synth.painter.onnx import OnnxPainter
+    from defect_synth.painter.onnx_export import export_onnx
 
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingExtraError, match="onnx"):
@@ -342,7 +344,7 @@ def test_the_demo_painter_ships_and_paints_its_product():
 
     assert painter.category == "hazelnut"
     assert painter.defects == ("crack", "cut", "hole", "print")
-    assert painter._path.stat().st_size < 4_000_000
+    assert painter.path.stat().st_size < 4_000_000
     (sample,) = painter.sample("hole", [0])
     assert np.array_equal(sample.image[sample.mask == 0], sample.clean[sample.mask == 0])
     assert (sample.image != sample.clean).any()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from defect_synth.demo.hazelnut import object_mask, render
-from defect_synth.product.foreground import ForegroundCache, foreground
+from defect_synth.product.foreground import ForegroundCache, find_foreground
 
 
 def disc(side=96, shade=60):
@@ -22,31 +22,31 @@ def iou(one, other):
 
 def test_an_object_on_a_uniform_background_is_found():
     truth = disc()[..., 0] == 60
-    assert iou(foreground(disc()), truth) > 0.95
+    assert iou(find_foreground(disc()), truth) > 0.95
 
 
 def test_a_hole_in_the_object_belongs_to_it():
     image = disc()
     cv2.circle(image, (48, 48), 10, (220, 220, 220), -1)
-    assert foreground(image)[48, 48]
+    assert find_foreground(image)[48, 48]
 
 
 def test_specks_on_the_background_do_not():
     image = disc()
     image[4:7, 4:7] = 0
-    assert not foreground(image)[:10, :10].any()
+    assert not find_foreground(image)[:10, :10].any()
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_procedural_hazelnut_is_found(seed):
-    assert iou(foreground(render(seed, 128).image), object_mask(seed, 128) > 0) > 0.9
+    assert iou(find_foreground(render(seed, 128).image), object_mask(seed, 128) > 0) > 0.9
 
 
 def test_a_texture_is_foreground_everywhere():
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 255, (12, 12, 3)).astype(np.uint8)
-    assert foreground(cv2.resize(noise, (120, 120), interpolation=cv2.INTER_CUBIC)).all()
-    assert foreground(np.full((64, 64, 3), 127, np.uint8)).all()
+    assert find_foreground(cv2.resize(noise, (120, 120), interpolation=cv2.INTER_CUBIC)).all()
+    assert find_foreground(np.full((64, 64, 3), 127, np.uint8)).all()
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -55,25 +55,25 @@ def test_no_product_is_found_in_the_pattern_of_a_weave(seed):
     ys, xs = np.mgrid[:384, :384]
     bent = cv2.GaussianBlur(rng.normal(0, 24, (384, 384)), (0, 0), 20)
     weave = 118 + 28 * np.sin(xs / 3.1 + bent) * np.sin(ys / 3.3 + bent) + rng.normal(0, 16, (384, 384))
-    assert foreground(np.repeat(weave.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)).all()
+    assert find_foreground(np.repeat(weave.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)).all()
 
 
 def test_a_product_that_fills_the_frame_is_foreground_everywhere():
     image = np.full((64, 64, 3), 90, np.uint8)
     image[20:40, 20:40] = 20
     image[:2] = 200
-    assert foreground(image).mean() > 0.1
+    assert find_foreground(image).mean() > 0.1
 
 
 def test_any_aspect_gives_a_mask_of_the_images_size():
-    assert foreground(np.full((30, 400, 3), 9, np.uint8)).shape == (30, 400)
+    assert find_foreground(np.full((30, 400, 3), 9, np.uint8)).shape == (30, 400)
 
 
 def test_the_cache_finds_images_by_content_and_forgets_old_ones():
-    cache = ForegroundCache(kept=2)
+    cache = ForegroundCache(size=2)
     first = cache(disc())
     assert cache(disc()) is first
-    assert np.array_equal(first, foreground(disc()))
+    assert np.array_equal(first, find_foreground(disc()))
     for shade in (61, 62):
         cache(disc(shade=shade))
     assert cache(disc()) is not first

@@ -1,6 +1,6 @@
-"""Snapshots of the authors' trainer and of StyleGAN2-ADA: read without executing them, renamed to our networks.
+"""Import of snapshots of the authors' trainer and of StyleGAN2-ADA, without executing anything in them.
 
-`import_snapshot` is the way in; the other names are its steps.
+`import_snapshot` does all of it; the other names are its steps.
 """
 
 from defect_synth.dfmgan.official.importer import ImportedSnapshot, convert_snapshot, import_snapshot

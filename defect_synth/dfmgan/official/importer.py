@@ -1,4 +1,4 @@
-"""A snapshot file as configuration and weights of our networks, every tensor checked against the configuration."""
+"""From a snapshot file to the settings and weights of our networks; every tensor is checked against the settings."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from defect_synth.errors import CheckpointError
 
 @dataclass(frozen=True)
 class ImportedSnapshot:
-    """Everything of a snapshot that our program uses; state_dicts in our names, float32.
+    """The networks of a snapshot as state_dicts with our names, float32.
 
     Attributes:
-        config: What to build the networks with.
-        generator: For `Backbone` (stage 1) or `DFMGAN` (stage 2): the weights as trained.
-        generator_ema: The same, averaged over training: the ones to generate with.
+        config: Sizes of the networks.
+        generator: Weights of `Backbone` (stage 1) or `DFMGAN` (stage 2) as trained.
+        generator_ema: Their average over training, with which samples are drawn.
         discriminator: D.
-        match_discriminator: D_match, None where the file has none.
+        match_discriminator: D_match; None where the file has none.
         stage: 1 for a backbone, 2 for a DFMGAN.
     """
 
@@ -42,17 +42,17 @@ class ImportedSnapshot:
 
 
 def import_snapshot(path: str | Path) -> ImportedSnapshot:
-    """Read a `.pkl` of the authors' trainer or of StyleGAN2-ADA, executing nothing of it.
+    """Read a `.pkl` of the authors' trainer or of StyleGAN2-ADA without executing anything in it.
 
     Raises:
-        CheckpointError: Not such a file, damaged, unsafe, of an unsupported variant, or with tensors that contradict
-            its own settings.
+        CheckpointError: The file is another one, damaged, unsafe or of an unsupported variant, or its tensors
+            contradict its own settings.
     """
     return convert_snapshot(read_snapshot(path))
 
 
 def convert_snapshot(snapshot: OfficialSnapshot) -> ImportedSnapshot:
-    """The same for networks that were read already.
+    """Convert a snapshot that has been read.
 
     Raises:
         CheckpointError: As `import_snapshot`.
@@ -61,7 +61,7 @@ def convert_snapshot(snapshot: OfficialSnapshot) -> ImportedSnapshot:
     stage = stage_of(snapshot)
     with torch.device("meta"):  # shapes only
         generator = Backbone(config.backbone) if stage == 1 else DFMGAN(config)
-        judges = {"D": build_discriminator(config), "D_match": build_match_discriminator(config)}
+        discriminator_shapes = {"D": build_discriminator(config), "D_match": build_match_discriminator(config)}
 
     generators = {}
     for name in ("G", "G_ema"):
@@ -69,11 +69,11 @@ def convert_snapshot(snapshot: OfficialSnapshot) -> ImportedSnapshot:
             generators[name] = to_ours_generator(snapshot.networks[name].tensors, config)
             _check_fit(generators[name], generator)
     discriminators = {}
-    for name, judge in judges.items():
+    for name, network in discriminator_shapes.items():
         if name in snapshot.networks:
             with _named(snapshot.path, name):
                 discriminators[name] = to_ours_discriminator(snapshot.networks[name].tensors)
-                _check_fit(discriminators[name], judge)
+                _check_fit(discriminators[name], network)
     return ImportedSnapshot(
         config, generators["G"], generators["G_ema"], discriminators["D"], discriminators.get("D_match"), stage
     )
@@ -94,7 +94,9 @@ def _check_fit(state: dict[str, Tensor], network: nn.Module) -> None:
         raise CheckpointError(f"{len(missing)} tensors are missing that its settings ask for, such as {missing[0]}")
     unknown = sorted(state.keys() - expected.keys())
     if unknown:
-        raise CheckpointError(f"{len(unknown)} tensors are beyond what its settings ask for, such as {unknown[0]}")
+        raise CheckpointError(
+            f"{len(unknown)} tensors are there that its settings do not ask for, such as {unknown[0]}"
+        )
     for name, tensor in state.items():
         if tensor.shape != expected[name].shape:
             raise CheckpointError(

@@ -1,8 +1,8 @@
 """The authors' tensor names and ours, in both directions.
 
-One table per network; a pair reads left to right on import and right to left on export. `{r}` is a resolution, `{i}` a
-layer number, `{t}` a tensor of the layer, such as `weight` or `affine.bias`. Their fixed resampling filters, which sit
-in every layer, have no counterpart here: they are compared with the one we compute with and dropped.
+There is one table per network; its pairs are read from left to right on import and from right to left on export. `{r}`
+is a resolution, `{i}` the number of a layer, `{t}` a tensor of the layer, such as `weight` or `affine.bias`. Each of
+their layers also stores its fixed resampling filter. Ours do not: the filter is compared with ours and dropped.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _FILTER = "resample_filter"
 
 
 def to_ours_generator(state: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
-    """Their G or G_ema as the `state_dict` of `DFMGAN`, or of `Backbone` if there is no defect branch in it.
+    """Their G or G_ema as the `state_dict` of `DFMGAN`, or of `Backbone` if it has no defect branch.
 
     Raises:
         CheckpointError: A tensor that no such network has, or another resampling filter than [1, 3, 3, 1].

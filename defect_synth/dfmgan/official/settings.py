@@ -1,4 +1,4 @@
-"""The constructor arguments inside a snapshot as our `ModelConfig`; what we cannot reproduce is refused by name."""
+"""From the constructor arguments in a snapshot to our `ModelConfig`; what we do not have is refused by name."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from defect_synth.errors import CheckpointError, ConfigError
 
 StageNumber = Literal[1, 2]
 NO_CLAMP = 1e30
-"""Stands for `conv_clamp=None`: beyond what any activation reaches, yet finite in float32."""
+"""Stands for `conv_clamp=None`: no activation gets so large, and it is finite in float32."""
 
 _LAYERS: dict[str, Any] = {"activation": ("lrelu",), "resample_filter": ([1, 3, 3, 1],)}
 _MAPPING: dict[str, Any] = {"activation": ("lrelu",), "lr_multiplier": (0.01,)}
 _SYNTHESIS: dict[str, Any] = _LAYERS | {
     "architecture": ("skip",),
     "use_noise": (True,),
-    "no_round": (False,),  # True is a soft gate instead of Eq. 1
-    "tanh_mask": (None, "none", "late"),  # "early" moves the tanh into G; "late" concerns the losses only
+    "no_round": (False,),  # True is a soft mask instead of Eq. 1
+    "tanh_mask": (None, "none", "late"),  # "early" puts the tanh into G; "late" concerns only the losses
 }
 _EPILOGUE: dict[str, Any] = {"activation": ("lrelu",), "mbstd_num_channels": (1,)}
 
 
 def stage_of(snapshot: OfficialSnapshot) -> StageNumber:
-    """1 for a backbone (or any StyleGAN2-ADA snapshot), 2 where G has the defect branch.
+    """1 for a backbone, as in any StyleGAN2-ADA snapshot; 2 where G has the defect branch.
 
     Raises:
-        CheckpointError: Made by a `transfer` variant that is not the paper's, or one that contradicts the tensors.
+        CheckpointError: The argument `transfer` is not one of the paper, or contradicts the tensors.
     """
     generator = _network(snapshot, "G_ema")
     transfer = generator.init_kwargs.get("transfer")
@@ -46,14 +46,14 @@ def stage_of(snapshot: OfficialSnapshot) -> StageNumber:
 
 
 def model_config(snapshot: OfficialSnapshot) -> ModelConfig:
-    """The configuration of our networks that `snapshot` fits into.
+    """The sizes of our networks into which the tensors of `snapshot` fit.
 
-    An argument that the file does not list has StyleGAN2-ADA's default. `num_fp16_res` is left out on purpose: it is
-    about speed, and the precision of a run is chosen elsewhere. Stage-1 files say nothing about the defect branch and
-    D_match, so those parts keep our defaults.
+    An argument that the file does not list has StyleGAN2-ADA's default. `num_fp16_res` is ignored: it concerns speed,
+    and the precision of a run is chosen elsewhere. Files of stage 1 say nothing about the defect branch and D_match,
+    which keep our defaults.
 
     Raises:
-        CheckpointError: A network is missing, is conditional, or was built with something that our networks are not.
+        CheckpointError: A network is missing, is conditional, or was built with something our networks lack.
     """
     generator = _network(snapshot, "G_ema").init_kwargs
     stage = stage_of(snapshot)
@@ -88,7 +88,7 @@ def model_config(snapshot: OfficialSnapshot) -> ModelConfig:
         values["residual"] = {
             "first_resolution": synthesis.get("res_st", 64),
             "mask_threshold": generator.get("mask_threshold", 0.0),
-            "mask_dtype": "float16",  # what their G rounds its mask to, whatever its precision (facts 3.3)
+            "mask_dtype": "float16",  # their G rounds its mask to float16, whatever its precision
         }
     elif isinstance(resolution, int):
         values["residual"] = {"first_resolution": max(8, resolution // 4)}  # 64 of 256, as in the paper
@@ -114,7 +114,7 @@ def _discriminator(snapshot: OfficialSnapshot, name: str) -> dict[str, Any]:
 
 
 def _check(snapshot: OfficialSnapshot, name: str) -> None:
-    """Refuse a network whose arithmetic is not ours although its tensors may have the same shapes."""
+    """Refuse a network that computes something else than ours, although its tensors may have the same shapes."""
     arguments = _network(snapshot, name).init_kwargs
     labels = arguments.get("c_dim", 0)
     if labels:
@@ -134,7 +134,7 @@ def _check(snapshot: OfficialSnapshot, name: str) -> None:
 def _only(snapshot: OfficialSnapshot, name: str, arguments: dict[str, Any], accepted: dict[str, Any]) -> None:
     for key, values in accepted.items():
         if key in arguments and arguments[key] not in values:
-            note = " (soft gate)" if key == "no_round" else ""
+            note = " (soft mask)" if key == "no_round" else ""
             raise CheckpointError(
                 f"{snapshot.path}: {name} was built with {key}={arguments[key]!r}{note}, which is not supported; "
                 f"expected {' or '.join(repr(value) for value in values)}"

@@ -1,9 +1,9 @@
-"""Read a pickled snapshot of the authors' trainer, or of StyleGAN2-ADA, without running anything inside it.
+"""Read a pickled snapshot of the authors' trainer, or of StyleGAN2-ADA, without executing anything in it.
 
-Such a file is a plain pickle of whole networks, and each network carries the source text of its own class, which the
-original loader executes. Here every name that the pickle may mention stands for an inert object (`standins`), every
-other name is refused, and the source text is never looked at. What remains are numbers: constructor arguments, and
-tensors whose bytes `torch.load(weights_only=True)` reads.
+Such a file is a pickle of whole networks, each with the source text of its own class, which the original loader
+executes. Here every name that the pickle may mention stands for an inert object (`standins`), any other name is
+refused, and the source text is not read. What remains is data: constructor arguments, and tensors whose bytes are read
+by `torch.load(weights_only=True)`.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _EXPECTED = "a network-snapshot-*.pkl of the authors' trainer or of StyleGAN2-AD
 
 @dataclass(frozen=True)
 class NetworkState:
-    """What one pickled network consists of.
+    """The data of one pickled network.
 
     Attributes:
-        init_kwargs: Constructor arguments, plain values only: dict, list, str, int, float, bool, None.
-        tensors: Name as in the authors' `state_dict`, such as `synthesis.b4.const` -> float32 tensor of its own memory.
+        init_kwargs: Constructor arguments as plain values: dict, list, str, int, float, bool, None.
+        tensors: Name in the authors' `state_dict`, such as `synthesis.b4.const` -> float32 tensor with its own memory.
     """
 
     init_kwargs: dict[str, Any]
@@ -42,17 +42,17 @@ class NetworkState:
 
 @dataclass(frozen=True)
 class OfficialSnapshot:
-    """The networks of one file, keyed by `G`, `G_ema`, `D`, `D_match`; only those that are there."""
+    """The networks of one file by name, of `G`, `G_ema`, `D` and `D_match`: those that it holds."""
 
     path: Path
     networks: Mapping[str, NetworkState]
 
 
 def read_snapshot(path: str | Path) -> OfficialSnapshot:
-    """Read constructor arguments and tensors of every network of a snapshot.
+    """Read the constructor arguments and tensors of every network in a snapshot.
 
     Raises:
-        CheckpointError: No such file, another kind of file, a damaged one, or one that refers to anything but data.
+        CheckpointError: The file is missing, of another kind, damaged, or refers to anything but data.
     """
     path = Path(path)
     if not path.is_file():
@@ -68,9 +68,9 @@ def read_snapshot(path: str | Path) -> OfficialSnapshot:
         raise
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # every object in play is ours or a builtin, so whatever goes wrong, the file did it
+    except Exception as error:  # all objects here are ours or builtins, so the file is the cause
         reason = _printable(" ".join(str(error).split())) or type(error).__name__
-        kind = "is cut short or damaged" if _starts_like_a_pickle(path) else "is no pickle"
+        kind = "is cut short or damaged" if _starts_like_a_pickle(path) else "is not a pickle"
         raise CheckpointError(f"{path} {kind} ({reason}); expected {_EXPECTED}") from error
 
 
@@ -87,7 +87,7 @@ def _snapshot(path: Path, content: object) -> OfficialSnapshot:
         if module is None:
             continue
         if not isinstance(module, InertObject) or not isinstance(module.state, dict):
-            raise CheckpointError(f"{path}: {name} is no network, but {type(module).__name__}; expected {_EXPECTED}")
+            raise CheckpointError(f"{path}: {name} is not a network but {type(module).__name__}; expected {_EXPECTED}")
         state = module.state
         arguments = state.get("_init_kwargs", state.get("init_kwargs"))
         if not isinstance(arguments, dict):
@@ -99,16 +99,16 @@ def _snapshot(path: Path, content: object) -> OfficialSnapshot:
 
 
 def _collect(module: InertObject, prefix: str, into: dict[str, Tensor]) -> None:
-    """Name the tensors below `module` as `nn.Module.state_dict` would."""
+    """Add the tensors below `module` to `into`, named as `nn.Module.state_dict` would."""
     if not isinstance(module, InertObject):
-        raise pickle.UnpicklingError(f"{prefix or 'network'} is no module")
+        raise pickle.UnpicklingError(f"{prefix or 'network'} is not a module")
     transient = module.state.get("_non_persistent_buffers_set", ())
     for group in ("_parameters", "_buffers"):
         for name, tensor in module.state.get(group, {}).items():
             if tensor is None or (group == "_buffers" and name in transient):
                 continue
             if not isinstance(tensor, TensorView):
-                raise pickle.UnpicklingError(f"{prefix}{name} is no tensor")
+                raise pickle.UnpicklingError(f"{prefix}{name} is not a tensor")
             into[prefix + name] = tensor.read()
     for name, child in module.state.get("_modules", {}).items():
         if child is not None:
@@ -116,7 +116,7 @@ def _collect(module: InertObject, prefix: str, into: dict[str, Tensor]) -> None:
 
 
 def _plain(value: object) -> Any:
-    """Constructor arguments as JSON-like values; anything else becomes the name of its kind."""
+    """Constructor arguments as JSON-like values; anything else becomes the name of its type."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -162,11 +162,11 @@ def _zip_kind(path: Path) -> str:
 
 
 def _printable(text: str) -> str:
-    """Text out of a foreign file, made safe for a terminal and short."""
+    """Text from a foreign file, short and safe for a terminal."""
     return text.encode("unicode_escape").decode("ascii")[:160]
 
 
-_RENAMED = {  # by Python 2, whose names protocols 0 to 2 keep, and by NumPy 2
+_RENAMED = {  # names of Python 2, which protocols 0 to 2 use, and of NumPy 2
     "__builtin__": "builtins",
     "copy_reg": "copyreg",
     "numpy._core.multiarray": "numpy.core.multiarray",
@@ -177,8 +177,8 @@ _RENAMED = {  # by Python 2, whose names protocols 0 to 2 keep, and by NumPy 2
 class _Reader(pickle.Unpickler):
     """An unpickler that knows the names in `GLOBALS` and no others.
 
-    A name is looked up whole, so `torch` + `serialization.os.system` finds nothing; persistent ids are refused by the
-    parent class. What can be called, changed or given attributes is then one of the inert stand-ins.
+    A name is looked up as a whole, so `torch` with `serialization.os.system` finds nothing, and the parent class
+    refuses persistent ids. Whatever the pickle can call, change or give attributes is then an inert stand-in.
     """
 
     def __init__(self, file: BinaryIO, path: Path) -> None:

@@ -1,9 +1,9 @@
-"""Inert objects that stand for everything a StyleGAN2-ADA or DFMGAN snapshot may name.
+"""Inert objects that stand for everything that a StyleGAN2-ADA or DFMGAN snapshot may name.
 
-A pickle can call what it names, make instances of it and set attributes on either (opcode BUILD). So nothing here acts,
-and nothing here can be changed: every class has a `__setstate__`, which BUILD must use and which takes an instance, so
-it cannot touch the class (built-in types cannot be changed at all); functions are objects that refuse it; tensors stay
-out of the pickle's reach.
+A pickle can call what it names, make instances of it and set attributes on either (opcode BUILD). So nothing here has
+an effect, and nothing here can be changed. Every class has a `__setstate__`, which BUILD must use; it takes an
+instance, so it cannot change the class, and built-in types cannot be changed at all. Functions are objects that refuse
+it, and tensors are out of the pickle's reach.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from torch import Tensor
 
 
 class InertObject:
-    """Stands for an object of theirs and holds its attributes; it has no behaviour."""
+    """Stands for an object of the snapshot and holds its attributes; it has no behaviour."""
 
     __slots__ = ("state",)
     state: Any
 
     def __new__(cls, *_: object) -> InertObject:
-        """Any arguments: what they would have done to the real object is in its state."""
-        record = super().__new__(cls)
-        record.state = {}
-        return record
+        """Accept any arguments: what they did to the real object is in its state."""
+        created = super().__new__(cls)
+        created.state = {}
+        return created
 
     def __setstate__(self, state: object) -> None:
         self.state = state
@@ -40,7 +40,7 @@ class _Options(dict[Any, Any]):
     __slots__ = ()
 
     def __setstate__(self, state: object) -> None:
-        """Attributes beside the items carry nothing that is read."""
+        """Ignore attributes beside the items, which nothing reads."""
 
 
 class _Dtype:
@@ -68,7 +68,7 @@ class Storage:
         self._flat = flat
 
     def view(self, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-        """A tensor on this memory; RuntimeError where it would reach beyond."""
+        """A tensor on this memory; RuntimeError where it would go beyond."""
         return self._flat.as_strided(size, stride, offset)
 
     def __setstate__(self, state: object) -> NoReturn:
@@ -76,7 +76,7 @@ class Storage:
 
 
 class TensorView:
-    """Stands for a tensor until the whole file is read, so that a pickle never holds a real one."""
+    """Stands for a tensor until the whole file is read, so that the pickle never holds a real one."""
 
     __slots__ = ("_layout", "_storage")
 
@@ -84,7 +84,7 @@ class TensorView:
         self._storage, self._layout = storage, (offset, size, stride)
 
     def read(self) -> Tensor:
-        """float32 copy; a copy because tensors of one file may share memory, which safetensors cannot store."""
+        """A float32 copy, as tensors of one file may share memory, which safetensors cannot store."""
         return self._storage.view(*self._layout).to(torch.float32, copy=True, memory_format=torch.contiguous_format)
 
     def __setstate__(self, state: object) -> NoReturn:
@@ -92,7 +92,7 @@ class TensorView:
 
 
 class Function:
-    """Stands for a function of theirs; unlike a Python function, it cannot be given attributes."""
+    """Stands for a function; unlike a Python function, it cannot be given attributes."""
 
     __slots__ = ("_call",)
 
@@ -100,7 +100,7 @@ class Function:
         self._call = call
 
     def __call__(self, *args: object) -> object:
-        """What a REDUCE opcode asks for."""
+        """Called by the opcode REDUCE."""
         return self._call(*args)
 
     def __setstate__(self, state: object) -> NoReturn:
@@ -108,14 +108,14 @@ class Function:
 
 
 def _persistent_object(meta: Any, *_: object) -> InertObject:
-    """The attributes of a persistent object; its source text (`module_src`) is left behind unread."""
-    record = InertObject()
-    record.state = meta["state"]
-    return record
+    """The attributes of a persistent object; its source text (`module_src`) is not read."""
+    found = InertObject()
+    found.state = meta["state"]
+    return found
 
 
 def _reconstruct(kind: object, _base: object = None, state: object = None) -> object:
-    """What pickle protocols 0 and 1 do to make an object, for our stand-ins only."""
+    """Make an object as pickle protocols 0 and 1 do, of our stand-ins only."""
     if kind is _Options:
         return _Options(state) if isinstance(state, dict) else _Options()
     if kind is InertObject:
@@ -144,13 +144,13 @@ def _numpy_scalar(dtype: object, data: object) -> float | int | bool:
         raise pickle.UnpicklingError("a damaged NumPy scalar")
     code = dtype.order + dtype.code
     if not re.fullmatch("[<>=|](b1|[fiu][1248])", code):
-        raise pickle.UnpicklingError("a NumPy scalar that is no number")
+        raise pickle.UnpicklingError("a NumPy scalar that is not a number")
     value: float | int | bool = np.frombuffer(data, code)[0].item()
     return value
 
 
 def _encode(text: object, encoding: object) -> bytes:
-    """How protocols 0 to 2 write bytes; no other codec, since some of them decompress."""
+    """Bytes as protocols 0 to 2 write them; other codecs are refused, as some of them decompress."""
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes in encoding {encoding}")
     return text.encode("latin1")

@@ -1,7 +1,8 @@
-"""What tells painted defects from real ones: heads on frozen features, and raw pixels beside the mask (D_match).
+"""Discriminators of the painter: heads on frozen features, D_match on pixels and mask, and their hinge losses.
 
-Every judge is local: it says for each place whether the image there, given the mask, is real. Places are weighted by
-the mask, so that a crack of 0.1 % of the view decides as much as a stain of 20 %.
+Each discriminator is local: at every position it says whether the image there, given the mask, is real. Positions are
+weighted by the mask, so that a crack on 0.1 % of the view counts as much as a stain on 20 % of it. Heads on frozen
+features follow Projected GANs (Sauer et al. 2021), D_match the paper (Sec. 3.2).
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from defect_synth.nn.batch_norm import fold_batch_norm
 from defect_synth.painter.network import ImageBackbone
 
 _WIDTH = 64
-_OUTSIDE = 0.03  # weight of a place without defect, relative to one with: borders must fit in
+_OUTSIDE = 0.03  # weight of a position without defect relative to one with: borders must blend in
 
 
 class FrozenFeatures(Protocol):
-    """Maps of features of several strides, from views [N, 3, H, W] as signal; their channels are multiples of 16."""
+    """Feature maps of several strides of views [N, 3, H, W] (signal); their channels are multiples of 16."""
 
     @property
     def name(self) -> str:
-        """For the model card."""
+        """Name for the model card."""
         ...
 
     @property
@@ -36,12 +37,12 @@ class FrozenFeatures(Protocol):
         ...
 
     def __call__(self, view: Tensor) -> list[Tensor]:
-        """Finest map first."""
+        """Feature maps [N, C, h, w], the finest first."""
         ...
 
 
 class BackboneFeatures:
-    """The frozen backbone's own features: a judge that needs no pretrained weights."""
+    """Features of the frozen image backbone, which need no pretrained weights."""
 
     name = "image backbone"
 
@@ -89,17 +90,16 @@ class Lite0Features(nn.Module):
         return maps
 
 
-class Judges(nn.Module):
-    """One head for each map of frozen features, and D_match on raw pixels and mask.
+class LocalDiscriminators(nn.Module):
+    """One head for each map of frozen features, and D_match on pixels and mask.
 
-    `scales` standardises the maps (it is part of the state, so a resumed run standardises alike).
+    The scales by which the maps are standardised are part of the state, so a resumed run standardises alike.
     """
 
     def __init__(self, channels: Sequence[int], num_defects: int) -> None:
         super().__init__()
-        self.num_scales = len(channels)
-        self.heads = nn.ModuleList(_Head(c, num_defects) for c in channels)
-        self.match = _Match(num_defects)
+        self.heads = nn.ModuleList(_FeatureHead(c, num_defects) for c in channels)
+        self.match = _MatchDiscriminator(num_defects)
         for i, c in enumerate(channels):
             self.register_buffer(f"scale{i}", torch.ones(c))
 
@@ -109,33 +109,35 @@ class Judges(nn.Module):
         for i, x in enumerate(maps):
             power = x.square().mean(dim=(0, 2, 3))
             scale = torch.where(power > 1e-8, power.clamp_min(1e-8).rsqrt(), torch.zeros_like(power))
-            getattr(self, f"scale{i}").copy_(scale)
+            self.get_buffer(f"scale{i}").copy_(scale)
 
     def forward(self, maps: Sequence[Tensor], view: Tensor, mask: Tensor, label: Tensor) -> list[Tensor]:
-        """Logit maps [N, 1, h, w], one for each judge.
+        """Maps of logits [N, 1, h, w], one for each discriminator.
 
         Args:
             maps: Frozen features of `view`.
             view: Signal, [N, 3, H, W].
             mask: 0 or 1, [N, 1, H, W].
-            label: int64 [N].
+            label: Index of the defect, int64 [N].
         """
         out = []
         for i, (head, x) in enumerate(zip(self.heads, maps, strict=True)):
-            scaled = x * getattr(self, f"scale{i}")[:, None, None]
+            scaled = x * self.get_buffer(f"scale{i}")[:, None, None]
             out.append(head(scaled, F.adaptive_avg_pool2d(mask, (x.shape[2], x.shape[3])), label))
         out.append(self.match(view, mask, label))
         return out
 
 
-class _Head(nn.Module):
+class _FeatureHead(nn.Module):
+    """Discriminator on one map of frozen features, with the mask at its resolution."""
+
     def __init__(self, channels: int, num_defects: int) -> None:
         super().__init__()
         self.enter = spectral_norm(nn.Conv2d(channels, _WIDTH, 1))
         self.mask = nn.Parameter(torch.randn(_WIDTH, 1, 1) * 0.5)
         self.a = spectral_norm(nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1))
         self.b = spectral_norm(nn.Conv2d(_WIDTH, _WIDTH, 3, stride=2, padding=1))
-        self.out = _Verdict(_WIDTH, num_defects)
+        self.out = _ProjectionLogits(_WIDTH, num_defects)
 
     def forward(self, x: Tensor, mask: Tensor, label: Tensor) -> Tensor:
         x = F.leaky_relu(self.enter(x) + mask * self.mask, 0.2)
@@ -144,15 +146,15 @@ class _Head(nn.Module):
         return out
 
 
-class _Match(nn.Module):
-    """Image and mask together, at full resolution: colour, sharpness, and how the defect ends at its border."""
+class _MatchDiscriminator(nn.Module):
+    """Discriminator on image and mask at full resolution: colour, sharpness, and how a defect ends at its border."""
 
     def __init__(self, num_defects: int) -> None:
         super().__init__()
         widths = (32, 64, 96, 96)
         sizes = [(16, widths[0], 1), (widths[0], widths[1], 2), (widths[1], widths[2], 2), (widths[2], widths[3], 1)]
         self.layers = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 3, stride=s, padding=1)) for a, b, s in sizes)
-        self.out = _Verdict(widths[-1], num_defects)
+        self.out = _ProjectionLogits(widths[-1], num_defects)
 
     def forward(self, view: Tensor, mask: Tensor, label: Tensor) -> Tensor:
         x = F.pixel_unshuffle(torch.cat([view, mask * 2 - 1], dim=1), 2)
@@ -163,31 +165,46 @@ class _Match(nn.Module):
         return out
 
 
-class _Verdict(nn.Module):
-    """Logit of each place: a general one plus how well the features fit the defect (projection)."""
+class _ProjectionLogits(nn.Module):
+    """Logit at each position: an unconditional one plus the projection on the defect (Miyato and Koyama 2018)."""
 
     def __init__(self, channels: int, num_defects: int) -> None:
         super().__init__()
-        self.general = spectral_norm(nn.Conv2d(channels, 1, 1))
+        self.unconditional = spectral_norm(nn.Conv2d(channels, 1, 1))
         self.defect = nn.Embedding(num_defects, channels)
         nn.init.normal_(self.defect.weight, std=channels**-0.5)
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        out: Tensor = self.general(x) + (x * self.defect(label)[:, :, None, None]).sum(dim=1, keepdim=True)
+        projection = (x * self.defect(label)[:, :, None, None]).sum(dim=1, keepdim=True)
+        out: Tensor = self.unconditional(x) + projection
         return out
 
 
 def weighted_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of values [N, 1, h, w] over places, weighted by the mask [N, 1, H, W], each image alike. -> [N]."""
+    """Mean over positions of values [N, 1, h, w], weighted by the mask [N, 1, H, W] of each image. -> [N]."""
     weight = F.adaptive_max_pool2d(mask, values.shape[2:]) + _OUTSIDE
     return (values * weight).sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3))
 
 
-def judge_loss(real: Sequence[Tensor], fake: Sequence[Tensor], bare: Sequence[Tensor],
-               real_mask: Tensor, fake_mask: Tensor, bare_mask: Tensor) -> Tensor:  # fmt: skip
+def discriminator_loss(
+    real: Sequence[Tensor],
+    fake: Sequence[Tensor],
+    bare: Sequence[Tensor],
+    real_mask: Tensor,
+    fake_mask: Tensor,
+    bare_mask: Tensor,
+) -> Tensor:
     """Hinge loss: real defects against painted ones, and against masks under which there is no defect.
 
-    The last, mismatched pairs, is what makes "nothing" a bad painting.
+    The mismatched pairs of the last term are what makes "nothing" a bad painting.
+
+    Args:
+        real: Logits of real defects, one map [N, 1, h, w] for each discriminator.
+        fake: Logits of paintings.
+        bare: Logits of normal views under masks.
+        real_mask: Masks of the real defects, [N, 1, H, W].
+        fake_mask: Masks of the paintings.
+        bare_mask: Masks of the normal views.
     """
     total = real[0].new_zeros([])
     for r, f, b in zip(real, fake, bare, strict=True):
@@ -198,5 +215,5 @@ def judge_loss(real: Sequence[Tensor], fake: Sequence[Tensor], bare: Sequence[Te
 
 
 def painter_loss(fake: Sequence[Tensor], mask: Tensor) -> Tensor:
-    """The painter's part of the hinge loss."""
+    """The painter's part of the hinge loss, on the logits of paintings and their masks [N, 1, H, W]."""
     return -torch.stack([weighted_mean(f, mask).mean() for f in fake]).mean()

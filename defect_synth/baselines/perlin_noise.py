@@ -1,4 +1,4 @@
-"""Perlin's gradient noise (SIGGRAPH 1985, with the smoother fade of 2002)."""
+"""Gradient noise (Perlin, SIGGRAPH 1985, with the smoother fade of 2002)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def perlin(shape: tuple[int, int], cells: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Smooth noise: a random direction at every corner of a grid, and their slopes blended in between.
+def perlin_noise(shape: tuple[int, int], cells: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Smooth noise: the corners of a grid have random gradients, and their slopes are blended in between.
 
     Args:
-        shape: Height and width.
-        cells: Of the grid, down and across.
-        rng: Draws the directions.
+        shape: Height H and width W in pixels.
+        cells: Number of cells of the grid, down and across.
+        rng: Draws the gradients.
 
     Returns:
-        float32 [H, W] within -1..1: the sqrt(1/2) that unit gradients reach at most is scaled to 1.
+        float32 [H, W] in [-1, 1]. Unit gradients reach sqrt(1/2) at most; that is scaled to 1.
     """
     angles = rng.uniform(0, 2 * np.pi, (cells[0] + 1, cells[1] + 1))
     corners = np.stack([np.sin(angles), np.cos(angles)], 2)

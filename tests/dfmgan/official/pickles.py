@@ -12,13 +12,18 @@ import pickle
 import sys
 import types
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
+
+from defect_synth.dfmgan.official import ImportedSnapshot, import_snapshot, read_snapshot
+from defect_synth.errors import CheckpointError
 
 SIDE, FIRST, LATENT = 64, 16, 32
 BUFFERS = ("noise_const", "w_avg", "resample_filter")
@@ -240,3 +245,29 @@ def _drawer(seed: int) -> Any:
 def binomial() -> Tensor:
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
     return torch.outer(taps, taps) / 64
+
+
+def same(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:
+    """Whether two state_dicts have the same names and values."""
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def refusal(path: Path, data: bytes) -> str:
+    """The one line with which a file of this content is refused."""
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError) as error:
+        read_snapshot(path)
+    text = str(error.value)
+    assert "\n" not in text
+    assert str(path) in text
+    return text
+
+
+def imported(tmp_path: Path, change: Callable[[dict[str, Any]], None] | None = None, **kind: Any) -> ImportedSnapshot:
+    """What a snapshot of `networks(**kind)` is imported as, after a change of its tensors and arguments."""
+    parts = networks(**kind)
+    if change is not None:
+        change(parts)
+    path = tmp_path / "a.pkl"
+    path.write_bytes(dumps(content(parts)))
+    return import_snapshot(path)
