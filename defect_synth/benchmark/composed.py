@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from defect_synth.data.images import fit
+from defect_synth.data.square import fit_to_square
 from defect_synth.errors import DataError, UnknownDefectError
 from defect_synth.samples import DefectSample, DefectSource, Pixels, Provenance
 
@@ -160,6 +160,8 @@ class Fitted:
         ]
 
     def _seen(self, sample: DefectSample) -> DefectSample:
-        image, mask, _ = fit(sample.image, sample.mask, self._resolution, self._how)
-        clean = None if sample.clean is None else fit(sample.clean, sample.mask, self._resolution, self._how)[0]
+        image, mask, _ = fit_to_square(sample.image, sample.mask, self._resolution, self._how)
+        clean = (
+            None if sample.clean is None else fit_to_square(sample.clean, sample.mask, self._resolution, self._how)[0]
+        )
         return replace(sample, image=image, mask=mask, clean=clean)

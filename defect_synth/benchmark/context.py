@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 
 from defect_synth.benchmark.labelled import LabelledArrays
-from defect_synth.data.images import read_shrunk
 from defect_synth.data.partitions import Partition
 from defect_synth.data.records import Table
+from defect_synth.data.square import read_limited
 from defect_synth.data.store import ImageArrays, load
 from defect_synth.errors import DataError
 from defect_synth.samples import DefectSource, Pixels
@@ -89,14 +89,14 @@ class PartitionContext:
         records = self.split.records(self.table, "base", None)
         if not records:
             raise DataError(f"{self.table.root} has no defect-free training images")
-        first, _ = read_shrunk(records[0], _LONGEST)
+        first, _ = read_limited(records[0], _LONGEST)
         count = min(len(records), _MOST, max(8, _PIXELS // (first.shape[0] * first.shape[1])))
         others = [records[i * len(records) // count] for i in range(1, count)]
-        return [first, *(read_shrunk(record, _LONGEST)[0] for record in others)]
+        return [first, *(read_limited(record, _LONGEST)[0] for record in others)]
 
     def in_full(self, defect: str) -> list[tuple[Pixels, Pixels]]:
         """Base images of a defect in their own size, uint8 [H, W, 3], and their masks uint8 [H, W]."""
-        return [read_shrunk(record, _LONGEST) for record in self.split.records(self.table, "base", defect)]
+        return [read_limited(record, _LONGEST) for record in self.split.records(self.table, "base", defect)]
 
     def of(self, defect: str) -> tuple[Pixels, Pixels]:
         """Base images uint8 [N, R, R, 3] of a defect and their masks uint8 [N, R, R]."""

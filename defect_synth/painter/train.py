@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from defect_synth.data.check import check, require_trainable
-from defect_synth.data.images import read_shrunk
 from defect_synth.data.layouts import Table
 from defect_synth.data.partitions import Partition
 from defect_synth.data.records import Record
+from defect_synth.data.square import read_limited
 from defect_synth.engine.checkpoint import library_versions, load_checkpoint
 from defect_synth.engine.loop import STATE, Ended, Report, run
 from defect_synth.engine.run_folder import open_run_folder
@@ -282,9 +282,9 @@ def _spread(records: Sequence[Record], count: int, seed: int) -> list[Record]:
 
 
 def _defect_image(record: Record, longest: int) -> DefectImage:
-    return DefectImage(*read_shrunk(record, longest))
+    return DefectImage(*read_limited(record, longest))
 
 
 def _normal_image(record: Record, longest: int) -> NormalImage:
-    image, _ = read_shrunk(record, longest)
+    image, _ = read_limited(record, longest)
     return NormalImage(image, foreground_of(image))

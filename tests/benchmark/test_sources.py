@@ -4,7 +4,7 @@ import pytest
 from defect_synth.baselines.crop_paste import CropPaste
 from defect_synth.benchmark.composed import Alternating, Fitted, OnGoodImages
 from defect_synth.benchmark.standard_augmentation import StandardAugmentation
-from defect_synth.data.images import fit
+from defect_synth.data.square import fit_to_square
 from defect_synth.errors import DataError, UnknownDefectError
 from defect_synth.samples import DefectSample, DefectSource, Provenance
 from tests.fake_data import fake_category
@@ -147,7 +147,7 @@ def test_a_source_of_large_images_is_seen_as_the_benchmark_sees_photographs():
     samples = source.sample("scratch", range(40))  # more than are kept in memory at once
     large = whole.sample("scratch", range(40))
     for sample, before in zip(samples, large, strict=True):
-        image, mask, _ = fit(before.image, before.mask, 32, "letterbox")
+        image, mask, _ = fit_to_square(before.image, before.mask, 32, "letterbox")
         assert np.array_equal(sample.image, image)
         assert np.array_equal(sample.mask, mask)
         assert sample.mask.any()
