@@ -15,18 +15,18 @@ from defect_synth.benchmark.comparisons import compare_arms, verdict
 from defect_synth.benchmark.protocol import load_protocol
 from defect_synth.benchmark.report.charts import Bar, Series, confusion_matrix, forest_plot, line_chart
 from defect_synth.benchmark.report.gallery import write_gallery
-from defect_synth.benchmark.report.html import html_report
+from defect_synth.benchmark.report.page import html_report
 from defect_synth.benchmark.report.report import write_report
 from defect_synth.benchmark.results import (
     ArmRecord,
     BenchmarkResults,
-    ClassificationCell,
     Environment,
     GalleryRecord,
     GeneratorRecord,
     ProductRecord,
 )
 from defect_synth.benchmark.statistics import PairedDifference, wilson_interval
+from defect_synth.benchmark.task_results import ClassificationResult
 from defect_synth.errors import DataError
 from tests.benchmark.squares import squares
 
@@ -35,7 +35,7 @@ RIGHT = {"real": 20, "real + standard augmentation": 36, "real + <DFMGAN>": 22}
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-def cell(arm: str, right: int, partition: str = "P1", seed: int = 0, **changes) -> ClassificationCell:
+def cell(arm: str, right: int, partition: str = "P1", seed: int = 0, **changes) -> ClassificationResult:
     labels = tuple(i % 2 for i in range(40))
     answers = tuple(label if i < right else 1 - label for i, label in enumerate(labels))
     values = dict(
@@ -48,7 +48,7 @@ def cell(arm: str, right: int, partition: str = "P1", seed: int = 0, **changes) 
         choice=(0.001, 10, 0.5, 0.5, 0.7), curve=((0.001, 5, 1.0, 0.4, 0.9), (0.001, 10, 0.5, 0.5, 0.7)), labels=labels,
         predictions=answers, probabilities=tuple((0.5, 0.5) for _ in range(40)),
     )  # fmt: skip
-    return ClassificationCell(**(values | changes))
+    return ClassificationResult(**(values | changes))
 
 
 def results_of(cells, gallery=()) -> BenchmarkResults:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from defect_synth.benchmark.tasks.threshold import Detector, auroc, best_threshold, f1_at
+from defect_synth.benchmark.tasks.anomaly_detector import PatchDetector, auroc, best_threshold, f1_at
 from tests.fake_data import fake_category
 
 
@@ -24,7 +24,7 @@ def test_the_detector_tells_defects_from_good_images_it_has_not_seen():
     made = list(fake_category({"hole": 10}, good=30, size=48, seed=0))
     good = np.stack([image for defect, _, image, _ in made if defect is None])
     bad = np.stack([image for defect, _, image, _ in made if defect == "hole"])
-    detector = Detector(good[:20])
+    detector = PatchDetector(good[:20])
     held, defective = detector.scores(good[20:]), detector.scores(bad)
     assert auroc(held, defective) > 0.95
-    assert np.array_equal(Detector(good[:20]).scores(bad), defective)
+    assert np.array_equal(PatchDetector(good[:20]).scores(bad), defective)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from defect_synth.benchmark.tasks.scores import calibration_error, score
+from defect_synth.benchmark.tasks.classifier_scores import calibration_error, score
 
 
 def test_figures_equal_those_counted_by_hand():
