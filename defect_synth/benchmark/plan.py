@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import BaseModel
+
 from defect_synth.benchmark.arms import Arm
 from defect_synth.benchmark.product import ShippedModels, shipped_models
 from defect_synth.benchmark.protocol import BenchmarkProtocol
@@ -98,16 +100,18 @@ class Plan:
 
     def described_protocol(self) -> dict[str, Any]:
         """The protocol as JSON values, with names instead of paths of this machine."""
-        protocol = self.protocol
-        described = protocol.model_dump(mode="json")
+        described = _without_folders(self.protocol)
         for section in ("classifier", "probe", "quality"):
-            settings = getattr(protocol, section)
-            described[section] = settings and _with_names(settings.model_dump())
-        return described | _with_names({"textures": protocol.textures})
+            settings = getattr(self.protocol, section)
+            if settings is not None:
+                described[section] = _without_folders(settings)
+        return described
 
 
-def _with_names(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.name if isinstance(value, Path) else value for name, value in values.items()}
+def _without_folders(settings: BaseModel) -> dict[str, Any]:
+    """Settings as JSON values, in which paths are file names."""
+    names = {field: value.name for field, value in settings if isinstance(value, Path)}
+    return settings.model_dump(mode="json") | names
 
 
 def _digest_of(weights: Path | None) -> str:

@@ -157,9 +157,9 @@ def test_a_benchmark_killed_while_it_looks_at_images_goes_on_to_the_same_tables(
 def test_more_arms_later_are_added_to_the_thresholds(done, monkeypatch, tmp_path):
     *_, root = done
     fake_systems(monkeypatch)
-    small = dict(segmentation=None, quality=None)
-    bench(root, tmp_path / "out", arms=["real", "real + Cutout"], **small)
-    both = bench(root, tmp_path / "out", resume=True, arms=["real", "real + Cutout", "real + Perlin"], **small)
+    for names in (["real", "real + Cutout"], ["real", "real + Cutout", "real + Perlin"]):
+        both = bench(root, tmp_path / "out", resume=True, arms=names, segmentation=None, quality=None,
+                     threshold={"per_defect": 3, "arms": names})  # fmt: skip
     assert [r.rule for r in both.thresholds[0].rules][:2] == [
         "synthetic defects: real + Cutout", "synthetic defects: real + Perlin",
     ]  # fmt: skip

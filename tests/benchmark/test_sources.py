@@ -105,7 +105,7 @@ def test_a_defect_that_does_not_fit_is_tried_on_another_image(real):
         mask = np.full(image.shape[:2], len(set(tried)) > 2, np.uint8)
         return DefectSample(image, mask, defect, Provenance("x", "nut", defect, 0), image)
 
-    assert DefectsOnGoodImages("dots", "nut", ("hole",), good, put).sample("hole", [1])[0].mask.all()
+    assert DefectsOnGoodImages("dots", "nut", ("hole",), good, put, "d").sample("hole", [1])[0].mask.all()
     assert len(set(tried)) == 3
 
     def never(image, defect, rng):
@@ -114,7 +114,7 @@ def test_a_defect_that_does_not_fit_is_tried_on_another_image(real):
         )
 
     with pytest.raises(DataError, match="no hole could be put into 20 good images"):
-        DefectsOnGoodImages("dots", "nut", ("hole",), good, never).sample("hole", [1])
+        DefectsOnGoodImages("dots", "nut", ("hole",), good, never, "d").sample("hole", [1])
 
 
 def test_sources_take_turns(real):
@@ -138,7 +138,7 @@ def test_a_source_of_large_images_is_seen_as_the_benchmark_sees_photographs():
         image[mask > 0] = 0
         return DefectSample(image, mask, defect, Provenance("line", "tile", defect, 0), image)
 
-    whole = DefectsOnGoodImages("line", "tile", ("scratch",), good, put)
+    whole = DefectsOnGoodImages("line", "tile", ("scratch",), good, put, "d")
     source = ResizedSource(whole, 32, "letterbox")
 
     assert isinstance(source, DefectSource)

@@ -20,6 +20,27 @@ def test_auroc_counts_pairs():
     assert auroc(good, bad) == pytest.approx((1 + 0.5 + 0 + 3) / 6)
 
 
+def test_auroc_equals_that_of_scikit_learn():
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    good, bad = rng.random(40).astype(np.float32).round(1), (rng.random(25) + 0.3).astype(np.float32).round(1)
+    truth = np.repeat([0, 1], [len(good), len(bad)])
+    assert auroc(good, bad) == pytest.approx(roc_auc_score(truth, np.concatenate([good, bad])), abs=1e-12)
+
+
+def test_the_best_threshold_has_the_highest_f1_of_scikit_learn():
+    from sklearn.metrics import f1_score
+
+    rng = np.random.default_rng(1)
+    good, bad = rng.random(30).astype(np.float32), (rng.random(20) + 0.4).astype(np.float32)
+    scores, truth = np.concatenate([good, bad]), np.repeat([0, 1], [len(good), len(bad)])
+    best = max(f1_score(truth, scores >= level) for level in scores)
+    found = best_threshold(good, bad)
+    assert found.f1 == pytest.approx(best, abs=1e-12)
+    assert f1_score(truth, scores >= found.threshold) == pytest.approx(best, abs=1e-12)
+
+
 def test_the_detector_tells_defects_from_good_images_it_has_not_seen():
     made = list(fake_category({"hole": 10}, good=30, size=48, seed=0))
     good = np.stack([image for defect, _, image, _ in made if defect is None])
