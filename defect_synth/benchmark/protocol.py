@@ -173,7 +173,8 @@ def load_protocol(name: str, changes: dict[str, Any] | None = None) -> Benchmark
             node = node.setdefault(parent, {})
         node[last] = value
     protocol = validated(BenchmarkProtocol, values)
-    protocol.chosen_arms()
+    for check in (protocol.chosen_arms, protocol.train_config, protocol.painter_config):
+        check()
     return protocol
 
 

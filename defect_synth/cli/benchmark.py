@@ -120,9 +120,8 @@ def benchmark(
 
 def _given(ctx: typer.Context) -> set[str]:
     """Names of the options on the command line."""
-    from click.core import ParameterSource
-
-    return {name for name in ctx.params if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE}
+    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
 def _refuse(options: set[str], why: str) -> None:
