@@ -24,8 +24,8 @@ from torch.nn import functional as F
 
 from defect_synth.atomic import replacing
 from defect_synth.benchmark.labelled import LabelledArrays
-from defect_synth.benchmark.tasks.batches import Diet
-from defect_synth.benchmark.tasks.probe import ProbeConfig, features_of, real_views, train_probe
+from defect_synth.benchmark.tasks.batches import TrainingMix
+from defect_synth.benchmark.tasks.linear_probe import ProbeConfig, features_of, real_views, train_probe
 from defect_synth.config import override
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import split
@@ -155,8 +155,9 @@ def measured(path: Path, data: Path, network: EfficientNetLite0, cache: Path) ->
     views, labels = real_views(train, flip=True, rotate90=True)
     real_features, made_features = features_of(network, views), features_of(network, made.images)
     test_features = features_of(network, test.images)
-    for key, diet, extra in (("probe, real", Diet(train), None), ("probe", Diet(train, made), made_features)):
-        probe = train_probe(diet, (real_features, labels), extra, ProbeConfig())
+    probes = (("probe, real", TrainingMix(train), None), ("probe", TrainingMix(train, made), made_features))
+    for key, mix, extra in probes:
+        probe = train_probe(mix, (real_features, labels), extra, ProbeConfig())
         row[key] = float(100 * (probe.probabilities(test_features).argmax(1) == test.labels).mean())
     return row
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from defect_synth.augment import DefectAugmenter
-from defect_synth.benchmark.composed import OnGoodImages
+from defect_synth.benchmark.sources import DefectsOnGoodImages
 from defect_synth.compositor.bank import bank_from_samples
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import Partition
@@ -41,7 +41,7 @@ def careful_paste(category: str, base: dict[str, ImageArrays], good: ImageArrays
     ]
     bank = bank_from_samples(category, cut)
     each = {d: DefectAugmenter(bank, defects=(d,), severity=(0.8, 1.1), scale=(0.8, 1.25)) for d in base}
-    return OnGoodImages(
+    return DefectsOnGoodImages(
         "careful_crop_paste", category, tuple(base), good.images, lambda i, d, r: each[d](i, r), bank.digest
     )
 

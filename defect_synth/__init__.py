@@ -1,4 +1,4 @@
-"""defect-synth: labelled synthetic defect images from a handful of real ones (DFMGAN, Duan et al., AAAI 2023).
+"""defect-synth: labelled synthetic defect images from a few real ones (DFMGAN, Duan et al., AAAI 2023).
 
 Names are loaded on first use, so `import defect_synth` costs milliseconds, not torch.
 """
@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from defect_synth.augment import DefectAugmenter
     from defect_synth.augment.adapters.albumentations import DefectSynth
+    from defect_synth.augment.adapters.anomalib import DefectSynthDataModule
+    from defect_synth.augment.adapters.anomalib_generator import DefectAnomalyGenerator
+    from defect_synth.augment.adapters.torchvision import DefectPaint
     from defect_synth.datasets.defect_dataset import DefectSynthDataset
     from defect_synth.dfmgan.synthesizer import DefectSynthesizer
     from defect_synth.errors import DefectSynthError
@@ -20,11 +23,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "DefectAnomalyGenerator": "defect_synth.augment.adapters.anomalib_generator",
     "DefectAugmenter": "defect_synth.augment",
     "DefectPaint": "defect_synth.augment.adapters.torchvision",
     "DefectSample": "defect_synth.samples",
     "DefectSource": "defect_synth.samples",
     "DefectSynth": "defect_synth.augment.adapters.albumentations",
+    "DefectSynthDataModule": "defect_synth.augment.adapters.anomalib",
     "DefectSynthDataset": "defect_synth.datasets.defect_dataset",
     "DefectSynthError": "defect_synth.errors",
     "DefectSynthesizer": "defect_synth.dfmgan.synthesizer",
@@ -33,11 +38,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "DefectAnomalyGenerator",
     "DefectAugmenter",
     "DefectPaint",
     "DefectSample",
     "DefectSource",
     "DefectSynth",
+    "DefectSynthDataModule",
     "DefectSynthDataset",
     "DefectSynthError",
     "DefectSynthesizer",

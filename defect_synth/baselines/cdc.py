@@ -19,11 +19,10 @@ from defect_synth.baselines.image_gan import ImageGANSource
 from defect_synth.baselines.schedules import UNUSED, continued, few_shot, resized
 from defect_synth.baselines.system import PresetName, TrainingSet
 from defect_synth.config import Frozen
-from defect_synth.dfmgan.adversarial_stage import REAL_SIGN
 from defect_synth.dfmgan.config import FAST_64, PAPER_256, AugmentConfig, TrainConfig
 from defect_synth.dfmgan.latents import Latents, draw_latents
 from defect_synth.dfmgan.losses import discriminator_loss, generator_loss
-from defect_synth.dfmgan.objectives import object_rows
+from defect_synth.dfmgan.objectives import REAL_SIGN, object_rows
 from defect_synth.dfmgan.pretrain import BACKBONE, PretrainStage
 from defect_synth.dfmgan.train import load_pretrained
 from defect_synth.engine.draws import Draws

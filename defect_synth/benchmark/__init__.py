@@ -1,8 +1,9 @@
-"""Measure whether generated defects help, in classification, segmentation and thresholds, and how sure that is."""
+"""Measure whether adding generated defect images helps, by how much, and how certain that is."""
 
 from defect_synth.benchmark.arms import ARMS, Arm
-from defect_synth.benchmark.protocol import Protocol, load_protocol
+from defect_synth.benchmark.protocol import BenchmarkProtocol, load_protocol
+from defect_synth.benchmark.request import BenchmarkRequest
 from defect_synth.benchmark.results import BenchmarkResults
-from defect_synth.benchmark.run import BenchmarkRequest, run_benchmark
+from defect_synth.benchmark.run import run_benchmark
 
-__all__ = ["ARMS", "Arm", "BenchmarkRequest", "BenchmarkResults", "Protocol", "load_protocol", "run_benchmark"]
+__all__ = ["ARMS", "Arm", "BenchmarkProtocol", "BenchmarkRequest", "BenchmarkResults", "load_protocol", "run_benchmark"]

@@ -1,44 +1,50 @@
-"""Arms against each other, in words that say no more than the interval does."""
+"""Arms compared with each other, in words that claim no more than the interval shows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from defect_synth.benchmark.arms import REAL, STANDARD
-from defect_synth.benchmark.results import ClassificationCell, Comparison, ProbeCell, SegmentationCell
+from defect_synth.benchmark.arms import REAL, STANDARD_AUGMENTATION
+from defect_synth.benchmark.results import Comparison
 from defect_synth.benchmark.statistics import PairedDifference, holm, paired_difference, partitions_needed
+from defect_synth.benchmark.task_results import ArmResult
 from defect_synth.errors import DataError
 
 _BOOTSTRAP_SEED = 0
 _LEVEL = 0.05
-Cell = ClassificationCell | SegmentationCell | ProbeCell
 
 
-def compare_arms(cells: Sequence[Cell], task: str) -> list[Comparison]:
-    """Every arm against `real`, and every arm with generated images against standard augmentation.
+def compare_arms(results: Sequence[ArmResult], task: str) -> list[Comparison]:
+    """Compare every arm with `real`, and every arm that has generated images with standard augmentation.
 
     Args:
-        cells: Of one task, any categories.
-        task: Its name.
+        results: Results of one task, of any categories.
+        task: Name of the task.
 
     Raises:
-        DataError: Two cells of a pair have other test images or steps.
+        DataError: Two results of a pair have different test images or numbers of steps.
     """
     found = []
-    for category in dict.fromkeys(cell.category for cell in cells):
-        mine = [cell for cell in cells if cell.category == category]
-        for against in (REAL, STANDARD):
-            others = dict.fromkeys(
-                cell.label
-                for cell in mine
-                if cell.arm not in (REAL, against) and (against == REAL or cell.num_synthetic)
+    for category in dict.fromkeys(result.category for result in results):
+        of_category = [result for result in results if result.category == category]
+        for against in (REAL, STANDARD_AUGMENTATION):
+            arms = dict.fromkeys(
+                result.label
+                for result in of_category
+                if result.arm not in (REAL, against) and (against == REAL or result.num_synthetic)
             )
-            found += _family(category, task, mine, list(others), against)
+            found += _compare_family(category, task, of_category, list(arms), against)
     return found
 
 
 def verdict(paired: PairedDifference, p_holm: float, family: int) -> str:
-    """`gain` or `loss` only where interval and corrected p-value agree."""
+    """`gain` or `loss` only if the interval and the corrected p-value agree; otherwise a phrase.
+
+    Args:
+        paired: The difference.
+        p_holm: Its corrected p-value.
+        family: Number of comparisons that it was corrected for.
+    """
     if paired.low <= 0 <= paired.high:
         return f"no difference seen, n = {paired.images}"
     if p_holm >= _LEVEL:
@@ -46,13 +52,15 @@ def verdict(paired: PairedDifference, p_holm: float, family: int) -> str:
     return "gain" if paired.difference > 0 else "loss"
 
 
-def _family(category: str, task: str, cells: Sequence[Cell], arms: Sequence[str], against: str) -> list[Comparison]:
-    by_run = {(cell.label, cell.partition, cell.seed): cell for cell in cells}
+def _compare_family(
+    category: str, task: str, results: Sequence[ArmResult], arms: Sequence[str], against: str
+) -> list[Comparison]:
+    by_run = {(result.label, result.partition, result.seed): result for result in results}
     measured: list[tuple[str, PairedDifference, int, int]] = []
     for arm in arms:
         pairs = [
-            (by_run[against, partition, seed], cell)
-            for (label, partition, seed), cell in by_run.items()
+            (by_run[against, partition, seed], result)
+            for (label, partition, seed), result in by_run.items()
             if label == arm and (against, partition, seed) in by_run
         ]
         if pairs:
@@ -72,8 +80,8 @@ def _family(category: str, task: str, cells: Sequence[Cell], arms: Sequence[str]
     ]  # fmt: skip
 
 
-def _paired(pairs: Sequence[tuple[Cell, Cell]]) -> PairedDifference:
-    """Over all answers of the pairs; an image that several partitions or seeds test is resampled as one."""
+def _paired(pairs: Sequence[tuple[ArmResult, ArmResult]]) -> PairedDifference:
+    """The difference over all answers; an image that several partitions or seeds test is resampled as one."""
     for a, b in pairs:
         if a.test_names != b.test_names or a.steps != b.steps:
             raise DataError(

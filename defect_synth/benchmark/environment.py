@@ -1,4 +1,4 @@
-"""Where a benchmark ran: what can change its numbers or its duration."""
+"""The machine and library versions of a benchmark: what can change its figures or its duration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from defect_synth.benchmark.results import Environment
 
 
 def describe_environment(device: str) -> Environment:
-    """Versions, processor or GPU, threads; no host name and no path."""
+    """Versions, processor or GPU, and threads; no host name and no path."""
     from defect_synth import __version__
 
     versions = {"defect-synth": __version__, "python": platform.python_version()}

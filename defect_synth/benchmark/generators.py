@@ -1,23 +1,26 @@
 """The generators of one partition: given, shipped, or trained on its base set; never on a test image.
 
-Three things keep test images away. A generator that is trained here gets a table without them
-(`partitioning.learnable`). One that is given must carry the partition it was trained on, and its base and validation
-images are compared with the test images name by name. The shipped one learnt from procedural images of other seeds
-than the embedded product's.
+Three rules keep test images away. A generator that is trained here gets a table without them
+(`partitioning.learnable`). One that is given must include the partition that it was trained on, whose base and
+validation images are compared with the test images by name. The shipped ones were trained on procedural images of
+other seeds than the embedded product's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from defect_synth.baselines.train import open_system, settings_of, train_system
-from defect_synth.benchmark.composed import Fitted
+from defect_synth.benchmark.arms import SYSTEMS
 from defect_synth.benchmark.context import ArmNotPossible, PartitionContext
-from defect_synth.benchmark.result_store import Cells
+from defect_synth.benchmark.product import ShippedModels
+from defect_synth.benchmark.progress import ProgressCallback
+from defect_synth.benchmark.result_store import ResultStore
 from defect_synth.benchmark.results import GeneratorRecord
+from defect_synth.benchmark.sources import ResizedSource
 from defect_synth.data.partitions import Partition
 from defect_synth.dfmgan.config import PAPER_256, TrainConfig
 from defect_synth.dfmgan.synthesizer import DefectSynthesizer
@@ -30,72 +33,64 @@ from defect_synth.painter.config import PainterConfig
 from defect_synth.samples import DefectSource
 
 _SHIPPED = (
-    "shipped with the package: learnt from procedural images that are in no part of this partition, so it has seen "
+    "shipped with the package: trained on procedural images that are in no part of this partition, so it has seen "
     "more real images than the arm 'real'"
 )
-SYSTEMS = {
-    "Finetune": "finetune", "DiffAug": "diffaug", "CDC": "cdc", "SDGAN": "sdgan", "Defect-GAN": "defect-gan",
-}  # fmt: skip
-"""The other trained systems of the paper's tables, by their names there -> method, as in `Provenance`."""
 GENERATORS = ("DFMGAN", "painter", *SYSTEMS)
-"""As they are called in records and in the paper's tables."""
+"""Their names in records and in the paper's tables."""
 OUT_OF_TIME = "out of time"
-
-Report = Callable[[str, float, float], None]
 
 
 @dataclass
 class Generators:
-    """Makes the generators of one partition, and records where they came from.
+    """Trains or opens the generators of one partition, and records where they came from.
 
     Attributes:
-        config: How they are trained.
-        minutes: Bound on each training; None: as long as `config` says.
+        config: Settings of DFMGAN's training.
+        minutes: Limit on each training; None: as long as `config` says.
         run: A run folder to use instead of training.
-        shipped: Files of the package to use instead, for the embedded product: defect -> checkpoint.
-        shipped_painter: The same for the painter.
-        painter_config: How painters are trained.
+        shipped: Models of the package to use instead, for the embedded product.
+        painter_config: Settings of the painter's training.
         systems: Settings of the other systems: method -> dotted name -> value.
-        device: Where.
-        report: Called with (text, done, total).
-        cells: Where records are kept for a later call.
-        settings: Fingerprint of all that decides what is trained.
-        records: The benchmark's list.
+        device: Where networks are trained and run.
+        report: Called with (what is being done, amount done, total amount).
+        store: Where records are kept for a later call.
+        settings: Digest of everything that decides what is trained.
+        records: The list of the benchmark that records are added to.
     """
 
     config: TrainConfig
     minutes: float | None
     run: Path | None
-    shipped: dict[str, Path] | None
-    shipped_painter: Path | None
+    shipped: ShippedModels
     painter_config: PainterConfig
     systems: Mapping[str, Mapping[str, Any]]
     device: str
-    report: Report
-    cells: Cells
+    report: ProgressCallback
+    store: ResultStore
     settings: str
     records: list[GeneratorRecord]
 
     def dfmgan(self, context: PartitionContext) -> DefectSource:
-        """Train it, continue it, or open it."""
+        """Train DFMGAN, continue its training, or open a trained one."""
         if self.run is not None:
             if not (any(self.run.glob("defects/*/model.safetensors")) or (self.run / "model.safetensors").is_file()):
                 raise ArmNotPossible(f"the run {self.run.name} has no DFMGAN")
             source = DefectSynthesizer.load(self.run, device=self.device)
             self._record(context, "DFMGAN", "given", source.digest, f"the run {self.run.name}", 0)
             return source
-        if self.shipped is not None:
-            files = set(self.shipped.values())
+        if self.shipped.dfmgan is not None:
+            files = set(self.shipped.dfmgan.values())
             source = (
                 DefectSynthesizer.load(files.pop(), device=self.device)
                 if len(files) == 1
-                else DefectSynthesizer(self.shipped, device=self.device)
+                else DefectSynthesizer(self.shipped.dfmgan, device=self.device)
             )
             self._record(context, "DFMGAN", "shipped", source.digest, _SHIPPED, 0)
             return source
         folder = context.folder / "dfmgan"
         if self._read(context, "DFMGAN") is not None and (folder / RUN_FILE).exists():
-            return DefectSynthesizer.load(folder, device=self.device)  # a bound in minutes must not start again
+            return DefectSynthesizer.load(folder, device=self.device)  # a time limit must not start anew
         ended = train_dfmgan(
             context.table, context.split, self.config, folder,
             resume=(folder / RUN_FILE).exists(), minutes=self.minutes, device=choose_device(self.device),
@@ -108,25 +103,25 @@ class Generators:
         return source
 
     def painter(self, context: PartitionContext) -> DefectSource:
-        """Train the painter, or open the one trained before or shipped; it paints on the good training images.
+        """Train the painter, or open a trained or shipped one; it paints on the good training images.
 
-        They keep their own size while they are painted on, and are fitted to the benchmark's afterwards.
+        It paints on images of the original size, which are resized afterwards.
         """
-        return Fitted(self._painter(context), context.resolution, context.how)
+        return ResizedSource(self._painter(context), context.resolution, context.how)
 
     def _painter(self, context: PartitionContext) -> DefectSource:
         from defect_synth.painter import Painter, train_painter
         from defect_synth.painter.checkpoint import painter_file
 
-        normals = context.good_in_full
+        normals = context.good_full_size
         if self.run is not None:
             if painter_file(self.run) is None:
                 raise ArmNotPossible(f"the run {self.run.name} has no painter")
             painter = Painter.load(self.run, normals=normals)
             self._record(context, "painter", "given", painter.digest, f"the run {self.run.name}", 0)
             return painter
-        if self.shipped_painter is not None:
-            painter = Painter.load(self.shipped_painter, normals=normals)
+        if self.shipped.painter is not None:
+            painter = Painter.load(self.shipped.painter, normals=normals)
             self._record(context, "painter", "shipped", painter.digest, _SHIPPED, 0)
             return painter
         folder = context.folder / "painter"
@@ -143,7 +138,7 @@ class Generators:
         return Painter.load(folder, normals=normals)
 
     def system(self, context: PartitionContext, name: str) -> DefectSource:
-        """Train another system of the paper's tables, continue it, or open it; none is shipped or taken from a run."""
+        """Train another system of the paper's tables, or open a trained one; none is shipped or taken from a run."""
         method, device = SYSTEMS[name], choose_device(self.device)
         folder = context.folder / method
         if self._read(context, name) is not None and folder.is_dir():
@@ -161,18 +156,18 @@ class Generators:
         source = open_system(folder, normal=context.good.images, device=device)
         about = f"trained inside the partition, preset {preset}; iterations: {_ended(ended)}"
         seconds = sum(each.seconds for each in ended.values())
-        self._record(context, name, "trained", str(getattr(source, "digest", "")), about, seconds)
+        self._record(context, name, "trained", source.digest, about, seconds)
         return source
 
-    def require_recorded(self, context: PartitionContext) -> None:
-        """List the generators of cells that were measured in an earlier call."""
+    def list_recorded(self, context: PartitionContext) -> None:
+        """List the generators of results that were measured in an earlier call."""
         listed = {(r.category, r.partition, r.generator) for r in self.records}
         for name in GENERATORS:
             if (context.category, context.partition, name) not in listed:
                 self._read(context, name)
 
     def _read(self, context: PartitionContext, name: str) -> GeneratorRecord | None:
-        record = self.cells.read(self._key(context, name), self.settings, GeneratorRecord)
+        record = self.store.read(self._key(context, name), self.settings, GeneratorRecord)
         if record is not None and record not in self.records:
             self.records.append(record)
         return record
@@ -182,7 +177,7 @@ class Generators:
             category=context.category, partition=context.partition, generator=name, how=how, digest=digest, about=about,
             seconds=seconds,
         )  # fmt: skip
-        self.cells.write(self._key(context, name), self.settings, record)
+        self.store.write(self._key(context, name), self.settings, record)
         self.records.append(record)
 
     @staticmethod
@@ -197,14 +192,14 @@ def _ended(stages: Mapping[str, Ended]) -> str:
 
 
 def refuse_leak(run: Path, partition: Partition) -> None:
-    """Refuse a run that has learnt from test images of `partition`.
+    """Refuse a run that was trained on test images of `partition`.
 
     Raises:
-        DataError: It has, or cannot show that it has not.
+        DataError: It was, or there is no way to tell.
     """
     path = run / PARTITION_FILE
     if not path.exists():
-        raise DataError(f"{run} has no {PARTITION_FILE}, so it cannot be shown that it never saw the test images")
+        raise DataError(f"{run} has no {PARTITION_FILE}, so there is no proof that it never saw the test images")
     learnt = Partition.load(path)
     if learnt.category != partition.category:
         raise DataError(

@@ -1,10 +1,10 @@
-"""Labelled images in memory, and where the base, validation and test images of one partition live."""
+"""Labelled images in memory, and the base, validation and test images of one partition."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -22,17 +22,17 @@ from defect_synth.samples import DefectSample, Pixels
 
 @dataclass(frozen=True, eq=False)
 class LabelledArrays:
-    """Images of one size in memory.
+    """Labelled images of one size in memory.
 
     Attributes:
         images: uint8 [N, H, W, 3], RGB.
         labels: int64 [N], index into `classes`.
-        classes: Names of the labels: defect categories, `good` among them where it is to be told apart too.
-        names: What each image is called, [N], each once: tells whether two partitions show the same image.
-        masks: uint8 [N, H, W], 1 on the defect; None where there are none.
+        classes: Names of the labels: defect categories, and `good` if good images are a class too.
+        names: Unique name of each image, [N]; shows whether two partitions contain the same image.
+        masks: uint8 [N, H, W], 1 on the defect; None if there are none.
 
     Raises:
-        DataError: Shapes, types, labels or names that do not fit together.
+        DataError: Shapes, types, labels or names that do not match.
     """
 
     images: Pixels
@@ -62,9 +62,24 @@ class LabelledArrays:
         """Height and width."""
         return self.images.shape[1], self.images.shape[2]
 
+    def select(self, indices: Sequence[int] | NDArray[np.int64]) -> LabelledArrays:
+        """The images at these indices, in this order, with the same classes."""
+        masks = None if self.masks is None else self.masks[indices]
+        names = tuple(self.names[i] for i in indices)
+        return LabelledArrays(self.images[indices], self.labels[indices], self.classes, names, masks)
+
+    def where_defective(self) -> NDArray[np.int64]:
+        """Indices of the images whose class is not `good`."""
+        return np.flatnonzero([self.classes[label] != GOOD for label in self.labels])
+
+    def first_of_each_class(self, count: int) -> LabelledArrays:
+        """The first `count` images of each class, class by class."""
+        indices = [i for label in range(len(self.classes)) for i in (self.labels == label).nonzero()[0][:count]]
+        return self.select(indices)
+
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of images, labels and masks: equal for equal training data, whatever its names."""
+        """SHA-256, in hexadecimal, of images, labels, classes and masks; names do not matter."""
         digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
         for array in (self.images, self.labels, self.masks):
             if array is not None:
@@ -73,12 +88,20 @@ class LabelledArrays:
 
     @cached_property
     def distinct(self) -> int:
-        """How many of the images differ in at least one pixel."""
+        """Number of images that differ from each other in at least one pixel."""
         return len({fingerprint(image) for image in self.images})
 
     @classmethod
     def from_samples(cls, samples: Iterable[DefectSample], classes: tuple[str, ...]) -> LabelledArrays:
-        """Samples of a source, labelled by their defect and named by method, defect and seed."""
+        """Samples labelled by their defect category and named by method, defect and seed.
+
+        Args:
+            samples: At least one, all of one size.
+            classes: Names of the labels.
+
+        Raises:
+            DataError: The samples differ in size, or there are none.
+        """
         samples = list(samples)
         sizes = {sample.mask.shape for sample in samples}
         if len(sizes) != 1:
@@ -94,16 +117,16 @@ class LabelledArrays:
 
 @dataclass(frozen=True, eq=False)
 class PartitionArrays:
-    """One split of the real images.
+    """One partition of the real images.
 
     Attributes:
-        name: Such as `P1`.
-        base: What arms learn from.
-        validation: What models are chosen by; None where the base set is too small to spare any.
-        test: Held-out images, for the score only.
+        name: Name of the partition, such as `P1`.
+        base: Images that arms learn from.
+        validation: Images that models are chosen on; None if the base set is too small to spare any.
+        test: Held-out images, used for the scores only.
 
     Raises:
-        DataError: An image is in two of them, under one name or two.
+        DataError: A test image is also a base or validation image, under the same name or another.
     """
 
     name: str
@@ -121,12 +144,21 @@ class PartitionArrays:
             refuse_copies(self.name, part, self.test)
 
 
-def class_less(arrays: LabelledArrays) -> LabelledArrays:
-    """The defect images among these, all under the one name that class-less systems use; same pixels, names, masks."""
-    chosen = np.flatnonzero([arrays.classes[label] != GOOD for label in arrays.labels])
-    masks = None if arrays.masks is None else arrays.masks[chosen]
-    names = tuple(arrays.names[i] for i in chosen)
-    return LabelledArrays(arrays.images[chosen], np.zeros(len(chosen), np.int64), (ANY_DEFECT,), names, masks)
+def with_one_label(arrays: LabelledArrays) -> LabelledArrays:
+    """The defect images among these, all labelled `defect` as the images of systems without defect categories are."""
+    defects = arrays.where_defective()
+    one_class = replace(arrays, labels=np.zeros_like(arrays.labels), classes=(ANY_DEFECT,))
+    return one_class.select(defects)
+
+
+def without_good(arrays: LabelledArrays) -> LabelledArrays:
+    """The defect images among these, without the class `good`."""
+    if GOOD not in arrays.classes:
+        return arrays
+    classes = tuple(name for name in arrays.classes if name != GOOD)
+    chosen = arrays.select(arrays.where_defective())
+    labels = np.array([classes.index(arrays.classes[label]) for label in chosen.labels], dtype=np.int64)
+    return replace(chosen, labels=labels, classes=classes)
 
 
 def load_partition(
@@ -141,13 +173,13 @@ def load_partition(
 
     Args:
         table: All images of the category.
-        partition: Of that table.
-        resolution: Side of the square images.
-        how: How other aspects become square.
-        with_good: Whether good images are a class of their own, label 0.
+        partition: Partition of that table.
+        resolution: Side of the square images in pixels.
+        how: How images of other aspect ratios are made square.
+        with_good: Whether good images are a class of their own, with label 0.
 
     Raises:
-        DataError: Files that cannot be read, or changed since the partition was made; no good test images.
+        DataError: Files cannot be read or have changed since the partition was made, or good test images are missing.
     """
     defects = tuple(sorted(partition.defects))
     kinds: Sequence[str | None] = (None, *defects) if with_good else defects
@@ -170,10 +202,10 @@ def load_partition(
 
 
 def refuse_copies(partition: str, training: LabelledArrays, test: LabelledArrays) -> None:
-    """A test image among the training images, under whatever name, would make the score worthless.
+    """Refuse training images that are pixel for pixel a test image, whatever their names.
 
     Raises:
-        DataError: Names both.
+        DataError: There is such a pair; the message names both images.
     """
     held_out = {fingerprint(image): name for image, name in zip(test.images, test.names, strict=True)}
     for image, name in zip(training.images, training.names, strict=True):
@@ -183,5 +215,5 @@ def refuse_copies(partition: str, training: LabelledArrays, test: LabelledArrays
 
 
 def fingerprint(image: Pixels) -> bytes:
-    """Equal for equal pixels."""
+    """SHA-256 of shape and pixels."""
     return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).digest()

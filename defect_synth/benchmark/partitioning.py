@@ -1,6 +1,7 @@
-"""Partitions by name, with few shots, and the part of them that anything may learn from.
+"""Partitions by name, with few shots, and the part of them that may be learnt from.
 
-`P1` to `P3` are the paper's three (Sec. 4.3); `R1`, `R2`, ... are as many random ones as wanted, drawn the same way.
+`P1` to `P3` are the three of the paper (Sec. 4.3, Duan et al. 2023); `R1`, `R2`, ... are further random ones, drawn in
+the same way.
 """
 
 from __future__ import annotations
@@ -23,19 +24,20 @@ Shots = int | Literal["all"]
 
 
 def make_partition(table: Table, name: str, validation_fraction: float, shots: Shots) -> tuple[Table, Partition]:
-    """One partition, and the table without the images that few shots leave unused.
+    """One partition, and the table without the images that `shots` leaves unused.
 
-    A third of each defect is the base set and the rest the test set. With `shots`, only that many base images of each
-    defect are kept, validation part included; the test set stays the same, and fewer shots are a subset of more.
+    A third of the images of each defect are the base set, the rest are the test set. With `shots`, only that many base
+    images of each defect remain, validation images included. The test set stays the same, and a smaller number of shots
+    is a subset of a larger one.
 
     Args:
         table: All images of the category.
-        name: `P1` .. `P3` or `R1`, `R2`, ....
-        validation_fraction: Share of the base set kept to choose models by.
+        name: `P1` to `P3`, or `R1`, `R2`, ....
+        validation_fraction: Share of the base set that models are chosen on.
         shots: Base images of each defect, or `all`.
 
     Raises:
-        ConfigError: No such partition, or fewer base images than shots.
+        ConfigError: There is no such partition, or there are fewer base images than shots.
     """
     found = _RANDOM.fullmatch(name)
     if found is None and name not in PART_SEEDS:
@@ -63,7 +65,7 @@ def make_partition(table: Table, name: str, validation_fraction: float, shots: S
 
 
 def learnable(table: Table, partition: Partition) -> tuple[Table, Partition]:
-    """Table and partition without a single test image: all that a generator is ever handed."""
+    """Table and partition without any test image: all that generators get."""
     bare = {defect: parts.model_copy(update=dict(test=())) for defect, parts in partition.defects.items()}
     good = partition.good.model_copy(update=dict(test=()))
     known = {name for parts in (*bare.values(), good) for name in (*parts.base, *parts.validation)}
@@ -88,14 +90,14 @@ def _few(parts: Parts, defect: str, seed: int, fraction: float, shots: int) -> P
         raise ConfigError(f"shots {shots} is more than the {have} base images of {defect}; use fewer, or all")
     spare = min(_validation_count(shots, fraction), len(parts.validation))
     base = _drawn(parts.base, seed, f"{defect}/shots")[: shots - spare]
-    if len(base) < shots - spare:  # a large validation part left too little
+    if len(base) < shots - spare:  # the validation part is large
         spare = shots - len(base)
     validation = _drawn(parts.validation, seed, f"{defect}/shots")[:spare]
     return parts.model_copy(update=dict(base=tuple(sorted(base)), validation=tuple(sorted(validation))))
 
 
 def _validation_count(size: int, fraction: float) -> int:
-    """As `partitions.split` does: at least one of five or more, and two stay for training."""
+    """As in `partitions.split`: at least one of five or more, and at least two remain for training."""
     count = max(round(fraction * size), 1 if size >= 5 else 0) if fraction > 0 else 0
     return max(0, min(count, size - 2))
 

@@ -1,18 +1,20 @@
-"""What is compared, how and for how long: a value read from TOML, the same for every machine."""
+"""What is compared, how and for how long: settings read from a TOML file, the same on every machine."""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from defect_synth.benchmark.quality import QualityConfig
-from defect_synth.benchmark.tasks.classify import ClassifyConfig
-from defect_synth.benchmark.tasks.probe import ProbeConfig
-from defect_synth.benchmark.tasks.segment import SegmentConfig
+from defect_synth.benchmark.arms import ARMS, PERLIN, SYSTEMS, Arm, choose_arms, require_among
+from defect_synth.benchmark.tasks.classifier import ClassifyConfig
+from defect_synth.benchmark.tasks.linear_probe import ProbeConfig
+from defect_synth.benchmark.tasks.quality_networks import QualityConfig
+from defect_synth.benchmark.tasks.segmenter import SegmentConfig
 from defect_synth.config import override, validated
 from defect_synth.dfmgan.config import PRESETS, TrainConfig
 from defect_synth.errors import ConfigError
@@ -21,22 +23,22 @@ from defect_synth.painter.config import PAINTER_PRESETS, PainterConfig
 BUILT_IN = ("quick", "full", "paper")
 
 
-class _Frozen(BaseModel):
+class _FrozenConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Product(_Frozen):
-    """How much of the embedded product is drawn, where no data is given."""
+class EmbeddedProduct(_FrozenConfig):
+    """How many images of the embedded product are drawn, if no data is given."""
 
     good: int = Field(default=120, ge=1, description="Good training images.")
-    test_good: int = Field(default=40, ge=0)
-    per_defect: int = Field(default=90, ge=3, description="Images of each defect; a third of them is the base set.")
+    test_good: int = Field(default=40, ge=0, description="Good test images.")
+    per_defect: int = Field(default=90, ge=3, description="Images of each defect; a third of them are the base set.")
 
 
-class ThresholdConfig(_Frozen):
-    """Anomaly thresholds set on synthetic defects."""
+class ThresholdConfig(_FrozenConfig):
+    """Anomaly thresholds set on generated defects."""
 
-    per_defect: int = Field(default=30, ge=1, description="Synthetic validation images of each defect.")
+    per_defect: int = Field(default=30, ge=1, description="Generated images of each defect that set a threshold.")
     arms: tuple[str, ...] = Field(
         default=(
             "real + Crop&Paste",
@@ -48,15 +50,12 @@ class ThresholdConfig(_Frozen):
             "real + CutPaste scar",
             "real + Perlin",
         ),
-        description="Arms whose generated images set a threshold.",
+        description="Arms whose generated images set a threshold; they must be among the benchmark's.",
     )
 
 
-class Protocol(_Frozen):
-    """One benchmark.
-
-    The classifier's settings, steps included, are the same for every arm.
-    """
+class BenchmarkProtocol(_FrozenConfig):
+    """What one benchmark compares. The settings of a task, steps included, are the same for every arm."""
 
     name: str
     about: str = ""
@@ -66,37 +65,65 @@ class Protocol(_Frozen):
     seeds: int = Field(default=1, ge=1, le=100, description="Training seeds of each classifier.")
     shots: int | Literal["all"] = Field(default="all", description="Base images of each defect.")
     validation_fraction: float = Field(
-        default=0.2, ge=0, lt=1, description="Share of the base set to choose models by."
+        default=0.2, ge=0, lt=1, description="Share of the base set that models are chosen on."
     )
     with_good: bool = Field(default=False, description="Whether good images are a class of their own.")
     ratios: tuple[float, ...] = Field(
         default=(1.0,), min_length=1, description="Generated images per real one in a batch; several: a sweep."
     )
-    per_defect: int = Field(default=1000, ge=1, description="Generated images of each defect; the paper's is 1000.")
-    preset: str = Field(default="FAST_64", description="Of the generators; its resolution is the classifier's too.")
+    per_defect: int = Field(default=1000, ge=1, description="Generated images of each defect; 1000 in the paper.")
+    preset: str = Field(
+        default="FAST_64", description="Preset of the generators; its resolution is the classifier's too."
+    )
     generator: dict[str, Any] = Field(default={}, description="Settings of the generators by their dotted names.")
     systems: dict[str, dict[str, Any]] = Field(
         default={}, description="Settings of the other systems: method, then dotted names, as in `[systems.cdc]`."
     )
     minutes: float | None = Field(
-        default=None, gt=0, description="Bound on the training of each system in each partition, the same for all."
+        default=None, gt=0, description="Limit on the training time of each system in each partition."
     )
-    painter_preset: str = Field(default="PAINT_128", description="Of the painters.")
+    painter_preset: str = Field(default="PAINT_128", description="Preset of the painters.")
     painter_minutes: float | None = Field(
         default=None,
         gt=0,
-        description="What each painter's training is as long as, on two CPU cores; None: `minutes`, or the preset's.",
+        description="Training time of each painter on two CPU cores; None: `minutes`, or the preset's.",
     )
     classifier: ClassifyConfig = ClassifyConfig()
     probe: ProbeConfig | None = None
     segmentation: SegmentConfig | None = None
     threshold: ThresholdConfig | None = None
     quality: QualityConfig | None = None
-    textures: Path | None = Field(default=None, description="Images for Perlin defects (DTD); None: procedural ones.")
-    product: Product = Product()
+    textures: Path | None = Field(
+        default=None, description="Texture images for Perlin defects (DTD); None: procedural ones."
+    )
+    product: EmbeddedProduct = EmbeddedProduct()
 
-    def train_config(self, device: str) -> TrainConfig:
-        """Configuration of the generators.
+    def chosen_arms(self) -> tuple[Arm, ...]:
+        """The arms, in the order of the tables; every name in the protocol is checked.
+
+        Raises:
+            ConfigError: A name is unknown, or a section names what is not among the arms.
+        """
+        arms = choose_arms(self.arms)
+        for section in ("segmentation", "threshold"):
+            settings = getattr(self, section)
+            if settings is not None and "arms" in settings.model_fields_set:
+                require_among(settings.arms, arms, f"{section}.arms")
+        trained = {SYSTEMS[arm.system]: arm.name for arm in ARMS.values() if arm.system in SYSTEMS}
+        for method in self.systems:
+            if method not in trained:
+                raise ConfigError(f"systems: unknown method {method!r}; known: {', '.join(trained)}")
+            require_among([trained[method]], arms, f"systems.{method}")
+        if self.textures is not None:
+            require_among([PERLIN], arms, "textures")
+        return arms
+
+    def ratios_of(self, arm: Arm) -> tuple[float, ...]:
+        """The ratios that are tried with an arm: all of them, or one if the arm does not mix images."""
+        return self.ratios if arm.mixes else self.ratios[:1]
+
+    def train_config(self) -> TrainConfig:
+        """Settings of the generators.
 
         Raises:
             ConfigError: An unknown preset or setting.
@@ -109,7 +136,7 @@ class Protocol(_Frozen):
         )
 
     def painter_config(self) -> PainterConfig:
-        """Configuration of the painters.
+        """Settings of the painters.
 
         Raises:
             ConfigError: An unknown preset.
@@ -120,35 +147,59 @@ class Protocol(_Frozen):
         return config if minutes is None else config.for_minutes(minutes)
 
 
-def load_protocol(name: str, changes: dict[str, Any] | None = None) -> Protocol:
+def load_protocol(name: str, changes: dict[str, Any] | None = None) -> BenchmarkProtocol:
     """A built-in protocol or a `.toml` file, with some fields replaced.
+
+    If `changes` replaces the arms, sections of the file that name arms keep only those among them.
 
     Args:
         name: `quick`, `full`, `paper` or a path.
         changes: Dotted field name -> value, as in `{"classifier.steps": 80, "seeds": 2}`.
 
     Raises:
-        ConfigError: No such protocol, no TOML, an unknown field, or a value out of its bounds.
+        ConfigError: There is no such protocol, it is not TOML, or a field or value is unknown or out of bounds.
     """
-    if name in BUILT_IN:
-        text = resources.files("defect_synth.benchmark").joinpath(f"protocols/{name}.toml").read_text("utf-8")
-    else:
-        path = Path(name)
-        if not path.is_file():
-            raise ConfigError(f"no protocol {name!r}; known: {', '.join(BUILT_IN)}, or the path of a .toml file")
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read the protocol {path}: {error}") from None
     try:
-        values = tomllib.loads(text)
+        values = tomllib.loads(_protocol_text(name))
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"the protocol {name} is no TOML: {error}") from None
+        raise ConfigError(f"the protocol {name} is not TOML: {error}") from None
     values.setdefault("name", Path(name).stem)
-    for field, value in (changes or {}).items():
-        *path_to, last = field.split(".")
+    changes = changes or {}
+    if "arms" in changes:
+        _narrow(values, changes["arms"])
+    for field, value in changes.items():
+        *parents, last = field.split(".")
         node = values
-        for part in path_to:
-            node = node.setdefault(part, {})
+        for parent in parents:
+            node = node.setdefault(parent, {})
         node[last] = value
-    return validated(Protocol, values)
+    protocol = validated(BenchmarkProtocol, values)
+    for check in (protocol.chosen_arms, protocol.train_config, protocol.painter_config):
+        check()
+    return protocol
+
+
+def _protocol_text(name: str) -> str:
+    if name in BUILT_IN:
+        return resources.files("defect_synth.benchmark").joinpath(f"protocols/{name}.toml").read_text("utf-8")
+    path = Path(name)
+    if not path.is_file():
+        raise ConfigError(f"no protocol {name!r}; known: {', '.join(BUILT_IN)}, or the path of a .toml file")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the protocol {path}: {error}") from None
+
+
+def _narrow(values: dict[str, Any], arms: Sequence[str]) -> None:
+    """Drop arms and systems that are not among `arms` from sections of a file, but not unknown names."""
+    if list(arms) == ["all"]:
+        return
+    dropped = [name for name in ARMS if name not in arms]
+    for section in ("segmentation", "threshold"):
+        named = values.get(section, {}).get("arms")
+        if named is not None:
+            values[section]["arms"] = [name for name in named if name not in dropped]
+    for system, method in SYSTEMS.items():
+        if all(arm.name in dropped for arm in ARMS.values() if arm.system == system):
+            values.get("systems", {}).pop(method, None)

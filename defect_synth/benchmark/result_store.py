@@ -1,10 +1,11 @@
-"""Finished cells on disk, one small file each, so that a benchmark can be stopped at any moment and continued."""
+"""Finished measurements on disk, one small file each, so that a benchmark can be stopped at any time and continued."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,47 +16,52 @@ from defect_synth.atomic import replacing
 _Record = TypeVar("_Record", bound=BaseModel)
 
 
-class Cells:
-    """A folder of records, each under a key and only valid for the settings it was measured with.
+class ResultStore:
+    """A folder of records. Each is stored under a key and is valid only for the settings it was measured with.
 
     Args:
-        folder: Where they are.
+        folder: Where the records are; made when the first one is written.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def read(self, key: tuple[Any, ...], settings: str, kind: type[_Record]) -> _Record | None:
-        """The record of a key; None where there is none, or one of other settings."""
+    @property
+    def exists(self) -> bool:
+        """Whether anything has ever been stored."""
+        return self._folder.is_dir()
+
+    def read(self, key: Sequence[str], settings: str, record_type: type[_Record]) -> _Record | None:
+        """The record stored under a key; None if there is none, it is damaged, or its settings differ."""
         try:
             content = json.loads(self._path(key).read_text(encoding="utf-8"))
             if content["settings"] != settings:
                 return None
-            return kind.model_validate(content["record"])
+            return record_type.model_validate(content["record"])
         except (OSError, ValueError, KeyError, TypeError, ValidationError):
-            return None  # missing or damaged: it is measured again
+            return None  # the caller measures it again
 
-    def write(self, key: tuple[Any, ...], settings: str, record: BaseModel) -> None:
-        """Store a record.
+    def write(self, key: Sequence[str], settings: str, record: BaseModel) -> None:
+        """Store a record under a key, in place of an older one.
 
         Raises:
-            OutputError: It cannot be written.
+            OutputError: The file cannot be written.
         """
         content = {"settings": settings, "record": record.model_dump(mode="json")}
         with replacing(self._path(key)) as temporary:
             temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
-    def _path(self, key: tuple[Any, ...]) -> Path:
-        *folders, last = (slug(str(part)) for part in key)
+    def _path(self, key: Sequence[str]) -> Path:
+        *folders, last = (file_name(part) for part in key)
         return self._folder.joinpath(*folders) / f"{last}.json"
 
 
-def fingerprint_of(values: Any) -> str:
-    """SHA-256 of JSON values: equal settings give equal text."""
+def settings_digest(values: Any) -> str:
+    """SHA-256, in hexadecimal, of JSON values: equal settings have equal digests."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def slug(text: str) -> str:
-    """A file name that keeps different texts apart."""
+def file_name(text: str) -> str:
+    """A file name made from any text; different texts get different names."""
     plain = re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-.") or "x"
     return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"

@@ -1,6 +1,6 @@
-"""What everybody does without a generator: real defect images through an ordinary albumentations pipeline.
+"""Augmentation without a generator: real defect images transformed by an ordinary albumentations pipeline.
 
-The arm that a generator has to beat. Only this file of the benchmark imports albumentations.
+This is the arm that a generator has to beat. No other file of the benchmark imports albumentations.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from defect_synth.samples import DefectSample, Pixels, Provenance, content_diges
 
 
 def pipeline() -> Any:
-    """Geometry, colour, blur and noise at the usual strengths; not in the paper."""
+    """An albumentations pipeline of geometry, colour, blur and noise at the usual strengths; not in the paper."""
     import albumentations as A
 
     return A.Compose(
@@ -38,7 +38,7 @@ def pipeline() -> Any:
 
 
 class StandardAugmentation:
-    """A `DefectSource` of real defect images, each changed by the pipeline; the mask follows the geometry.
+    """A `DefectSource` of real defect images, each transformed by the pipeline; the mask follows the geometry.
 
     Args:
         category: Object category.
@@ -69,16 +69,16 @@ class StandardAugmentation:
         return content_digest(f"{self.method} {self._category} {' '.join(self._real)}", pairs)
 
     def sample(self, defect: str, seeds: Sequence[int]) -> list[DefectSample]:
-        """One changed image per seed, in order.
+        """One transformed image per seed, in order.
 
         Raises:
             UnknownDefectError: `defect` is not in `defects`.
         """
         if defect not in self._real:
             raise UnknownDefectError(defect, self._category, self.defects)
-        return [self._one(defect, int(seed)) for seed in seeds]
+        return [self._sample_one(defect, int(seed)) for seed in seeds]
 
-    def _one(self, defect: str, seed: int) -> DefectSample:
+    def _sample_one(self, defect: str, seed: int) -> DefectSample:
         images, masks = self._real[defect]
         rng = np.random.default_rng([seed, zlib.crc32(defect.encode())])
         chosen = int(rng.integers(len(images)))

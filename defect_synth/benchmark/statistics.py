@@ -1,4 +1,4 @@
-"""How sure a measured accuracy, or a difference of two, is."""
+"""How certain a measured accuracy is, and the difference of two."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ class PairedDifference(NamedTuple):
     """How much better B is than A on the same test images.
 
     Attributes:
-        difference: Mean of B minus mean of A: of accuracies, where the values are right or wrong.
+        difference: Mean of B minus mean of A; a difference of accuracies if each value is 0 or 1.
         low: Lower end of the bootstrap interval.
         high: Upper end of it.
         standard_error: Standard deviation of the bootstrap means.
-        p_value: Two-sided, that A and B are exchangeable: signs of whole images flipped at random.
-        only_a: Answers for which A was better.
-        only_b: Answers for which B was better.
-        total: Answers compared.
-        images: Different test images among them.
+        p_value: Two-sided p-value of the hypothesis that A and B are exchangeable, from random sign flips of whole
+            images.
+        only_a: Number of answers for which A was better.
+        only_b: Number of answers for which B was better.
+        total: Number of answers compared.
+        images: Number of different test images among them.
     """
 
     difference: float
@@ -47,7 +48,7 @@ class PairedDifference(NamedTuple):
 
 
 class Mean(NamedTuple):
-    """Mean and sample standard deviation; the latter is None for a single value."""
+    """Mean over partitions and sample standard deviation; the latter is None for a single partition."""
 
     mean: float
     std: float | None
@@ -55,22 +56,22 @@ class Mean(NamedTuple):
 
 
 def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> Interval:
-    """Score interval of a proportion (Wilson 1927); unlike the normal one it holds near 0 and 1 and for few images.
+    """Score interval of a proportion (Wilson 1927), which holds for few images and near 0 and 1, unlike the normal one.
 
     Args:
-        correct: Number of right answers.
+        correct: Number of correct answers.
         total: Number of answers.
         confidence: Coverage, between 0 and 1.
+
+    Raises:
+        ValueError: There are no answers, or more correct ones than answers.
     """
     if not 0 <= correct <= total or total == 0:
         raise ValueError(f"need 0 <= correct <= total and total > 0, got {correct} of {total}")
-    z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
-    share = correct / total
-    scale = 1 + z * z / total
-    centre = (share + z * z / (2 * total)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    # At 0 and 1 the end is exact, but rounding would miss it.
-    return Interval(0.0 if correct == 0 else centre - half, 1.0 if correct == total else centre + half)
+    from scipy.stats import binomtest  # half a second to import
+
+    low, high = binomtest(correct, total).proportion_ci(confidence, method="wilson")
+    return Interval(float(low), float(high))
 
 
 def paired_difference(
@@ -85,13 +86,16 @@ def paired_difference(
     """Difference of two means with a percentile bootstrap interval over test images.
 
     Args:
-        values_a: What A achieved for each answer, [N]: right or wrong, or a figure such as an IoU.
+        values_a: Score of each answer of A, [N]: 0 or 1, or a figure such as an IoU.
         values_b: The same for B, in the same order.
-        seed: Of the resampling.
-        images: Name of the image of each answer; answers about one image (seen again in another partition or by another
-            training seed) are resampled together. None: every answer is an image of its own.
+        seed: Seed of the resampling.
+        images: Name of the test image of each answer. Answers about one image (from another partition or another
+            training seed) are resampled together. None: every answer is about an image of its own.
         confidence: Coverage, between 0 and 1.
-        resamples: Number of bootstrap resamples, and of sign flips.
+        resamples: Number of bootstrap resamples and of sign flips.
+
+    Raises:
+        ValueError: The arguments differ in length, or are empty.
     """
     a, b = np.asarray(values_a, dtype=np.float64), np.asarray(values_b, dtype=np.float64)
     if a.ndim != 1 or a.shape != b.shape or a.size == 0:
@@ -129,7 +133,7 @@ def paired_difference(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values of a family, adjusted so that the chance of any false claim stays below the level (Holm 1979)."""
+    """P-values adjusted for their number, so that the chance of any false claim stays below the level (Holm 1979)."""
     adjusted = [0.0] * len(p_values)
     largest = 0.0
     for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
@@ -139,18 +143,18 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def partitions_needed(paired: PairedDifference, partitions: int, power: float = 0.8) -> int | None:
-    """How many such partitions would show a true difference as large as the observed one.
+    """Number of partitions needed to show a true difference as large as the observed one.
 
-    The standard error is taken to shrink with the square root of the number of partitions, which is a little too
-    hopeful where partitions test the same images.
+    The standard error is assumed to shrink with the square root of the number of partitions, which is slightly
+    optimistic because partitions share test images.
 
     Args:
-        paired: What `partitions` partitions showed.
-        partitions: How many there were.
-        power: Chance of an interval that excludes 0.
+        paired: The difference over `partitions` partitions.
+        partitions: Number of partitions.
+        power: Probability of an interval that excludes 0.
 
     Returns:
-        None where no difference was observed.
+        None if no difference was observed.
     """
     if paired.difference == 0:
         return None
@@ -160,5 +164,5 @@ def partitions_needed(paired: PairedDifference, partitions: int, power: float = 
 
 
 def mean_over_partitions(values: Sequence[float]) -> Mean:
-    """Mean of one number per partition, as the paper's tables report it, with its spread."""
+    """Mean of one number per partition, as in the paper's tables, and its standard deviation."""
     return Mean(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))

@@ -26,7 +26,7 @@ def paint(
 
     from defect_synth.atomic import replacing
     from defect_synth.augment import DefectAugmenter
-    from defect_synth.augment.preview import read_image, read_mask
+    from defect_synth.augment.image_files import read_drawn_mask, read_image_to_paint
     from defect_synth.data.png import encode_png
     from defect_synth.errors import ConfigError, DataError
     from defect_synth.samples import mask_to_pixels
@@ -34,8 +34,8 @@ def paint(
     if output.suffix.lower() != ".png":
         raise ConfigError(f"--output must end in .png, which keeps every value, got {output.name!r}")
     place = None if at is None else _point(at)
-    given = read_image(image)
-    drawn = None if mask is None else read_mask(mask, image, (given.shape[0], given.shape[1]))
+    given = read_image_to_paint(image)
+    drawn = None if mask is None else read_drawn_mask(mask, image, (given.shape[0], given.shape[1]))
     augmenter = DefectAugmenter(source, defects=None if defect is None else [defect], severity=severity, scale=scale)
     painted = augmenter.apply(given, np.random.default_rng(seed), mask=drawn, at=place)
     if not painted.mask.any() and severity > 0:

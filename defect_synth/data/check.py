@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 
 from defect_synth.data.folders import UNREAD_SUFFIXES
-from defect_synth.data.images import examine_mask, read_image
+from defect_synth.data.images import read_image
+from defect_synth.data.masks import examine_mask
 from defect_synth.data.records import Record, Table
 from defect_synth.errors import DataError
 from defect_synth.samples import Pixels

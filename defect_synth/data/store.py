@@ -12,8 +12,10 @@ from typing import Literal
 
 import numpy as np
 
-from defect_synth.data.images import fit, read_image, read_mask
+from defect_synth.data.images import read_image
+from defect_synth.data.masks import read_mask
 from defect_synth.data.records import Record
+from defect_synth.data.square import fit_to_square
 from defect_synth.samples import Pixels
 
 
@@ -78,7 +80,7 @@ def load(
     def read(i: int) -> None:
         image = read_image(records[i].image)
         mask = read_mask(records[i], (image.shape[0], image.shape[1]))
-        images[i], masks[i], _ = fit(image, mask, resolution, how)
+        images[i], masks[i], _ = fit_to_square(image, mask, resolution, how)
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         try:

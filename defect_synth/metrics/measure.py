@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from defect_synth.data.images import fit
+from defect_synth.data.square import fit_to_square
 from defect_synth.errors import ConfigError
 from defect_synth.metrics.agreement import change, outline_contrast
 from defect_synth.metrics.array_cache import ArrayCache
@@ -120,8 +120,8 @@ class Measurer:
             (sample.image, sample.mask, sample.clean)
             if sample.mask.shape == size
             else (
-                *fit(sample.image, sample.mask, self.resolution, "letterbox")[:2],
-                None if sample.clean is None else fit(sample.clean, None, self.resolution, "letterbox")[0],
+                *fit_to_square(sample.image, sample.mask, self.resolution, "letterbox")[:2],
+                None if sample.clean is None else fit_to_square(sample.clean, None, self.resolution, "letterbox")[0],
             )
             for sample in samples
         ]

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from defect_synth.data.images import read_shrunk
 from defect_synth.data.partitions import Partition
 from defect_synth.data.records import Record, Table
+from defect_synth.data.square import read_limited
 from defect_synth.engine.checkpoint import TrainingCard, load_checkpoint
 from defect_synth.engine.loop import MODEL_FILE, Ended, Report
 from defect_synth.engine.runner import Step, TrainingRequest, train
@@ -101,7 +101,7 @@ class PainterMethod:
         defects: dict[str, Sequence[DefectImage]] = {}
         for defect in request.chosen_defects:
             records = partition.records(table, "base", defect)
-            defects[defect] = [DefectImage(*read_shrunk(record, config.longest_side)) for record in records]
+            defects[defect] = [DefectImage(*read_limited(record, config.longest_side)) for record in records]
         chosen = _spread(partition.records(table, "base", None), config.max_normals, config.seed)
         normals = [_normal_image(record, config.longest_side) for record in chosen]
         symmetry = self.symmetry or find_symmetry([n.image for n in normals[:_NUM_MEASURED]])
@@ -175,5 +175,5 @@ def _spread(records: Sequence[Record], count: int, seed: int) -> list[Record]:
 
 
 def _normal_image(record: Record, longest_side: int) -> NormalImage:
-    image, _ = read_shrunk(record, longest_side)
+    image, _ = read_limited(record, longest_side)
     return NormalImage(image, find_foreground(image))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 
@@ -12,7 +13,6 @@ from defect_synth.augment.preview import preview
 from defect_synth.cli import app
 from defect_synth.demo.hazelnut import render
 from defect_synth.errors import DefectSynthError
-from defect_synth.product.foreground import find_foreground
 from tests.fake_painter import FakePainter
 
 
@@ -30,6 +30,9 @@ def test_the_sheet_has_a_row_for_each_severity_and_the_page_needs_no_other_file(
     assert "nut &lt;1&gt;.png" in text
     assert "http" not in text
     assert text.count("<figure") == 6
+    assert text.count('class="over"') == 4
+    assert re.findall(r"severity ([\d.]+)<", text) == ["0.5", "1"]
+    assert "{" not in text[text.index("<h1>") : text.index("<script>")]
 
 
 def test_the_page_of_a_large_image_stays_small(tmp_path):
@@ -103,16 +106,4 @@ def test_mistakes_are_one_line(picture, tmp_path, arguments, message, monkeypatc
     assert isinstance(result.exception, DefectSynthError), result.output + repr(result.exception)
     text = str(result.exception)
     assert "\n" not in text
-    import re
-
     assert re.search(message, text, re.IGNORECASE), text
-
-
-def test_foreground_finds_the_nut_and_takes_a_texture_whole():
-    image = render(3, 128).image
-    found = find_foreground(image)
-    assert found[64, 64]
-    assert not found[2, 2]
-    assert 0.1 < found.mean() < 0.8
-    texture = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
-    assert find_foreground(texture).all()

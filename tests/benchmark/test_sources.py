@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from defect_synth.baselines.crop_paste import CropPaste
-from defect_synth.benchmark.composed import Alternating, Fitted, OnGoodImages
+from defect_synth.benchmark.sources import DefectsOnGoodImages, ResizedSource, RoundRobinSource
 from defect_synth.benchmark.standard_augmentation import StandardAugmentation
-from defect_synth.data.images import fit
+from defect_synth.data.square import fit_to_square
 from defect_synth.errors import DataError
 from defect_synth.samples import DefectSample, DefectSource, Provenance
 from tests.fake_data import fake_category
@@ -52,7 +52,7 @@ def test_a_defect_on_a_good_image_depends_on_its_seed_alone(real):
         changed = np.where(mask[..., None] > 0, np.uint8(0), image)
         return DefectSample(changed, mask, defect, Provenance("x", "nut", defect, 0), image)
 
-    source = OnGoodImages("dots", "nut", ("hole", "cut"), good, put, "d")
+    source = DefectsOnGoodImages("dots", "nut", ("hole", "cut"), good, put, "d")
     assert source.defects == ("cut", "hole")
     a, b = source.sample("hole", [1, 9]), source.sample("hole", [9])
     assert np.array_equal(a[1].image, b[0].image)
@@ -70,7 +70,7 @@ def test_a_defect_that_does_not_fit_is_tried_on_another_image(real):
         mask = np.full(image.shape[:2], len(set(tried)) > 2, np.uint8)
         return DefectSample(image, mask, defect, Provenance("x", "nut", defect, 0), image)
 
-    assert OnGoodImages("dots", "nut", ("hole",), good, put).sample("hole", [1])[0].mask.all()
+    assert DefectsOnGoodImages("dots", "nut", ("hole",), good, put, "d").sample("hole", [1])[0].mask.all()
     assert len(set(tried)) == 3
 
     def never(image, defect, rng):
@@ -79,13 +79,13 @@ def test_a_defect_that_does_not_fit_is_tried_on_another_image(real):
         )
 
     with pytest.raises(DataError, match="no hole could be put into 20 good images"):
-        OnGoodImages("dots", "nut", ("hole",), good, never).sample("hole", [1])
+        DefectsOnGoodImages("dots", "nut", ("hole",), good, never, "d").sample("hole", [1])
 
 
 def test_sources_take_turns(real):
     defects, good = real
     paste, standard = CropPaste("nut", defects, good), StandardAugmentation("nut", defects)
-    mixed = Alternating((paste, standard))
+    mixed = RoundRobinSource((paste, standard))
     samples = mixed.sample("hole", [0, 1, 2, 3])
     assert [s.provenance.method for s in samples] == ["crop_paste", "standard_augmentation"] * 2
     assert [s.provenance.seed for s in samples] == [0, 1, 2, 3]
@@ -103,16 +103,16 @@ def test_a_source_of_large_images_is_seen_as_the_benchmark_sees_photographs():
         image[mask > 0] = 0
         return DefectSample(image, mask, defect, Provenance("line", "tile", defect, 0), image)
 
-    whole = OnGoodImages("line", "tile", ("scratch",), good, put)
-    source = Fitted(whole, 32, "letterbox")
+    whole = DefectsOnGoodImages("line", "tile", ("scratch",), good, put, "d")
+    source = ResizedSource(whole, 32, "letterbox")
 
     assert isinstance(source, DefectSource)
     assert source.defects == ("scratch",)
-    assert source.digest != Fitted(whole, 48, "letterbox").digest
+    assert source.digest != ResizedSource(whole, 48, "letterbox").digest
     samples = source.sample("scratch", range(40))  # more than are kept in memory at once
     large = whole.sample("scratch", range(40))
     for sample, before in zip(samples, large, strict=True):
-        image, mask, _ = fit(before.image, before.mask, 32, "letterbox")
+        image, mask, _ = fit_to_square(before.image, before.mask, 32, "letterbox")
         assert np.array_equal(sample.image, image)
         assert np.array_equal(sample.mask, mask)
         assert sample.mask.any()

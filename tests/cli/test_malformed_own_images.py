@@ -117,7 +117,7 @@ COMMANDS = {
     "empty file": (paint("{w}/nothing.png"), "nothing.png: not an image"),
     "image cut short": (paint("{w}/short.png"), "short.png: cannot be read .damaged or cut short."),
     "16-bit image": (paint("{w}/deep.png"), "deep.png has more than 8 bits .*save it with 8 bits"),
-    "float image": (paint("{w}/float.tiff"), "float.tiff: floating-point pixels have no agreed range"),
+    "float image": (paint("{w}/float.tiff"), "float.tiff: floating-point pixels have no defined range"),
     "transparent image": (paint("{w}/alpha.png"), "alpha.png has transparent parts; .*drop alpha"),
     "image of 8 pixels": (paint("{w}/tiny.png"), "at least 16 pixels a side, got 8x8"),
     "unknown defect": ((*PAINT, "--defect", "hole"), "unknown defect 'hole' for disc; known: line, spot"),
@@ -130,7 +130,7 @@ COMMANDS = {
     "empty mask": ((*PAINT, "--mask", "{w}/black.png"), "the mask is empty; mark where"),
     "mask of another size": ((*PAINT, "--mask", "{w}/mask20.png"), "mask is 20x20, but its image .* is 48x48"),
     "mask that is not there": ((*PAINT, "--mask", "{w}/none.png"), "none.png: file does not exist"),
-    "photo for a mask": ((*PAINT, "--mask", "{w}/part.png"), "a photo or a map of scores, not a mask"),
+    "photo for a mask": ((*PAINT, "--mask", "{w}/part.png"), "a photo or a score map, not a mask"),
     "folder for a mask": ((*PAINT, "--mask", "{w}/folder"), "folder: cannot be read"),
     "JPEG as output": (("paint", "{w}/part.png", "-o", "{o}/out.jpg"), "must end in .png.*got 'out.jpg'"),
     "output below a file": (

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from defect_synth.data.images import read_mask
 from defect_synth.data.layouts import LAYOUTS, Table, index
+from defect_synth.data.masks import read_mask
 from defect_synth.errors import DataError, UnknownDefectError
 from tests.fake_data import (
     fake_category,

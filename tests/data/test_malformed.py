@@ -411,8 +411,7 @@ MASK = "ground_truth/hole/002_mask.png"
             photo_as_mask,
             "error",
             MASK,
-            "95 grey levels all over make this a photo or a map of scores, not a mask; "
-            "save the defect as white on black",
+            "95 grey levels all over make this a photo or a score map, not a mask; save the defect as white on black",
         ),
         (
             anti_aliased_mask,
@@ -437,7 +436,7 @@ MASK = "ground_truth/hole/002_mask.png"
             floating_point_image,
             "error",
             "train/good/float.tif",
-            "floating-point pixels have no agreed range; save it with 8 or 16 bits",
+            "floating-point pixels have no defined range; save it with 8 or 16 bits",
         ),
         (several_pages, "error", "train/good/pages.tif", "holds 2 pages; save each as an image of its own"),
         (

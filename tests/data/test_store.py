@@ -3,8 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defect_synth.data.images import fit, read_image, read_mask
+from defect_synth.data.images import read_image
 from defect_synth.data.layouts import index
+from defect_synth.data.masks import read_mask
+from defect_synth.data.square import fit_to_square
 from defect_synth.data.store import ImageArrays, load
 from defect_synth.errors import DataError
 from tests.fake_data import write_folders, write_mvtec
@@ -16,7 +18,7 @@ def test_arrays_hold_every_record_in_order(tmp_path: Path) -> None:
     assert (len(arrays), arrays.resolution) == (27, 32)
     assert arrays.names == tuple(record.name for record in records)
     for i, record in enumerate(records):
-        image, mask, _ = fit(read_image(record.image), read_mask(record, (48, 48)), 32, "letterbox")
+        image, mask, _ = fit_to_square(read_image(record.image), read_mask(record, (48, 48)), 32, "letterbox")
         assert np.array_equal(arrays.images[i], image)
         assert np.array_equal(arrays.masks[i], mask)
         assert bool(mask.any()) == (record.defect is not None)

@@ -77,3 +77,13 @@ def test_the_cache_finds_images_by_content_and_forgets_old_ones():
     for shade in (61, 62):
         cache(disc(shade=shade))
     assert cache(disc()) is not first
+
+
+def test_foreground_finds_the_nut_and_takes_a_texture_whole():
+    image = render(3, 128).image
+    found = find_foreground(image)
+    assert found[64, 64]
+    assert not found[2, 2]
+    assert 0.1 < found.mean() < 0.8
+    texture = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
+    assert find_foreground(texture).all()

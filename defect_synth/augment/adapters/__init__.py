@@ -1,1 +1,1 @@
-"""The augmenter in the pipelines of other libraries, one file each."""
+"""The augmenter in the pipelines of other libraries, one file for each."""

@@ -1,4 +1,4 @@
-"""`DefectSynth`: learnt or recorded defects as an albumentations transform (only this file imports albumentations)."""
+"""`DefectSynth`: the augmenter as an albumentations transform. Only this file imports albumentations."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 import albumentations as A
-import cv2
 import numpy as np
 from albumentations.core.bbox_utils import normalize_bboxes
 from albumentations.core.transforms_interface import BaseTransformInitSchema
@@ -19,20 +18,20 @@ from albumentations.core.type_definitions import Targets
 from numpy.typing import NDArray
 
 from defect_synth.augment import GOOD, AugmentedImage, DefectAugmenter, Placement, Range
+from defect_synth.augment.adapters.metadata_item import describe, is_description, label_like, mask_box, read_request
 from defect_synth.compositor.transfer import Mode
 from defect_synth.data.records import COMBINED
 from defect_synth.errors import ConfigError, DataError, DefectSynthError
 from defect_synth.samples import DefectPainter, DefectSource
 
-_ASKED = ("seed", "defect", "severity", "foreground", "mask", "region", "at")
 _UNPAINTABLE = ("images", "volume", "volumes")
 
 
 def refuse_albumentationsx(library: Any = A) -> None:
-    """AlbumentationsX installs under the name albumentations, with other hooks and another licence.
+    """Refuse AlbumentationsX, which installs under the name albumentations, with other hooks and another licence.
 
     Raises:
-        DefectSynthError: It is what `import albumentations` finds.
+        DefectSynthError: `import albumentations` finds it.
     """
     if hasattr(library.BasicTransform, "sample_parameters"):
         raise DefectSynthError(
@@ -45,51 +44,51 @@ refuse_albumentationsx()
 
 
 class DefectSynth(A.DualTransform):  # type: ignore[misc]
-    """Paint defects on normal images, inside any albumentations pipeline.
+    """Adds defects to normal images in any albumentations pipeline.
 
         transform = A.Compose([A.D4(), DefectSynth("runs/bottle/bank", p=0.5)])
         out = transform(image=image, mask=np.zeros(image.shape[:2], np.uint8))
         out["image"], out["mask"], out["defect_synth"]["label"]
 
-    `mask` and each of `masks` get the painted pixels as `mask_value`; bounding boxes, if the pipeline has them, get
-    one more around the defects. Outside the mask the image is unchanged, bit for bit. Additional targets of kind
-    "image" are left alone: of a pair (part, reference), the part gets the defect.
+    Painted pixels get the value `mask_value` in `mask` and in each of `masks`. If the pipeline has bounding boxes, one
+    around the defects is added. Outside the mask the image is unchanged, bit for bit. Additional targets of kind
+    "image" are not changed: of a pair (part, reference), only the part gets the defect.
 
-    The result has an item `metadata_key` that says what was painted: `defect`, `label` (`label_to_index[defect]`, 0
-    for good), `box` (x0, y0, x1, y1; zeros for none), `count`, `severity` and `seed`: numbers, texts and tuples of
-    fixed length, so that a DataLoader can collate it. The same item may be given, to say what to paint: a dict with
-    any of `seed`, `defect`, `severity`, `foreground`, `mask`, `region` and `at` (see `DefectAugmenter.apply`).
+    The result has an item `metadata_key` that describes what was painted: `defect`, `label` (`label_to_index[defect]`,
+    0 for good), `box` (x0, y0, x1, y1; zeros for none), `count`, `severity` and `seed`. These are numbers, texts and
+    tuples of fixed length, which a DataLoader can collate. The same item may be passed in to request what is painted:
+    a dict with any of `seed`, `defect`, `severity`, `foreground`, `mask`, `region` and `at`, see
+    `DefectAugmenter.apply`.
 
-    Randomness: each call follows from one integer, drawn in `get_params_dependent_on_data` and kept in the parameters,
-    so a replay is exact. albumentations 2.0.8 starts all workers of a DataLoader, in every epoch, with equal
-    generators, and gives equal generators to all children of `Compose(seed=...)`. Here they do not matter: the integer
-    also follows from the worker's own seed, which PyTorch draws anew for each epoch, and from the image. For results
-    that do not depend on the number of workers give `seed` (with `set_epoch`), a `seed` in the metadata item, or run
-    the whole pipeline through `call_seeded`.
+    All random choices of a call follow from one integer, which is drawn in `get_params_dependent_on_data` and recorded
+    in the parameters, so a replay is exact. albumentations 2.0.8 starts all workers of a DataLoader with equal random
+    generators in every epoch, and gives equal generators to all children of `Compose(seed=...)`. Therefore the integer
+    also depends on the seed of the worker, which PyTorch draws anew for each epoch, and on the image. For results that
+    do not depend on the number of workers, pass `seed` (and call `set_epoch`), pass a `seed` in the metadata item, or
+    run the whole pipeline with `call_seeded`.
 
     Args:
-        source: "demo", a path (bank, run, checkpoint, painter, generated folder), a source or a painter. Only strings
-            and paths can be saved with the pipeline.
-        defects: Which defects; None: all.
-        severity: 0 to 1.5, a number or a range.
-        scale: Size against the recorded one, 0.2 to 4.
-        count: Defects per image, a number or a range.
-        placement: auto, aligned, object or anywhere.
-        mirror: Defects may be mirrored where the product may be.
-        mode: auto, residual, replace or poisson.
-        mask_value: What is written into the masks: an integer, or "label" for the label's.
-        label_key: An item of this name becomes the label, in the type it has (number, array, tensor; a text becomes
-            the defect's name) or as an integer where there is none; as it was where nothing is painted. None: nothing.
-        metadata_key: The item that describes.
-        seed: Makes the result a function of this number, the epoch and the image alone.
-        p: Probability.
+        source: See `DefectAugmenter`. Only strings and paths can be saved with the pipeline.
+        defects: Defect categories; None: all of the source.
+        severity: 0 to 1.5; a number, or a range to draw from.
+        scale: Size relative to the recorded defect, 0.2 to 4; a number, or a range to draw from.
+        count: Defects per image; a number, or a range that includes both ends.
+        placement: `auto`, `aligned`, `object` or `anywhere`, see `DefectAugmenter`.
+        mirror: Whether defects may be mirrored if the product may be.
+        mode: `auto`, `residual`, `replace` or `poisson`, see `DefectAugmenter`.
+        mask_value: Value of painted pixels in the masks: an integer, or "label" for that of the label.
+        label_key: Name of an item that becomes the label if something is painted. The label has the type of the given
+            item (number, array, tensor; a text becomes the name of the defect), or is an integer if there is none.
+        metadata_key: Name of the metadata item.
+        seed: If given, the result depends on this number, the epoch and the image alone.
+        p: Probability of painting.
 
     Raises:
-        DefectSynthError: A setting out of its bounds, or a source that cannot be opened.
+        DefectSynthError: A setting is out of its bounds, or the source cannot be opened.
     """
 
     class InitSchema(BaseTransformInitSchema):  # type: ignore[misc]
-        """Only the names: `DefectAugmenter` checks the values, with messages of its own."""
+        """Names of the arguments only; `DefectAugmenter` checks their values."""
 
         source: Any
         defects: Any
@@ -122,6 +121,7 @@ class DefectSynth(A.DualTransform):  # type: ignore[misc]
         seed: int | None = None,
         p: float = 0.5,
     ) -> None:
+        self.label_key, self.metadata_key = label_key, metadata_key  # `targets` is read by albumentations' __init__
         super().__init__(p=p)
         if mask_value != "label" and (type(mask_value) is not int or mask_value < 1):
             raise ConfigError(f'mask_value must be an integer from 1, or "label"; got {mask_value!r}')
@@ -130,8 +130,8 @@ class DefectSynth(A.DualTransform):  # type: ignore[misc]
         self.source = str(source) if isinstance(source, Path) else source
         self.defects, self.severity, self.scale, self.count = defects, severity, scale, count
         self.placement, self.mirror, self.mode = placement, mirror, mode
-        self.mask_value, self.label_key, self.metadata_key = mask_value, label_key, metadata_key
-        self.fixed_seed = seed  # albumentations writes its own `seed`
+        self.mask_value = mask_value
+        self.fixed_seed = seed  # albumentations sets an attribute `seed` of its own
         self.epoch = 0
         self.augmenter = DefectAugmenter(
             source, defects=defects, severity=severity, scale=scale, count=count, placement=placement, mirror=mirror,
@@ -143,69 +143,68 @@ class DefectSynth(A.DualTransform):  # type: ignore[misc]
         self._set_keys()
 
     def set_epoch(self, epoch: int) -> None:
-        """With `seed`: draw the defects of another epoch. Call it before the DataLoader starts its workers."""
+        """Set the epoch that defects are drawn for, with `seed`. Call it before the DataLoader starts its workers."""
         self.epoch = int(epoch)
 
     @property
     def targets(self) -> dict[str, Any]:
-        """What is handed in and out; the two items of our own, too, so that `strict=True` knows them."""
-        found = {
+        """Methods by target, including the two items of this transform, so that `strict=True` accepts them."""
+        methods = {
             "image": self.apply, "mask": self.apply_to_mask, "masks": self.apply_to_masks,
             "bboxes": self.apply_to_bboxes, "keypoints": self.apply_to_keypoints,
         }  # fmt: skip
-        own = (getattr(self, "label_key", None), getattr(self, "metadata_key", None))
-        return found | {key: _unchanged for key in own if key is not None}
+        return methods | {key: _unchanged for key in (self.label_key, self.metadata_key) if key is not None}
 
     def set_random_state(self, random_generator: np.random.Generator, py_random: random.Random) -> None:
-        """Generators from outside: who sets them in this process means them, and no worker's seed is mixed in."""
+        """Use these generators. The seed of a worker is not mixed in if they were set in this process."""
         super().set_random_state(random_generator, py_random)
-        self._given_in = os.getpid()
+        self._seeded_in = os.getpid()
 
     def set_random_seed(self, seed: int | None) -> None:
-        """A new generator."""
+        """Use a new generator with this seed."""
         super().set_random_seed(seed)
-        self._given_in = -1
+        self._seeded_in = -1
 
     def __call__(self, *args: Any, force_apply: bool = False, **kwargs: Any) -> Any:
-        """As every transform; the description is there also where nothing was painted."""
+        """Apply the transform. The result has the description even if nothing was painted."""
         if self.replay_mode:
             if not self.applied_in_replay:
-                return self._described(kwargs, kwargs, None)
+                return self._with_metadata(kwargs, kwargs, None)
         else:
-            self._entropy = self._mixed_in(kwargs)
+            self._entropy = self._entropy_of(kwargs)
         out = super().__call__(*args, force_apply=force_apply, **kwargs)
-        return out if self.params else self._described(kwargs, out, None)
+        return out if self.params else self._with_metadata(kwargs, out, None)
 
     def should_apply(self, force_apply: bool = False) -> bool:
-        """Throw the coin, with the worker's seed and the image mixed in."""
+        """Decide whether to paint, depending on the seed of the worker and the image, too."""
         if self.p <= 0:
             return False
         return self.p >= 1 or force_apply or bool(self._draw(0).random() < self.p)
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Draw one integer, from which everything else follows."""
-        asked = _asked(data.get(self.metadata_key))
-        return {"drawn": int(asked["seed"]) if "seed" in asked else int(self._draw(1).integers(2**31))}
+        """Draw the integer that all other random choices follow from."""
+        request = read_request(data.get(self.metadata_key))
+        return {"drawn": int(request["seed"]) if "seed" in request else int(self._draw(1).integers(2**31))}
 
     def apply_with_params(self, params: dict[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Paint once, hand the result to every target, and describe it."""
+        """Paint once and apply the result to all targets."""
         if "image" not in kwargs:
             raise DataError(f"DefectSynth paints the item 'image'; got {', '.join(sorted(kwargs))}")
         for key in _UNPAINTABLE:
             if kwargs.get(key) is not None:
                 raise DataError(f"DefectSynth paints one image at a time; got the item {key!r}")
-        asked = _asked(kwargs.get(self.metadata_key))
+        request = read_request(kwargs.get(self.metadata_key))
         painted = self.augmenter.apply(
             kwargs["image"], np.random.default_rng([params["drawn"], 3]),
-            foreground=asked.get("foreground"), mask=asked.get("mask"), region=asked.get("region"), at=asked.get("at"),
-            defects=[asked["defect"]] if "defect" in asked else None, severity=asked.get("severity"),
+            defects=[request["defect"]] if "defect" in request else None,
+            **{key: request.get(key) for key in ("foreground", "mask", "region", "at", "severity")},
         )  # fmt: skip
-        # Left out: other images, which stay as they are, and our own items (upstream cannot hand a text through).
-        left = {key for key, kind in self._additional_targets.items() if kind == "image"} - {"image"}
-        left |= {self.metadata_key, self.label_key}
-        others = {key: value for key, value in kwargs.items() if key not in left}
+        # Left out are other images, which do not change, and our own items, since albumentations cannot pass on texts.
+        left_out = {key for key, kind in self._additional_targets.items() if kind == "image"} - {"image"}
+        left_out |= {self.metadata_key, self.label_key}
+        others = {key: value for key, value in kwargs.items() if key not in left_out}
         out = {**kwargs, **super().apply_with_params({**params, "painted": painted}, *args, **others)}
-        return self._described(kwargs, out, painted, params["drawn"])
+        return self._with_metadata(kwargs, out, painted, params["drawn"])
 
     def apply(self, img: NDArray[Any], painted: AugmentedImage, **params: Any) -> NDArray[Any]:
         return painted.image
@@ -227,13 +226,13 @@ class DefectSynth(A.DualTransform):  # type: ignore[misc]
         return out
 
     def apply_to_bboxes(self, bboxes: NDArray[Any], painted: AugmentedImage, **params: Any) -> NDArray[Any]:
-        """One more box; the pipeline's label fields, or a fifth number of each box, get the label."""
+        """Add a box around the defects, with the label in the label fields or in further numbers of the box."""
         if not painted.mask.any():
             return bboxes
         labels = self._box_labels(painted.defect)
         width = bboxes.shape[1] if bboxes.ndim == 2 and len(bboxes) else 4 + len(labels)
         row = np.full((1, width), self.label_to_index[painted.defect], np.float32)
-        row[:, :4] = normalize_bboxes(np.array([_box(painted.mask)], np.float32), painted.mask.shape)
+        row[:, :4] = normalize_bboxes(np.array([mask_box(painted.mask)], np.float32), painted.mask.shape)
         row[:, width - len(labels) :] = labels
         return np.concatenate([np.asarray(bboxes, np.float32).reshape(-1, width), row])
 
@@ -241,10 +240,10 @@ class DefectSynth(A.DualTransform):  # type: ignore[misc]
         return keypoints
 
     def get_transform_init_args(self) -> dict[str, Any]:
-        """What `to_dict`, `save` and `ReplayCompose` write.
+        """The arguments that `to_dict`, `save` and `ReplayCompose` write.
 
         Raises:
-            ConfigError: The source is an object, which no text can name.
+            ConfigError: The source is an object, which cannot be written as text.
         """
         if not isinstance(self.source, str):
             raise ConfigError(
@@ -262,71 +261,56 @@ class DefectSynth(A.DualTransform):  # type: ignore[misc]
         own = 0 if self.fixed_seed is not None else int(self.random_generator.integers(2**63))
         return np.random.default_rng([own, stream, *self._entropy])
 
-    def _mixed_in(self, data: Mapping[str, Any]) -> list[int]:
-        """What keeps draws apart besides the generator: the image, defects painted before, and the worker's seed."""
+    def _entropy_of(self, data: Mapping[str, Any]) -> list[int]:
+        """What else random choices depend on: the image, earlier defects, and the seed of the worker."""
         before = data.get(self.metadata_key)
-        content = [_fingerprint(data.get("image")), before["seed"] if _is_description(before) else 0]
+        content = [_fingerprint(data.get("image")), before["seed"] if is_description(before) else 0]
         if self.fixed_seed is not None:
             return [self.fixed_seed, self.epoch, *content]
-        return [*content, _worker_seed() if self._given_in != os.getpid() else 0]
+        return [*content, _worker_seed() if self._seeded_in != os.getpid() else 0]
 
     def _box_labels(self, defect: str) -> list[float]:
-        """The label for each label field, in the pipeline's own code: albumentations turns texts into numbers."""
+        """The label for each label field as encoded by albumentations, which turns texts into numbers."""
         processor = self.get_processor("bboxes")
         labels = []
         for name in (processor.params.label_fields or ()) if processor is not None else ():
             manager = processor.label_manager
             if name not in manager.metadata.get("bboxes", {}):
-                manager.process_field("bboxes", name, [])  # upstream passes over fields that are empty
+                manager.process_field("bboxes", name, [])  # albumentations skips empty fields
             encoder = manager.get_encoder("bboxes", name)
             index = self.label_to_index[defect]
             if encoder is None or encoder.is_numerical:
                 labels.append(float(index))
                 continue
-            # Among texts the new box gets its defect's name. Without any box yet, nobody can tell, and it is a number.
+            # If the other labels are texts, so is the new one. Without other labels it is a number.
             value = defect if any(isinstance(known, str) for known in encoder.classes_) else index
             encoder.update([value])
             labels.append(float(encoder.classes_[value]))
         return labels
 
-    def _described(
-        self, before: Mapping[str, Any], out: Mapping[str, Any], painted: AugmentedImage | None, drawn: int = 0
+    def _with_metadata(
+        self, before: Mapping[str, Any], out: Mapping[str, Any], result: AugmentedImage | None, seed: int = 0
     ) -> dict[str, Any]:
-        earlier = before.get(self.metadata_key)
-        described: dict[str, Any]
-        if _is_description(earlier):
-            described = dict(earlier)
-        else:
-            described = {"defect": GOOD, "label": 0, "box": (0, 0, 0, 0), "count": 0, "severity": 0.0, "seed": drawn}
-        if painted is not None and painted.mask.any():
-            defect, box = painted.defect, _box(painted.mask)
-            if described["count"]:  # an earlier DefectSynth of this pipeline painted, too
-                defect = defect if defect == described["defect"] else COMBINED
-                there = described["box"]
-                box = (min(box[0], there[0]), min(box[1], there[1]), max(box[2], there[2]), max(box[3], there[3]))
-            described = {
-                "defect": defect, "label": self.label_to_index.get(defect, self.label_to_index[COMBINED]), "box": box,
-                "count": described["count"] + int(painted.parameters["count"]),
-                "severity": float(painted.parameters["severity"]), "seed": drawn,
-            }  # fmt: skip
-        result = {**out, self.metadata_key: described}
+        """The items of the pipeline with the description and, if wanted, the label."""
+        description = describe(before.get(self.metadata_key), result, self.label_to_index, seed)
+        items = {**out, self.metadata_key: description}
         if self.label_key is not None:
             given = before.get(self.label_key)
-            changed = painted is not None and painted.mask.any()
-            result[self.label_key] = _labelled(given, described) if changed or given is None else given
-        return result
+            has_changed = result is not None and result.mask.any()
+            items[self.label_key] = label_like(given, description) if has_changed or given is None else given
+        return items
 
 
 def call_seeded(pipeline: Any, seed: int, **data: Any) -> dict[str, Any]:
-    """Run an albumentations pipeline with every draw, also those of its other transforms, following from `seed`.
+    """Run an albumentations pipeline so that the random choices of all its transforms follow from `seed`.
 
-    Give a seed made of the epoch and the item's index, and the result is the same for any number of workers, and
+    With a seed made of the epoch and the index of the item, results do not depend on the number of workers, and
     neither workers nor epochs repeat each other.
 
     Args:
         pipeline: `A.Compose` or one transform.
         seed: 0 or more.
-        data: What the pipeline is called with: image=, mask=, ...
+        data: Arguments of the pipeline: image=, mask=, ...
     """
     pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
     return dict(pipeline(**data))
@@ -340,41 +324,8 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _is_description(value: Any) -> TypeGuard[Mapping[str, Any]]:
-    return isinstance(value, Mapping) and "label" in value
-
-
-def _asked(value: Any) -> Mapping[str, Any]:
-    """What the user wants painted; nothing where the item is absent or describes what was painted before."""
-    if value is None or _is_description(value):
-        return {}
-    if not isinstance(value, Mapping) or not set(value) <= set(_ASKED):
-        found = ", ".join(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
-        raise DataError(f"the metadata item must be a dict with any of {', '.join(_ASKED)}; got {found}")
-    seed = value.get("seed", 0)
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise DataError(f"seed in the metadata item must be a whole number from 0, got {seed!r}")
-    return value
-
-
-def _labelled(given: Any, described: Mapping[str, Any]) -> Any:
-    """The label in the type of the one that was given."""
-    if isinstance(given, str):
-        return described["defect"]
-    if isinstance(given, np.ndarray | np.generic):
-        return np.full_like(given, described["label"])[()]
-    if type(given).__module__.partition(".")[0] == "torch":
-        return given.new_full(tuple(given.shape), described["label"])
-    return described["label"]
-
-
-def _box(mask: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    x, y, width, height = cv2.boundingRect(mask)
-    return int(x), int(y), int(x + width), int(y + height)
-
-
 def _fingerprint(image: Any) -> int:
-    """A number from a sample of the image's pixels."""
+    """A checksum of a subset of the pixels of an image; 0 for anything else."""
     if not isinstance(image, np.ndarray) or image.ndim < 2:
         return 0
     step = max(1, min(image.shape[:2]) // 64)
@@ -382,7 +333,7 @@ def _fingerprint(image: Any) -> int:
 
 
 def _worker_seed() -> int:
-    """What PyTorch drew for this worker and epoch; 0 outside of workers, without importing torch."""
+    """The seed that PyTorch drew for this worker and epoch; 0 outside of workers. Does not import torch."""
     torch = sys.modules.get("torch")
     found = None if torch is None else torch.utils.data.get_worker_info()
     return 0 if found is None else int(found.seed)

@@ -1,31 +1,25 @@
-"""anomalib's datamodules with our labelled defects in the split the user names; only this file imports anomalib.
+"""anomalib datamodules with labelled synthetic defects in train, val or test. Only this file imports anomalib.
 
-`python -m defect_synth.augment.adapters.anomalib ...` is the `anomalib` command for installations in which torchvision
+`python -m defect_synth.augment.adapters.anomalib ...` runs the `anomalib` command in installations where torchvision
 does not load by itself.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import json
 import logging
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 
-from defect_synth import __version__
 from defect_synth.augment import DefectAugmenter
-from defect_synth.augment.adapters.anomalib_generator import paint_signal
+from defect_synth.augment.adapters.anomalib_generator import paint_tensor
+from defect_synth.augment.adapters.painted_files import PaintedFiles
 from defect_synth.data.generated import FolderSource, find_generated_folder
-from defect_synth.data.png import write_png
 from defect_synth.errors import ConfigError, DataError, MissingExtraError
 from defect_synth.nn.torchvision_import import ensure_torchvision
-from defect_synth.samples import mask_to_pixels
 
 ensure_torchvision()
 if importlib.util.find_spec("anomalib") is None:
@@ -36,37 +30,37 @@ from anomalib.data.utils import LabelName, Split, ValSplitMode  # noqa: E402
 
 log = logging.getLogger(__name__)
 
-_LEARNS_FROM_DEFECTS = ("UniNet",)  # besides any model with `supervised=True`
+_SUPERVISED_MODELS = ("UniNet",)  # besides every model with `supervised=True`
 _SPLITS = {"train": Split.TRAIN, "val": Split.VAL, "test": Split.TEST}
 
 
 class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
-    """Any anomalib datamodule with synthetic defects and their masks in train, val or test.
+    """Wraps any anomalib datamodule and adds synthetic defects with masks to train, val or test.
 
-    The defects are painted on normal training images (files of their own; nothing of the base is changed), or are the
-    samples of a generated folder. Real test images are never painted on, never moved and never changed.
+    The defects are painted on normal training images and stored in files of their own, or they are the samples of a
+    generated folder. The data of the base stays as it is: real test images are never painted on, moved or changed.
 
     Args:
-        base: The datamodule with the real images: MVTecAD, Visa, Folder, ...; in a YAML file a nested `class_path`.
-        source: "demo", a bank, a run folder, a painter checkpoint, a folder from `defect-synth generate`, or an object
-            that `DefectAugmenter` accepts.
-        split: Which split gets the defects. `val`: a validation set of normal training images, taken out of train,
-            and as many with defects, so that thresholds are fit_to_mask without real defects. `train`: for models that
-            learn from defects; a warning says so where the base's own validation set has no defects to fit a
-            threshold on (wrap twice for that). `test`: beside the real test images.
-        ratio: For `val`, the share of normal training images moved there; else defects per normal training image.
-        defects: Which defects; None: all.
-        severity: Strength of painted defects, a number or a range.
-        online: Paint the training batches after they are on the device, anew in each epoch, instead of writing files
-            (split `train` only).
-        probability: Online: share of the normal images of a batch that get a defect.
-        folder: Where painted files are kept, in a subfolder named by all that fixes them, so a second run finds them;
-            None: the system's temporary directory.
-        seed: Of everything drawn here.
+        base: The datamodule with the real images, such as MVTecAD, Visa or Folder; in a YAML file a nested
+            `class_path`.
+        source: A folder that `defect-synth generate` wrote, or anything that `DefectAugmenter` accepts.
+        split: The split that gets the defects. `val` makes a validation set of normal images taken from train and as
+            many defect images, so that thresholds are fitted without real defects. `train` is for models that learn
+            from defects. A warning is logged if the validation set of the base then has no defects to fit a threshold
+            on; wrap twice to have both. `test` adds to the real test images.
+        ratio: For `val`, the share of the normal training images that is moved there; otherwise the number of defect
+            images per normal training image.
+        defects: Defect categories; None: all of the source.
+        severity: Strength of painted defects; a number, or a range to draw from.
+        online: Paint on training batches once they are on the device, with new defects in each epoch, instead of
+            writing files. For `split="train"` only.
+        probability: With `online`, the share of the normal images of a batch that get a defect.
+        folder: Where painted files are stored, see `PaintedFiles`.
+        seed: Fixes all random choices.
 
     Raises:
-        ConfigError: A setting out of its bounds, `online` with another split than `train`, or a base that is one of
-            ours and paints online or in the same split.
+        ConfigError: A setting is out of its bounds, `online` is used with another split than `train`, or the base is
+            itself a `DefectSynthDataModule` that paints online or in the same split.
     """
 
     online: bool
@@ -120,43 +114,43 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
 
     @property
     def name(self) -> str:
-        """The base's name, so that results land where they would without us."""
+        """The name of the base, so that results are written to the same folder as without the wrapper."""
         return str(self.base.name)
 
     @property
     def splits(self) -> set[str]:
-        """The splits with synthetic defects, ours and those of a base that is wrapped, too."""
+        """The splits with synthetic defects, including those of a wrapped base."""
         return {self.split} | (self.base.splits if isinstance(self.base, DefectSynthDataModule) else set())
 
     @property
     def augmenter(self) -> DefectAugmenter:
-        """What paints, opened on first use."""
+        """The augmenter that paints, opened on first use."""
         if self._augmenter is None:
             self._augmenter = DefectAugmenter(self.source, defects=self.defects, severity=self.severity)
         return self._augmenter
 
     def prepare_data(self) -> None:
-        """What the base does: download or check its files."""
+        """Let the base download or check its files."""
         self.base.prepare_data()
 
     def setup(self, stage: str | None = None) -> None:
-        """Split as the base does, then add the defects.
+        """Let the base split its data, then add the defects.
 
         Raises:
-            ConfigError: Defects in train for a model that learns from normal images only.
+            ConfigError: Defects are added to train, but the model learns from normal images only.
         """
         if "train" in self.splits and stage in (None, "fit"):
-            self._refuse_one_class()
+            self._require_supervised_model()
         super().setup(stage)
 
     def _setup(self, _stage: str | None = None) -> None:
         if self.split == "val" and self.base.val_split_mode != ValSplitMode.NONE:
-            # Ours replaces the base's validation set; images that the base would move there stay where they are.
+            # Our validation set replaces that of the base, so images that it would move there stay where they are.
             log.info("%s: val_split_mode %s is replaced by synthetic defects", self.base.name, self.base.val_split_mode)
             self.base.val_split_mode = ValSplitMode.NONE
         self.base.setup(_stage)
         self.train_data, self.test_data = self.base.train_data, self.base.test_data
-        self._warn_of_another_category()
+        self._warn_if_category_differs()
         if self.split == "val":
             self._make_validation()
             return
@@ -164,7 +158,7 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
         if validation is not None:
             self.val_data = validation
         if self.split == "train":
-            self._warn_of_blind_validation()
+            self._warn_if_validation_has_no_defects()
         if self.online:
             return
         normals = _normal_paths(self.train_data)
@@ -181,7 +175,7 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
     def _create_val_split(self) -> None:
         """Done by the base, or by us."""
 
-    def _warn_of_another_category(self) -> None:
+    def _warn_if_category_differs(self) -> None:
         made = self.augmenter.source.category if self._generated is None else FolderSource(self._generated).category
         if self.category and made.lower() != str(self.category).lower():
             log.warning(
@@ -191,7 +185,7 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
                 self.category,
             )
 
-    def _warn_of_blind_validation(self) -> None:
+    def _warn_if_validation_has_no_defects(self) -> None:
         validation = getattr(self, "val_data", None)
         if validation is None:
             found = f"{self.base.name} has no validation set"
@@ -200,7 +194,7 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
         else:
             return
         log.warning(
-            "%s, so no threshold can be fit_to_mask: wrap twice, "
+            "%s, so no threshold can be fitted: wrap twice, "
             "DefectSynthDataModule(DefectSynthDataModule(base, split='val'), split='train'), "
             "or give the base another val_split_mode",
             found,
@@ -219,8 +213,12 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
         self.val_data = _extended(held, self._defect_rows(_normal_paths(held), count))
 
     def _defect_rows(self, normals: Sequence[str], count: int) -> pd.DataFrame:
-        """`count` defect images as rows of anomalib's table."""
-        files = self._generated_files(count) if self._generated is not None else self._painted_files(normals, count)
+        """`count` defect images as rows of the table of samples of anomalib."""
+        if self._generated is not None:
+            files = self._generated_files(count)
+        else:
+            settings = [self.split, self.defects, self.severity]
+            files = PaintedFiles(self.augmenter, self.folder, self.seed, settings).write(normals, count)
         return pd.DataFrame(
             [
                 {
@@ -240,64 +238,31 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
         source = FolderSource(self._generated)
         chosen = [files for defect in self.defects or source.defects for files in source.files(defect)]
         if len(chosen) < count:
-            log.info("%s holds %d defect images, %d were asked for; all are used", self._generated, len(chosen), count)
+            log.info("%s holds %d defect images, %d were requested; all are used", self._generated, len(chosen), count)
         order = np.random.default_rng([self.seed, 2]).permutation(len(chosen))[:count]
         return [chosen[i] for i in sorted(order)]
 
-    def _painted_files(self, normals: Sequence[str], count: int) -> list[tuple[Path, Path]]:
-        root = self.folder or Path(tempfile.gettempdir()) / "defect-synth"
-        folder = root / self._fingerprint(normals, count)
-        files = []
-        order = np.random.default_rng([self.seed, 3]).permutation(len(normals))
-        for k in range(count):
-            image_path, mask_path = folder / "defect" / f"{k:05d}.png", folder / "ground_truth" / f"{k:05d}.png"
-            if not (image_path.exists() and mask_path.exists()):
-                normal = normals[order[k % len(normals)]]
-                pixels = cv2.imread(normal, cv2.IMREAD_COLOR)
-                if pixels is None:
-                    raise DataError(f"{normal} cannot be read as an image; repair or remove it")
-                image, mask = self._paint(np.ascontiguousarray(pixels[:, :, ::-1]), k, normal)
-                write_png(mask_path, mask_to_pixels(mask))
-                write_png(image_path, image)
-            files.append((image_path, mask_path))
-        return files
-
-    def _paint(self, image: np.ndarray, number: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-        for attempt in range(20):
-            sample = self.augmenter(image, np.random.default_rng([self.seed, 4, number, attempt]))
-            if sample.mask.any():
-                return sample.image, sample.mask
-        raise DataError(f"no defect of this source fits on {name}; give a source made for this category")
-
-    def _fingerprint(self, normals: Sequence[str], count: int) -> str:
-        """A name for the folder of painted files that depends on everything that fixes their bytes."""
-        settings = [__version__, self.split, self.seed, count, self.defects, self.severity, self.augmenter.digest]
-        name = hashlib.sha256(json.dumps(settings, default=list).encode())
-        for normal in normals:
-            name.update(hashlib.sha256(Path(normal).read_bytes()).digest())
-        return name.hexdigest()[:16]
-
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Online: paint normal images of a training batch, before the model resizes and normalises it."""
+        """With `online`, paint on normal images of a training batch before the model resizes and normalises it."""
         batch = super().on_after_batch_transfer(batch, dataloader_idx)
         if not self.online or self.trainer is None or not self.trainer.training:
             return batch
         images, labels = batch.image.clone(), batch.gt_label.clone()
         masks = batch.gt_mask.clone() if batch.gt_mask is not None else images.new_zeros(len(images), *images.shape[2:])
-        # A function of the step: ranks differ, epochs differ, and a resumed or repeated fit draws the same.
+        # Seeded by the step: ranks and epochs differ, and a resumed or repeated fit draws the same defects.
         step = (self.trainer.global_rank, self.trainer.current_epoch, self.trainer.fit_loop.batch_idx + 1)
         for i in range(len(images)):
             rng = np.random.default_rng([self.seed, 5, *step, i])
             if int(labels[i]) != LabelName.NORMAL or rng.random() >= self.probability:
                 continue
-            images[i], mask = paint_signal(self.augmenter, images[i], rng)
+            images[i], mask = paint_tensor(self.augmenter, images[i], rng)
             masks[i] = mask.to(masks.dtype)
             labels[i] = type(labels[i].item())(bool(mask.any()))
         return batch.update(image=images, gt_mask=masks, gt_label=labels)
 
-    def _refuse_one_class(self) -> None:
+    def _require_supervised_model(self) -> None:
         model = getattr(self.trainer, "lightning_module", None) if self.trainer is not None else None
-        if model is None or getattr(model, "supervised", False) or type(model).__name__ in _LEARNS_FROM_DEFECTS:
+        if model is None or getattr(model, "supervised", False) or type(model).__name__ in _SUPERVISED_MODELS:
             return
         raise ConfigError(
             f"{type(model).__name__} learns from normal images only: defects in its train split would poison it; "
@@ -306,6 +271,7 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
 
 
 def _generated_folder(source: Any) -> Path | None:
+    """The generated folder that `source` is the path of, or None."""
     if not isinstance(source, str | Path) or not Path(source).is_dir():
         return None
     try:
@@ -320,7 +286,7 @@ def _normal_paths(data: AnomalibDataset) -> list[str]:
 
 
 def _extended(data: AnomalibDataset, rows: pd.DataFrame) -> AnomalibDataset:
-    """A copy of `data` with more rows; pandas drops `attrs` when tables differ, and anomalib needs them."""
+    """A copy of `data` with more rows. pandas drops `attrs` if tables differ, but anomalib needs them."""
     extended = data.subsample(list(range(len(data.samples))))
     attrs = dict(data.samples.attrs)
     # anomalib collates by the keys of the first item, so an absent mask must be "" in every row or in none.
@@ -334,7 +300,7 @@ def _extended(data: AnomalibDataset, rows: pd.DataFrame) -> AnomalibDataset:
 
 
 def main() -> None:
-    """Run anomalib's command line, after torchvision has been made to load."""
+    """Run the command line of anomalib after making torchvision loadable."""
     from anomalib.cli.cli import main as anomalib
 
     anomalib()

@@ -1,9 +1,9 @@
-"""Our defects behind anomalib's generator call: images in, images and masks out, as Draem, Dsr and Glass expect.
+"""Synthetic defects in place of the Perlin noise that Draem, Dsr and Glass of anomalib train on.
 
     model = Draem(dtd_dir=...)
     model.augmenter = DefectAnomalyGenerator("runs/bottle/bank")
 
-Works without anomalib; only the call convention is its.
+It follows the call convention of anomalib's generators, but works without anomalib.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class DefectAnomalyGenerator(nn.Module):
     Replaces `Draem.augmenter`, `Dsr.perlin_generator` and `Glass.model.augmentor`.
 
     Args:
-        source: What `DefectAugmenter` accepts: "demo", a path or an object.
+        source: Anything that `DefectAugmenter` accepts.
         probability: Share of the images that get a defect.
-        defects: Which defects; None: all.
-        severity: Strength, a number or a range.
-        seed: With the number of images seen so far it fixes every draw; a new epoch draws new defects.
+        defects: Defect categories; None: all of the source.
+        severity: Strength of the defects; a number, or a range to draw from.
+        seed: Together with the number of images so far it fixes all random choices, so each epoch has new defects.
 
     Raises:
         ConfigError: `probability` is outside [0, 1].
@@ -51,21 +51,21 @@ class DefectAnomalyGenerator(nn.Module):
         self.augmenter = DefectAugmenter(source, defects=defects, severity=severity)
         self.probability = probability
         self.seed = seed
-        self.drawn = 0
+        self.num_seen = 0
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Defect images and their masks.
+        """Add defects to images and return their masks.
 
         Args:
             images: [C, H, W] or [B, C, H, W] with 1 or 3 channels, float in [0, 1], before any normalisation.
 
         Returns:
-            Images of the same shape, type and device, equal to the input outside the masks (up to the rounding to
-            8 bits inside them only), and float masks [1, H, W] or [B, 1, H, W] in {0, 1}.
+            Images of the same shape, dtype and device, equal to the input outside the masks, and float masks [1, H, W]
+            or [B, 1, H, W] in {0, 1}.
 
         Raises:
-            ConfigError: Values outside [0, 1]: the images are normalised already.
+            ConfigError: Values are outside [0, 1], so the images must have been normalised.
         """
         single = images.ndim == 3
         batch = images[None] if single else images
@@ -76,16 +76,25 @@ class DefectAnomalyGenerator(nn.Module):
             )
         painted, masks = batch.clone(), batch.new_zeros((len(batch), 1, *batch.shape[2:]))
         for i, image in enumerate(batch):
-            rng = np.random.default_rng([self.seed, self.drawn])
-            self.drawn += 1
+            rng = np.random.default_rng([self.seed, self.num_seen])
+            self.num_seen += 1
             if rng.random() >= self.probability:
                 continue
-            painted[i], masks[i, 0] = paint_signal(self.augmenter, image, rng)
+            painted[i], masks[i, 0] = paint_tensor(self.augmenter, image, rng)
         return (painted[0], masks[0]) if single else (painted, masks)
 
 
-def paint_signal(augmenter: DefectAugmenter, image: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """One image [C, H, W] in [0, 1] -> (image, mask [H, W] in {0, 1}); every value outside the mask is untouched."""
+def paint_tensor(augmenter: DefectAugmenter, image: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Add a defect to one image.
+
+    Args:
+        augmenter: Paints.
+        image: float [C, H, W] in [0, 1] with 1 or 3 channels.
+        rng: The source of all random choices.
+
+    Returns:
+        The image, equal to the input outside the mask, and the mask, [H, W] in {0, 1}, of the same dtype and device.
+    """
     pixels = unit_to_pixels(image.detach()).cpu().permute(1, 2, 0).numpy()
     grey = pixels.shape[2] == 1
     sample = augmenter(np.ascontiguousarray(np.repeat(pixels, 3, axis=2) if grey else pixels), rng)

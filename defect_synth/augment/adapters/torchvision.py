@@ -1,4 +1,4 @@
-"""The augmenter in torchvision v2 pipelines."""
+"""`DefectPaint`: the augmenter as a transform for torchvision v2 pipelines."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from defect_synth.errors import ConfigError, DataError
 class DefectPaint:
     """`DefectAugmenter` as a transform for torchvision v2 pipelines: `image, mask = paint(image, mask)`.
 
-    Like torchvision's own transforms it draws from torch's global generator, which a DataLoader seeds for each worker
-    and epoch. Images are tensors [C, H, W] with 1 or 3 channels, uint8 or float in [0, 1] (so it stands before any
-    normalisation), or arrays [H, W, C]; masks are [H, W] or [1, H, W]. Types, `tv_tensors` included, are kept.
+    Like the transforms of torchvision it uses the global random generator of torch, which a DataLoader seeds for each
+    worker and epoch. Images are tensors [C, H, W] with 1 or 3 channels, uint8 or float in [0, 1], or arrays [H, W, C];
+    masks are [H, W] or [1, H, W]. Put it before any normalisation. Types are kept, including `tv_tensors`.
 
     Args:
-        augmenter: What paints.
-        p: Probability.
-        mask_value: What is written into the mask.
+        augmenter: Paints.
+        p: Probability of painting.
+        mask_value: Value of painted pixels in the mask.
 
     Raises:
         ConfigError: `p` is outside [0, 1].
@@ -32,10 +32,10 @@ class DefectPaint:
         self.augmenter, self.p, self.mask_value = augmenter, p, mask_value
 
     def __call__(self, image: Any, mask: Any) -> tuple[Any, Any]:
-        """The image with defects and the mask with them marked; both are the inputs where nothing is painted.
+        """The image with defects and the mask with them added; the inputs themselves if nothing is painted.
 
         Raises:
-            DataError: Not one image and its mask.
+            DataError: The arguments are not one image and its mask.
         """
         import torch
 
@@ -46,14 +46,14 @@ class DefectPaint:
         if not isinstance(image, torch.Tensor):
             painted = self.augmenter.apply(image, rng)
             return painted.image, np.where(painted.mask > 0, np.asarray(self.mask_value, mask.dtype), mask)
-        pixels_ = np.ascontiguousarray(image.as_subclass(torch.Tensor).cpu().numpy().transpose(1, 2, 0))
-        painted = self.augmenter.apply(pixels_, rng)
+        array = np.ascontiguousarray(image.as_subclass(torch.Tensor).cpu().numpy().transpose(1, 2, 0))
+        painted = self.augmenter.apply(array, rng)
         if not painted.mask.any():
             return image, mask
         out = torch.from_numpy(np.ascontiguousarray(painted.image.transpose(2, 0, 1))).to(image.device)
         inside = torch.from_numpy(painted.mask > 0).to(mask.device)
-        marked = mask.as_subclass(torch.Tensor).masked_fill(inside, self.mask_value)
-        return out.as_subclass(type(image)), marked.as_subclass(type(mask))
+        out_mask = mask.as_subclass(torch.Tensor).masked_fill(inside, self.mask_value)
+        return out.as_subclass(type(image)), out_mask.as_subclass(type(mask))
 
 
 def _require_pair(image: Any, mask: Any) -> None:

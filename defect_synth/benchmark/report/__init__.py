@@ -1,1 +1,1 @@
-"""Results as pages and tables."""
+"""The results of a benchmark as a page, as Markdown and as tables."""

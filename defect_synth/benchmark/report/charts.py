@@ -1,18 +1,19 @@
-"""Charts as inline SVG: no script, no library, colours from the page so that light and dark both read well."""
+"""Charts as inline SVG without scripts; colours come from the page, so that light and dark are both legible."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 from typing import NamedTuple
+
+from markupsafe import Markup, escape
 
 _WIDTH = 760
 _LABELS = 250
 
 
 class Bar(NamedTuple):
-    """One line of a forest plot, in points; `kind` is `up`, `down` or `flat` and sets the colour."""
+    """One line of a forest plot, in percentage points; `kind` is `up`, `down` or `flat` and sets the colour."""
 
     label: str
     value: float
@@ -30,8 +31,8 @@ class Series(NamedTuple):
     y: tuple[float, ...]
 
 
-def forest_plot(bars: Sequence[Bar], title: str) -> str:
-    """Differences with their intervals around a line at 0."""
+def forest_plot(bars: Sequence[Bar], title: str) -> Markup:
+    """An SVG of differences with their intervals around a line at 0."""
     row, top = 30, 26
     right = 190
     height = top + row * len(bars) + 34
@@ -67,11 +68,11 @@ def forest_plot(bars: Sequence[Bar], title: str) -> str:
     parts.append(
         f'<text class="tick" x="{x(0):.1f}" y="{bottom + 31}" text-anchor="middle">difference in points</text></svg>'
     )
-    return "".join(parts)
+    return Markup("".join(parts))  # every text in it is escaped
 
 
-def line_chart(series: Sequence[Series], title: str, x_name: str, y_name: str) -> str:
-    """Lines with dots; the legend is beside them and names every series."""
+def line_chart(series: Sequence[Series], title: str, x_name: str, y_name: str) -> Markup:
+    """An SVG of lines with dots, and a legend that names every series."""
     height, left, top, right = max(230, 40 + 20 * len(series)), 52, 16, 260
     width, tall = _WIDTH - left - right, height - top - 44
     xs, ys = [v for s in series for v in s.x], [v for s in series for v in s.y]
@@ -106,11 +107,11 @@ def line_chart(series: Sequence[Series], title: str, x_name: str, y_name: str) -
         f'<text class="tick" transform="translate(12 {top + tall / 2:.1f}) rotate(-90)" text-anchor="middle">'
         f"{escape(y_name)}</text></svg>"
     )
-    return "".join(parts)
+    return Markup("".join(parts))  # every text in it is escaped
 
 
-def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> str:
-    """Rows are the truth; the darker a cell, the larger its share of the row."""
+def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> Markup:
+    """An SVG of a confusion matrix. Rows are the truth; the darker a cell, the larger its share of the row."""
     side, left, top = 46, 78, 40
     size = len(classes)
     width, height = left + side * size + 6, top + side * size + 6
@@ -132,7 +133,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str], ti
                 f'fill-opacity="{0.06 + 0.74 * share:.2f}"/>'
                 f'<text class="cell" x="{x + side / 2}" y="{y + side / 2 + 4}" text-anchor="middle">{count}</text>'
             )
-    return "".join([*parts, "</svg>"])
+    return Markup("".join([*parts, "</svg>"]))  # every text in it is escaped
 
 
 def _open(width: int, height: int, title: str, fixed: bool = False) -> str:

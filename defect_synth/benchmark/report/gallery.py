@@ -1,4 +1,4 @@
-"""Samples to look at: what an arm generated, where its mask is, and the real image it is closest to."""
+"""A picture of generated samples, each with the outline of its mask and the real image that it is closest to."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from defect_synth.samples import Pixels
 COLUMNS = 8
 _TILE = 128
 _GAP = 4
-_SMALL = 32  # side at which distances are measured
+_SMALL_SIDE = 32  # pixels, at which distances are measured
 
 
 class Gallery(NamedTuple):
-    """What a picture shows, column by column, and distances over all images; see `results.GalleryRecord`."""
+    """What the picture shows, column by column, and distances over all images; see `results.GalleryRecord`."""
 
     defects: tuple[str, ...]
     distances: tuple[float, ...]
@@ -29,12 +29,12 @@ class Gallery(NamedTuple):
 
 
 def write_gallery(synthetic: LabelledArrays, base: LabelledArrays, path: Path) -> Gallery:
-    """Draw the first samples of every class: generated, with the outline of its mask, nearest real base image.
+    """Draw the first samples of every class: the image, its mask's outline, and the nearest real base image.
 
     Args:
         synthetic: Generated images with masks.
         base: Real training images of the same classes.
-        path: A PNG file.
+        path: The PNG file to write.
 
     Raises:
         OutputError: The file cannot be written.
@@ -83,7 +83,9 @@ def _tile(image: Pixels) -> Pixels:
 
 
 def _small(images: Pixels) -> NDArray[np.float32]:
-    return np.stack([cv2.resize(i, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA) for i in images]).astype(np.float32)
+    return np.stack([cv2.resize(i, (_SMALL_SIDE, _SMALL_SIDE), interpolation=cv2.INTER_AREA) for i in images]).astype(
+        np.float32
+    )
 
 
 def _distances(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:

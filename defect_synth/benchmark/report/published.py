@@ -1,4 +1,4 @@
-"""Figures that others published, quoted with their setting and never mixed with ours."""
+"""Figures published by others, quoted with their setting and never mixed with ours."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from importlib import resources
 from typing import NamedTuple
 
 
-class Published(NamedTuple):
-    """One method's figures for one category.
+class PublishedFigures(NamedTuple):
+    """Published figures of one method for one category.
 
     Attributes:
-        publication: Where they were printed.
-        table: Which of its tables.
-        setting: How they were measured.
-        measures: What each figure is.
-        method: Whose they are.
-        figures: As printed; None where the publication leaves one out.
+        publication: The publication.
+        table: Name of its table.
+        setting: How the figures were measured.
+        measures: Name of each figure.
+        method: Name of the method.
+        figures: The figures as printed; None where the publication leaves one out.
     """
 
     publication: str
@@ -27,11 +27,11 @@ class Published(NamedTuple):
     figures: tuple[float | None, ...]
 
 
-def published(category: str, task: str) -> list[Published]:
-    """All that is known for a category of MVTec AD.
+def published(category: str, task: str) -> list[PublishedFigures]:
+    """All published figures for a category of MVTec AD.
 
     Args:
-        category: Such as `hazelnut`.
+        category: Object category, such as `hazelnut`.
         task: `classification`, `segmentation` or `generation`.
     """
     found = []
@@ -43,7 +43,7 @@ def published(category: str, task: str) -> list[Published]:
         for table in content["tables"]:
             if table["task"] == task:
                 found += [
-                    Published(
+                    PublishedFigures(
                         content["publication"], table["name"], table["setting"], tuple(table["measures"]), method,
                         tuple(figures),
                     )

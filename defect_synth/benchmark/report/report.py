@@ -1,4 +1,4 @@
-"""Write what a benchmark measured: `results.json`, `report.md` and one self-contained `report.html`."""
+"""Write the results of a benchmark: `results.json`, `report.md` and one self-contained `report.html`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import json
 from pathlib import Path
 
 from defect_synth.atomic import replacing
-from defect_synth.benchmark.report.html import html_report
 from defect_synth.benchmark.report.markdown import markdown_report
+from defect_synth.benchmark.report.page import html_report
 from defect_synth.benchmark.results import BenchmarkResults
 
 FILES = ("results.json", "report.md", "report.html")
 
 
 def write_report(results: BenchmarkResults, folder: Path) -> list[Path]:
-    """Write all three files; pictures of the gallery are read from `folder` and put into the page.
+    """Write all three files; the page includes the pictures of the gallery, which are read from `folder`.
 
     Returns:
-        Their paths.
+        Paths of the files.
 
     Raises:
-        OutputError: They cannot be written.
+        OutputError: A file cannot be written.
     """
     texts = (
         json.dumps(results.model_dump(mode="json"), indent=None, separators=(",", ":")) + "\n",

@@ -1,93 +1,103 @@
-"""Results grouped as the reports show them: one line per arm."""
+"""Results grouped as the reports show them: one summary per arm."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from defect_synth.benchmark.results import (
-    BenchmarkResults,
-    ClassificationCell,
-    ProbeCell,
-    QualityCell,
-    SegmentationCell,
-)
+from defect_synth.benchmark.report.report_table import percent
+from defect_synth.benchmark.results import BenchmarkResults
 from defect_synth.benchmark.statistics import Mean, mean_over_partitions
+from defect_synth.benchmark.task_results import (
+    AnswersResult,
+    ArmResult,
+    ClassificationResult,
+    ProbeResult,
+    QualityResult,
+    SegmentationResult,
+)
 
-_Cell = TypeVar("_Cell", ClassificationCell, SegmentationCell, ProbeCell)
+_Result = TypeVar("_Result", bound=ArmResult)
 
 
-class ArmLine(NamedTuple):
+class ArmSummary(NamedTuple, Generic[_Result]):
     """One arm over all partitions and seeds of a category.
 
     Attributes:
         arm: Label of the arm.
-        cells: Its cells.
+        results: Its results.
         partitions: Partition -> mean of the main figure over seeds.
-        mean: Over partitions.
+        mean: Mean over partitions.
     """
 
     arm: str
-    cells: tuple[ClassificationCell, ...] | tuple[SegmentationCell, ...] | tuple[ProbeCell, ...]
+    results: tuple[_Result, ...]
     partitions: dict[str, float]
     mean: Mean
 
+    def percents(self, names: Sequence[str]) -> list[str]:
+        """The main figure of each of these partitions in percent."""
+        return [percent(self.partitions[name]) if name in self.partitions else "-" for name in names]
+
+    @property
+    def mean_percent(self) -> str:
+        """Mean and standard deviation over partitions in percent."""
+        return percent(self.mean.mean) + ("" if self.mean.std is None else f" ± {100 * self.mean.std:.1f}")
+
 
 def categories(results: BenchmarkResults) -> list[str]:
-    """In the order of the benchmark."""
+    """Object categories in the order of the benchmark."""
     return [product.category for product in results.products]
 
 
-def accuracy_lines(results: BenchmarkResults, category: str) -> list[ArmLine]:
-    """Arms by accuracy, in the order of the table of arms."""
-    return _lines([c for c in results.classification if c.category == category], "accuracy")
+def accuracy_summaries(results: BenchmarkResults, category: str) -> list[ArmSummary[ClassificationResult]]:
+    """Arms by accuracy of the classifier, in the order of the table of arms."""
+    return _summaries([r for r in results.classification if r.category == category], "accuracy")
 
 
-def segmentation_lines(results: BenchmarkResults, category: str) -> list[ArmLine]:
+def segmentation_summaries(results: BenchmarkResults, category: str) -> list[ArmSummary[SegmentationResult]]:
     """Arms by pixel AP."""
-    return _lines([c for c in results.segmentation if c.category == category], "average_precision")
+    return _summaries([r for r in results.segmentation if r.category == category], "average_precision")
 
 
-def probe_lines(results: BenchmarkResults, category: str) -> list[ArmLine]:
+def probe_summaries(results: BenchmarkResults, category: str) -> list[ArmSummary[ProbeResult]]:
     """Arms by accuracy of the linear probe."""
-    return _lines([c for c in results.probe if c.category == category], "accuracy")
+    return _summaries([r for r in results.probe if r.category == category], "accuracy")
 
 
-def quality_of(results: BenchmarkResults, category: str, arm: str) -> list[QualityCell]:
-    """What is known of the images of an arm, one cell for each partition."""
-    return [cell for cell in results.quality if (cell.category, cell.arm) == (category, arm)]
+def quality_of(results: BenchmarkResults, category: str, arm: str) -> list[QualityResult]:
+    """Quality of the images of an arm, one result for each partition."""
+    return [result for result in results.quality if (result.category, result.arm) == (category, arm)]
 
 
-def mean_of(
-    cells: Sequence[ClassificationCell] | Sequence[SegmentationCell] | Sequence[ProbeCell], figure: str
-) -> float:
-    """Mean of a field."""
-    values = [float(getattr(cell, figure)) for cell in cells]
+def mean_of(results: Sequence[ArmResult], figure: str) -> float:
+    """Mean of a field over results."""
+    values = [float(getattr(result, figure)) for result in results]
     return sum(values) / len(values)
 
 
-def mean_recall(cells: Sequence[ClassificationCell] | Sequence[ProbeCell]) -> dict[str, float | None]:
-    """Class -> mean recall over cells."""
+def mean_recall(results: Sequence[AnswersResult]) -> dict[str, float | None]:
+    """Class -> mean recall over results."""
     found: dict[str, float | None] = {}
-    for name in cells[0].classes:
-        values = [value for cell in cells if (value := cell.recall.get(name)) is not None]
+    for name in results[0].classes:
+        values = [value for result in results if (value := result.recall.get(name)) is not None]
         found[name] = sum(values) / len(values) if values else None
     return found
 
 
-def summed_confusion(cells: Sequence[ClassificationCell]) -> list[list[int]]:
-    """Confusion matrices added up."""
-    size = len(cells[0].classes)
-    return [[sum(cell.confusion[i][j] for cell in cells) for j in range(size)] for i in range(size)]
+def summed_confusion(results: Sequence[ClassificationResult]) -> list[list[int]]:
+    """Sum of confusion matrices."""
+    size = len(results[0].classes)
+    return [[sum(result.confusion[i][j] for result in results) for j in range(size)] for i in range(size)]
 
 
-def _lines(cells: Sequence[_Cell], figure: str) -> list[ArmLine]:
-    lines = []
-    for arm in dict.fromkeys(cell.label for cell in cells):
-        mine = tuple(cell for cell in cells if cell.label == arm)
+def _summaries(results: Sequence[_Result], figure: str) -> list[ArmSummary[_Result]]:
+    summaries = []
+    for arm in dict.fromkeys(result.label for result in results):
+        of_arm = tuple(result for result in results if result.label == arm)
         by_partition = {
-            name: mean_of([cell for cell in mine if cell.partition == name], figure)
-            for name in dict.fromkeys(cell.partition for cell in mine)
+            name: mean_of([result for result in of_arm if result.partition == name], figure)
+            for name in dict.fromkeys(result.partition for result in of_arm)
         }
-        lines.append(ArmLine(arm, mine, by_partition, mean_over_partitions(list(by_partition.values()))))
-    return lines
+        summaries.append(ArmSummary(arm, of_arm, by_partition, mean_over_partitions(list(by_partition.values()))))
+    return summaries

@@ -1,1 +1,1 @@
-"""What a trained network is measured at, one file for each task."""
+"""What the images of an arm are used for: each task trains or measures something and has a table in the report."""

@@ -1,4 +1,4 @@
-"""What an arm feeds its classifier: batches of real and generated images with the same transforms for every arm."""
+"""Batches of real and generated training images, with the same transforms for every arm."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Sampling = Literal["proportional", "balanced"]
 
 
 @dataclass(frozen=True, eq=False)
-class Diet:
-    """The training images of one arm.
+class TrainingMix:
+    """The training images of one arm, and how batches are drawn from them.
 
     Attributes:
-        real: Real images; they also set how frequent each label is.
-        synthetic: Generated images or None.
-        share: Share of each batch that is generated. A label without any generated image stays real.
+        real: Real images; they also determine how frequent each label is.
+        synthetic: Generated images, or None.
+        share: Share of each batch that is generated. Labels without generated images stay real.
         sampling: Labels of a batch: as frequent as among the real images, or all equally likely.
 
     Raises:
-        DataError: Sets that do not fit together, or a label without any image.
+        DataError: Real and generated images differ in classes or size, or a label has no real image.
     """
 
     real: LabelledArrays
@@ -44,7 +44,12 @@ class Diet:
 
 
 def require_alike(train: LabelledArrays, other: LabelledArrays, name: str) -> None:
-    """Refuse sets with other classes or sizes.
+    """Refuse images of other classes or another size than the training images.
+
+    Args:
+        train: Training images.
+        other: Images to compare with them.
+        name: What the other images are, for the error.
 
     Raises:
         DataError: Names the difference.
@@ -56,35 +61,35 @@ def require_alike(train: LabelledArrays, other: LabelledArrays, name: str) -> No
 
 
 class BatchSampler:
-    """Draws training batches: labels first, then an image for each, of which a share is generated.
+    """Draws training batches: labels first, then an image of each label, a share of them generated.
 
     Args:
-        diet: What to draw from.
+        mix: What to draw from.
         batch: Images per step.
         with_masks: Whether the mask is a fourth channel of each image, 1 on the defect.
     """
 
-    def __init__(self, diet: Diet, batch: int, *, with_masks: bool = False) -> None:
-        self._real = _ByLabel(diet.real, with_masks)
-        self._synthetic = None if diet.synthetic is None else _ByLabel(diet.synthetic, with_masks)
-        self._labels = torch.from_numpy(diet.real.labels)
-        self._classes = len(diet.real.classes)
-        self._diet, self._batch = diet, batch
+    def __init__(self, mix: TrainingMix, batch: int, *, with_masks: bool = False) -> None:
+        self._real = _ByLabel(mix.real, with_masks)
+        self._synthetic = None if mix.synthetic is None else _ByLabel(mix.synthetic, with_masks)
+        self._labels = torch.from_numpy(mix.real.labels)
+        self._classes = len(mix.real.classes)
+        self._mix, self._batch = mix, batch
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Images uint8 [B, H, W, 3 or 4], labels int64 [B], and whether each is generated, bool [B].
 
-        What is drawn from `generator` does not depend on there being generated images: arms with the same sampling see
-        the same labels in the same order.
+        What is drawn from `generator` does not depend on the generated images, so arms with the same sampling see the
+        same labels in the same order.
         """
-        if self._diet.sampling == "balanced":
+        if self._mix.sampling == "balanced":
             labels = torch.randint(self._classes, (self._batch,), generator=generator)
         else:
             labels = self._labels[torch.randint(len(self._labels), (self._batch,), generator=generator)]
         places = torch.rand(self._batch, generator=generator)
         if self._synthetic is None:
             return self._real.pick(labels, places), labels, torch.zeros(self._batch, dtype=torch.bool)
-        generated = torch.arange(self._batch) < round(self._batch * self._diet.share)
+        generated = torch.arange(self._batch) < round(self._batch * self._mix.share)
         generated &= self._synthetic.counts[labels] > 0
         images = torch.empty(self._batch, *self._real.images.shape[1:], dtype=torch.uint8)
         for pool, chosen in ((self._real, ~generated), (self._synthetic, generated)):
@@ -94,7 +99,7 @@ class BatchSampler:
 
 
 class _ByLabel:
-    """Images in the order of their labels, so that one of a label is found by arithmetic."""
+    """Images sorted by label, so that an image of a label is found by its index."""
 
     def __init__(self, arrays: LabelledArrays, with_masks: bool) -> None:
         images = arrays.images
@@ -107,20 +112,20 @@ class _ByLabel:
         self._starts = self.counts.cumsum(0) - self.counts
 
     def pick(self, labels: Tensor, places: Tensor) -> Tensor:
-        """An image of each label; `places` in [0, 1) says which."""
+        """An image for each label, int64 [B]; `places` [B] in [0, 1) says which one."""
         counts = self.counts[labels]
         offsets = (places * counts).long().clamp(max=counts - 1)
         return self.images[self._order[self._starts[labels] + offsets]]
 
 
 def orient(images: Tensor, generator: torch.Generator, *, flip: bool = True, rotate90: bool = True) -> Tensor:
-    """Mirror at random, both ways, and turn by random quarters (halves where images are not square).
+    """Flip each image at random along both axes, and rotate it by a random multiple of 90 degrees (180 if not square).
 
     Args:
-        images: uint8 [B, H, W, C]; image and mask turn together as channels of one array.
-        generator: On the CPU.
-        flip: Whether to mirror.
-        rotate90: Whether to turn.
+        images: uint8 [B, H, W, C]; image and mask are channels of one array, so they stay together.
+        generator: Random numbers, on the CPU.
+        flip: Whether to flip.
+        rotate90: Whether to rotate.
 
     Returns:
         uint8 [B, H, W, C].
@@ -144,7 +149,7 @@ def orient(images: Tensor, generator: torch.Generator, *, flip: bool = True, rot
 
 
 def orientations(images: Pixels, *, flip: bool = True, rotate90: bool = True) -> list[Pixels]:
-    """Every view that `orient` can draw of uint8 [N, H, W, 3]: up to eight, the unchanged one first."""
+    """Every orientation of uint8 [N, H, W, 3] that `orient` can draw: up to eight, the unchanged one first."""
     square = images.shape[1] == images.shape[2]
     turns = ((0, 1, 2, 3) if square else (0, 2)) if rotate90 else (0,)
     views = [np.rot90(images, quarter, (1, 2)) for quarter in turns]
@@ -156,7 +161,7 @@ def orientations(images: Pixels, *, flip: bool = True, rotate90: bool = True) ->
 
 
 def brighten(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Multiply each image, uint8 [B, H, W, 3], by its own factor within 1 +- `strength`; rounded and clamped."""
+    """Multiply each image of uint8 [B, H, W, 3] by a random factor in 1 +- `strength`; rounded and clamped."""
     if strength <= 0:
         return images
     factor = 1 + strength * (2 * torch.rand(len(images), 1, 1, 1, generator=generator) - 1)

@@ -1,150 +1,144 @@
-"""A linear probe: one linear layer on a frozen network, the classifier of those who have a handful of images.
-
-Its loss is convex, so that no step, rate or training seed has to be chosen, and it needs seconds: arms differ by their
-images and by nothing else.
-"""
+"""The task `probe`: train one linear layer on the features of a frozen network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-from torch.nn import functional as F
 
-from defect_synth.benchmark.labelled import LabelledArrays
-from defect_synth.benchmark.tasks.batches import Diet, orientations
-from defect_synth.metrics.efficientnet import EfficientNetLite0
-from defect_synth.metrics.features import FeatureExtractor, RandomFeatures
-from defect_synth.samples import Pixels
-
-_ITERATIONS = 200
-_CHUNK = 64  # images whose features are computed between two reports
-
-
-class ProbeConfig(BaseModel):
-    """How the probe is trained; the same for every arm."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    features: Path | None = Field(
-        default=None, description="EfficientNet-Lite0's weights; None: fixed random convolutions, which need no file."
-    )
-    weight_decay: float = Field(
-        default=0.01, gt=0, le=100, description="Half of this times the squared weights is added to the mean loss."
-    )
+from defect_synth.benchmark.arms import Arm
+from defect_synth.benchmark.partition_data import PartitionData
+from defect_synth.benchmark.progress import StepCallback
+from defect_synth.benchmark.protocol import BenchmarkProtocol
+from defect_synth.benchmark.report.comparison_tables import comparison_tables
+from defect_synth.benchmark.report.report_table import ReportTable, percent
+from defect_synth.benchmark.report.summary import mean_of, mean_recall, probe_summaries
+from defect_synth.benchmark.results import BenchmarkResults
+from defect_synth.benchmark.statistics import wilson_interval
+from defect_synth.benchmark.task_results import ProbeResult
+from defect_synth.benchmark.tasks.classifier_scores import score
+from defect_synth.benchmark.tasks.linear_probe import (
+    ProbeConfig,
+    features_of,
+    load_probe_network,
+    real_views,
+    train_probe,
+)
+from defect_synth.benchmark.tasks.task import ArmData, Trial
+from defect_synth.metrics.features import FeatureExtractor
 
 
-class Probe(NamedTuple):
-    """A trained probe.
+@dataclass(frozen=True, eq=False)
+class RealFeatures:
+    """Features of the real images of one partition, which its probes share.
 
     Attributes:
-        classes: What its answers mean.
-        mean: Of the features over the real training images, float64 [D].
-        scale: Their deviation times sqrt(D), float64 [D].
-        weight: float64 [K, D].
-        bias: float64 [K].
+        data: The partition.
+        base: Features of the base images in every orientation, float32 [N, D].
+        base_labels: Their labels, int64 [N].
+        test: Features of the test images, float32 [M, D].
     """
 
-    classes: tuple[str, ...]
-    mean: Tensor
-    scale: Tensor
-    weight: Tensor
-    bias: Tensor
-
-    def probabilities(self, features: Tensor) -> NDArray[np.float32]:
-        """Softmax of the answers, float32 [N, K], for features [N, D]."""
-        logits = F.linear((features.double() - self.mean) / self.scale, self.weight, self.bias)
-        return np.asarray(logits.softmax(1).float().numpy(), dtype=np.float32)
+    data: PartitionData
+    base: Tensor
+    base_labels: NDArray[np.int64]
+    test: Tensor
 
 
-def load_probe_network(config: ProbeConfig, device: str) -> FeatureExtractor:
-    """The frozen network.
+class ProbeTask:
+    """Train a linear probe on the images of an arm and let it answer for the test images."""
 
-    Raises:
-        CheckpointError: The file of weights is missing or holds another network.
-    """
-    return RandomFeatures() if config.features is None else EfficientNetLite0(config.features).to(device)
+    name = "probe"
+    length = 0.3
+    record = ProbeResult
+    compared_figure = "accuracy of the linear probe"
+
+    def __init__(self, protocol: BenchmarkProtocol, config: ProbeConfig, device: str) -> None:
+        self._protocol, self._config, self._device = protocol, config, device
+        self._loaded_network: FeatureExtractor | None = None
+        self._last_features: RealFeatures | None = None
+
+    @classmethod
+    def from_protocol(cls, protocol: BenchmarkProtocol, device: str, output: Path) -> Self | None:
+        """None without a section `[probe]`."""
+        return None if protocol.probe is None else cls(protocol, protocol.probe, device)
+
+    @property
+    def settings(self) -> Any:
+        """The network, the weight decay, and the orientations of the real images."""
+        classifier = self._protocol.classifier
+        return [self._network.digest, self._config.weight_decay, classifier.flip, classifier.rotate90]
+
+    def exclusion(self, arm: Arm) -> str:
+        """Empty: the classification task names the arms without defect categories, which take no part here either."""
+        return ""
+
+    def obstacle(self, data: PartitionData) -> str:
+        """Every partition will do."""
+        return ""
+
+    def trials(self, arm: Arm) -> list[Trial]:
+        """One for each ratio, if the arm mixes images; the loss is convex, so one seed is enough."""
+        return [Trial(ratio) for ratio in self._protocol.ratios_of(arm)] if arm.labelled else []
+
+    def measure(self, arm_data: ArmData, trial: Trial, progress: StepCallback) -> ProbeResult:
+        """Train one probe and score it on the test images."""
+        started = time.perf_counter()
+        real = self._features(arm_data.data)
+        images = arm_data.synthetic.arrays
+        synthetic = None if images is None else features_of(self._network, images.images, progress)
+        mix = arm_data.training_mix(trial.ratio)
+        probe = train_probe(mix, (real.base, real.base_labels), synthetic, self._config)
+        test = arm_data.data.test
+        scores = score(test.labels, probe.probabilities(real.test), test.classes)
+        return ProbeResult(
+            **arm_data.described(trial, 0, time.perf_counter() - started),
+            num_test=len(test), test_names=test.names, network=self._network.name,
+            accuracy=scores.accuracy, interval=wilson_interval(int(np.trace(scores.confusion)), len(test)),
+            macro_f1=scores.macro_f1, recall=scores.recall, classes=test.classes,
+            labels=tuple(test.labels.tolist()), predictions=tuple(scores.predictions.tolist()),
+        )  # fmt: skip
+
+    @property
+    def _network(self) -> FeatureExtractor:
+        if self._loaded_network is None:
+            self._loaded_network = load_probe_network(self._config, self._device)
+        return self._loaded_network
+
+    def _features(self, data: PartitionData) -> RealFeatures:
+        if self._last_features is None or self._last_features.data is not data:
+            classifier = self._protocol.classifier
+            images, labels = real_views(data.context.base, flip=classifier.flip, rotate90=classifier.rotate90)
+            base, test = (features_of(self._network, each) for each in (images, data.test.images))
+            self._last_features = RealFeatures(data, base, labels, test)
+        return self._last_features
+
+    @classmethod
+    def tables(cls, results: BenchmarkResults, category: str) -> list[ReportTable]:
+        """Paired comparisons, and accuracy with the recall of each class."""
+        comparisons = comparison_tables(results, category, cls.name, cls.compared_figure)
+        return [*comparisons, _accuracy_table(results, category)]
 
 
-def features_of(
-    network: FeatureExtractor, images: Pixels, progress: Callable[[int, int], None] | None = None
-) -> Tensor:
-    """Features of whole images, uint8 [N, H, W, 3] -> float32 [N, D]; each as if it were alone."""
-    found = []
-    for start in range(0, len(images), _CHUNK):
-        part = torch.from_numpy(np.ascontiguousarray(images[start : start + _CHUNK].transpose(0, 3, 1, 2)))
-        found.append(network(part).cpu())
-        if progress is not None:
-            progress(min(len(images), start + _CHUNK), len(images))
-    return torch.cat(found)
-
-
-def real_views(real: LabelledArrays, *, flip: bool, rotate90: bool) -> tuple[Pixels, NDArray[np.int64]]:
-    """Every orientation of the real images with their labels: the flips and turns that other classifiers draw."""
-    views = orientations(real.images, flip=flip, rotate90=rotate90)
-    return np.concatenate(views), np.tile(real.labels, len(views))
-
-
-def train_probe(
-    diet: Diet, real: tuple[Tensor, NDArray[np.int64]], synthetic: Tensor | None, config: ProbeConfig
-) -> Probe:
-    """Multinomial logistic regression, weighted as the arm's batches are on average.
-
-    Args:
-        diet: The arm's images, labels and shares.
-        real: Features [N, D] and labels [N] of the real images in all their orientations.
-        synthetic: Features of the generated images, in their order; None without.
-        config: How.
-    """
-    features, labels = real
-    classes = len(diet.real.classes)
-    frequency = np.bincount(diet.real.labels, minlength=classes) / len(diet.real.labels)
-    if diet.sampling == "balanced":
-        frequency = np.full(classes, 1 / classes)
-    made = None if diet.synthetic is None else diet.synthetic.labels
-    share = np.zeros(classes)
-    if made is not None:
-        share[np.bincount(made, minlength=classes) > 0] = diet.share
-    parts, truth, weights = [features], [labels], [_spread(labels, frequency * (1 - share))]
-    if made is not None and synthetic is not None:
-        parts, truth = [*parts, synthetic], [*truth, made]
-        weights.append(_spread(made, frequency * share))
-    # The real images alone set the scale: where no batch has any, their weight is 0, and their scale still serves.
-    mean = features.double().mean(0)
-    scale = features.double().std(0).clamp_min(1e-6) * features.shape[1] ** 0.5
-    x = (torch.cat(parts).double() - mean) / scale
-    weight, bias = _fit(
-        x, torch.from_numpy(np.concatenate(truth)), torch.from_numpy(np.concatenate(weights)), classes, config
+def _accuracy_table(results: BenchmarkResults, category: str) -> ReportTable:
+    summaries = probe_summaries(results, category)
+    if not summaries:
+        return ReportTable("Linear probe", ("arm",), ())
+    names = list(dict.fromkeys(name for summary in summaries for name in summary.partitions))
+    recalls = [mean_recall(summary.results) for summary in summaries]
+    rows = tuple(
+        (s.arm, *s.percents(names), s.mean_percent, percent(mean_of(s.results, "macro_f1")),
+         *("-" if value is None else percent(value) for value in recall.values()))
+        for s, recall in zip(summaries, recalls, strict=True)
+    )  # fmt: skip
+    note = (
+        f"Accuracy in %; one linear layer on {summaries[0].results[0].network}, frozen; weight decay "
+        f"{results.protocol['probe']['weight_decay']:g}, all orientations of the real images. The loss is convex, so "
+        "there is no step, rate or training seed to choose. Columns on the right: recall of each class."
     )
-    return Probe(diet.real.classes, mean, scale, weight, bias)
-
-
-def _spread(labels: NDArray[np.int64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weight of each image: the share of its class, divided among the images of that class."""
-    counts = np.bincount(labels, minlength=len(shares))
-    return np.asarray((shares / np.maximum(counts, 1))[labels], dtype=np.float64)
-
-
-def _fit(x: Tensor, labels: Tensor, weights: Tensor, classes: int, config: ProbeConfig) -> tuple[Tensor, Tensor]:
-    """The minimum, from zero: in float64, by a quasi-Newton method, so that it does not depend on a rate."""
-    weight = torch.zeros(classes, x.shape[1], dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [weight, bias], max_iter=_ITERATIONS, tolerance_grad=1e-8, tolerance_change=1e-12, line_search_fn="strong_wolfe"
-    )
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        losses = F.cross_entropy(F.linear(x, weight, bias), labels, reduction="none")
-        total = (weights * losses).sum() + 0.5 * config.weight_decay * weight.square().sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        return total
-
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return weight.detach(), bias.detach()
+    return ReportTable("Linear probe", ("arm", *names, "mean", "macro-F1", *recalls[0]), rows, note)

@@ -1,163 +1,118 @@
-"""Train a small U-Net on few real masks, with or without generated ones, and find the defects of the test images."""
+"""The task `segmentation`: train a small U-Net on defect masks."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
-from torch.nn import functional as F
 
-from defect_synth.benchmark.labelled import LabelledArrays
-from defect_synth.benchmark.tasks.batches import BatchSampler, Diet, brighten, orient
-from defect_synth.benchmark.tasks.classify import Progress
-from defect_synth.benchmark.tasks.unet import UNet
-from defect_synth.samples import Pixels
-
-_THRESHOLDS = np.linspace(0.05, 0.95, 19)
-
-
-class SegmentConfig(BaseModel):
-    """How the U-Net is trained; the same for every arm."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    arms: tuple[str, ...] = Field(
-        default=(
-            "real",
-            "real + standard augmentation",
-            "real + Crop&Paste",
-            "real + careful paste",
-            "real + DFMGAN",
-            "real + painter",
-            "real + paste + painter",
-            "real + Cutout",
-            "real + CutPaste",
-            "real + CutPaste scar",
-            "real + Perlin",
-            "Finetune only",
-            "DiffAug only",
-            "CDC only",
-            "SDGAN only",
-            "Defect-GAN only",
-        ),
-        description="Of the protocol's arms, those in this table; one without masks has '-' there.",
-    )
-    steps: int = Field(default=400, ge=1, description="Optimiser steps, the same for every arm.")
-    batch: int = Field(default=16, ge=4)
-    precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="Of the forward pass in training; bfloat16 halves the time on newer processors."
-    )
-    good_share: float = Field(default=0.25, ge=0, lt=1, description="Share of each batch that is defect-free.")
-    channels: int = Field(default=16, ge=4)
-    levels: int = Field(default=3, ge=1, le=5)
-    learning_rate: float = Field(default=2e-3, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
-    brightness: float = Field(default=0.2, ge=0, lt=1)
+from defect_synth.benchmark.arms import Arm
+from defect_synth.benchmark.labelled import without_good
+from defect_synth.benchmark.partition_data import PartitionData
+from defect_synth.benchmark.progress import StepCallback
+from defect_synth.benchmark.protocol import BenchmarkProtocol
+from defect_synth.benchmark.report.comparison_tables import comparison_tables
+from defect_synth.benchmark.report.report_table import ReportTable, percent
+from defect_synth.benchmark.report.summary import mean_of, segmentation_summaries
+from defect_synth.benchmark.results import BenchmarkResults
+from defect_synth.benchmark.task_results import SegmentationResult
+from defect_synth.benchmark.tasks.batches import TrainingMix
+from defect_synth.benchmark.tasks.segmentation_scores import segmentation_scores
+from defect_synth.benchmark.tasks.segmenter import SegmentConfig, train_segmenter
+from defect_synth.benchmark.tasks.task import ArmData, Trial
 
 
-@dataclass(frozen=True, eq=False)
-class TrainedSegmenter:
-    """A trained U-Net.
+class SegmentationTask:
+    """Train a U-Net on the images of an arm and let it mark the defects of the test images, good ones included."""
 
-    Attributes:
-        threshold: Chosen on the validation images by F1 of the pixels; 0.5 where there are none.
-        seconds: Wall time of training.
-    """
+    name = "segmentation"
+    length = 0.6
+    record = SegmentationResult
+    compared_figure = "IoU per image"
 
-    threshold: float
-    seconds: float
-    _model: UNet
-    _device: torch.device
+    def __init__(self, protocol: BenchmarkProtocol, config: SegmentConfig, device: str) -> None:
+        self._protocol, self._config, self._device = protocol, config, device
 
-    def maps(self, images: Pixels) -> NDArray[np.float32]:
-        """Probability of defect, float32 [N, H, W], for uint8 [N, H, W, 3]."""
-        return _maps(self._model, images, self._device)
+    @classmethod
+    def from_protocol(cls, protocol: BenchmarkProtocol, device: str, output: Path) -> Self | None:
+        """None without a section `[segmentation]`."""
+        return None if protocol.segmentation is None else cls(protocol, protocol.segmentation, device)
 
+    @property
+    def settings(self) -> Any:
+        """The U-Net's settings; which arms take part does not change the result of any."""
+        return self._config.model_dump(mode="json", exclude={"arms"})
 
-def train_segmenter(
-    diet: Diet,
-    good: Pixels,
-    validation: LabelledArrays | None,
-    config: SegmentConfig,
-    seed: int,
-    *,
-    device: str | torch.device = "cpu",
-    progress: Progress | None = None,
-) -> TrainedSegmenter:
-    """Train on masks; a fixed share of every batch is defect-free.
+    def exclusion(self, arm: Arm) -> str:
+        """Arms without masks cannot take part."""
+        return "its images have no masks" if arm.masks == "none" else ""
 
-    Args:
-        diet: Defect images with masks.
-        good: Defect-free training images, uint8 [N, H, W, 3].
-        validation: Real defect images with masks that set the threshold; None: 0.5.
-        config: How to train.
-        seed: Of the weights, the batches and the augmentation.
-        device: Where.
-        progress: Called after each step.
-    """
-    started = time.perf_counter()
-    place = torch.device(device)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        model: Any = UNet(config.channels, config.levels)
-    model = model.to(device=place, memory_format=torch.channels_last)
-    generator = torch.Generator().manual_seed(seed)
-    num_good = round(config.batch * config.good_share) if len(good) else 0
-    batches = BatchSampler(diet, config.batch - num_good, with_masks=True)
-    empty = torch.from_numpy(np.ascontiguousarray(good))
-    optimizer = torch.optim.AdamW(
-        model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps + 1)
-    model.train()
-    for step in range(1, config.steps + 1):
-        stacked, _, _ = batches.draw(generator)  # [B, H, W, 4], the mask last
-        if num_good:
-            chosen = empty[torch.randint(len(empty), (num_good,), generator=generator)]
-            stacked = torch.cat([stacked, F.pad(chosen, (0, 1))])
-        stacked = orient(stacked, generator)
-        images = brighten(stacked[..., :3], config.brightness, generator)
-        truth = stacked[..., 3:].permute(0, 3, 1, 2).to(device=place, dtype=torch.float32)
-        with torch.autocast(place.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            logits = model(_signal(images, place))
-        logits = logits.float()
-        loss = F.binary_cross_entropy_with_logits(logits, truth) + _dice_loss(logits, truth)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        if progress is not None:
-            progress(step, config.steps, float(loss.detach()))
-    threshold = 0.5
-    if validation is not None and validation.masks is not None and validation.masks.any():
-        maps = _maps(model, validation.images, place)
-        truth_mask = validation.masks.astype(bool)
-        scores = [
-            2 * ((maps >= t) & truth_mask).sum() / max(1, (maps >= t).sum() + truth_mask.sum()) for t in _THRESHOLDS
+    def obstacle(self, data: PartitionData) -> str:
+        """Every partition will do."""
+        return ""
+
+    def trials(self, arm: Arm) -> list[Trial]:
+        """One for each training seed, at the first ratio, if the protocol lists the arm."""
+        if self.exclusion(arm) or arm.name not in self._config.arms:
+            return []
+        return [Trial(self._protocol.ratios[0], seed) for seed in range(self._protocol.seeds)]
+
+    def measure(self, arm_data: ArmData, trial: Trial, progress: StepCallback) -> SegmentationResult:
+        """Train one U-Net and score it on the test images."""
+        data = arm_data.data
+        trained = train_segmenter(
+            _defects_only(arm_data.training_mix(trial.ratio)), data.context.good.images, data.context.validation,
+            self._config, trial.seed, device=self._device, progress=lambda done, total, _: progress(done, total),
+        )  # fmt: skip
+        test = data.test
+        assert test.masks is not None
+        defective = np.flatnonzero(test.masks.any((1, 2)))
+        images, masks = test.images[defective], test.masks[defective]
+        if data.test_good is not None:
+            images = np.concatenate([images, data.test_good.images])
+            masks = np.concatenate([masks, data.test_good.masks])
+        scores = segmentation_scores(trained.maps(images), masks, trained.threshold)
+        return SegmentationResult(
+            **arm_data.described(trial, self._config.steps, trained.seconds),
+            num_test=len(images), test_names=tuple(test.names[i] for i in defective), threshold=trained.threshold,
+            average_precision=scores.average_precision, f1=scores.f1, iou=scores.iou, best_f1=scores.best_f1,
+            pro=scores.pro, per_image=tuple(round(value, 6) for value in scores.per_image),
+        )  # fmt: skip
+
+    @classmethod
+    def tables(cls, results: BenchmarkResults, category: str) -> list[ReportTable]:
+        """Paired comparisons, and the pixel figures of the U-Net."""
+        return [
+            *comparison_tables(results, category, cls.name, cls.compared_figure),
+            _pixel_table(results, category),
         ]
-        threshold = float(_THRESHOLDS[int(np.argmax(scores))])
-    return TrainedSegmenter(threshold, time.perf_counter() - started, model, place)
 
 
-def _dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """1 - soft Dice over the batch: thin defects are few pixels, and cross-entropy alone forgets them."""
-    chance = logits.sigmoid()
-    return 1 - (2 * (chance * truth).sum() + 1) / (chance.sum() + truth.sum() + 1)
+def _defects_only(mix: TrainingMix) -> TrainingMix:
+    """Without good images, which the U-Net gets separately."""
+    synthetic = None if mix.synthetic is None else without_good(mix.synthetic)
+    return TrainingMix(without_good(mix.real), synthetic, mix.share, mix.sampling)
 
 
-def _signal(images: Tensor, device: torch.device) -> Tensor:
-    return (images.to(device).to(torch.float32) / 127.5 - 1).permute(0, 3, 1, 2)
-
-
-def _maps(model: UNet, images: Pixels, device: torch.device) -> NDArray[np.float32]:
-    model.eval()
-    pixels = torch.from_numpy(np.ascontiguousarray(images))
-    with torch.inference_mode():
-        maps = [model(_signal(pixels[i : i + 32], device)).sigmoid()[:, 0].cpu() for i in range(0, len(pixels), 32)]
-    return torch.cat(maps).numpy()
+def _pixel_table(results: BenchmarkResults, category: str) -> ReportTable:
+    head = ("arm", "pixel AP", "F1", "IoU", "best F1 (oracle)", "PRO")
+    summaries = segmentation_summaries(results, category)
+    if not summaries:
+        return ReportTable("Segmentation", head, ())
+    config = results.protocol["segmentation"]
+    figures = ("average_precision", "f1", "iou", "best_f1", "pro")
+    without = [arm.name for arm in results.arms if "segmentation" in arm.absent and arm.name in config["arms"]]
+    weak_arms = {arm.name for arm in results.arms if arm.masks == "weak"}
+    weak = [summary.arm for summary in summaries if summary.arm in weak_arms]
+    rows = [(s.arm, *(percent(mean_of(s.results, figure)) for figure in figures)) for s in summaries]
+    rows += [(name, *("-" for _ in figures)) for name in without]
+    note = (
+        f"Small U-Net ({config['channels']} channels, {config['levels']} levels) from scratch, {config['steps']} steps "
+        f"of {config['batch']} images in every arm, {percent(config['good_share'])} % of them defect-free; all pixels "
+        "of the test images, good ones included. F1 and IoU are measured at the threshold that the validation images "
+        "chose; best F1 knows the test images, as it does in the literature."
+        + (" '-': the system makes no masks." if without else "")
+        + (f" Weak masks (a thresholded soft map of the system): {', '.join(weak)}." if weak else "")
+    )
+    return ReportTable("Segmentation", head, tuple(rows), note)

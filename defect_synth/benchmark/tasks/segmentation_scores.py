@@ -1,4 +1,4 @@
-"""How well maps of defect scores find the masks: pixel AP, F1, IoU and PRO."""
+"""How well score maps find the defects: pixel AP, F1, IoU and PRO."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from defect_synth.samples import Pixels
 
-_LEVELS = 512  # thresholds of the curves; scores are quantiles, so that they are dense where scores are
+_LEVELS = 512  # false positive rates at which the PRO curve is evaluated
 
 
 class SegmentationScores(NamedTuple):
-    """Figures over all test pixels, each in 0..1.
+    """Scores over all test pixels, each in 0..1.
 
     Attributes:
         average_precision: Area under precision over recall of the pixels.
         f1: F1 of the pixels at the given threshold.
         iou: Intersection over union of the pixels at the given threshold.
-        best_f1: Highest F1 over all thresholds: what the literature prints, and an oracle's figure.
+        best_f1: Highest F1 over all thresholds, as in the literature; it is chosen with knowledge of the test images.
         pro: Per-region overlap, area up to a false positive rate of 0.3, divided by 0.3 (Bergmann et al. 2020).
         per_image: IoU of each image that has a defect, at the given threshold.
     """
@@ -34,12 +34,12 @@ class SegmentationScores(NamedTuple):
 
 
 def segmentation_scores(maps: NDArray[np.float32], masks: Pixels, threshold: float) -> SegmentationScores:
-    """Figures of score maps.
+    """Score defect maps against the true masks.
 
     Args:
-        maps: Higher where a defect is likelier, float32 [N, H, W].
-        masks: Truth, uint8 [N, H, W], 1 on the defect; some may be empty, not all.
-        threshold: A pixel is called defect where its score is at least this.
+        maps: Scores, higher where a defect is more likely, float32 [N, H, W].
+        masks: Truth, uint8 [N, H, W], 1 on the defect; some may be empty, but not all.
+        threshold: A pixel counts as defect if its score is at least this.
     """
     truth = masks.astype(bool)
     found = maps >= threshold
@@ -62,21 +62,27 @@ def segmentation_scores(maps: NDArray[np.float32], masks: Pixels, threshold: flo
 def precision_recall(
     scores: NDArray[np.float32], truth: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Precision and recall when everything down to a score is called defect, for each different score, descending.
+    """Precision and recall with each different score as the threshold, in descending order of the thresholds.
 
     Args:
-        scores: [N].
-        truth: bool [N], at least one true.
+        scores: Scores, float32 [N].
+        truth: Whether each is a defect, bool [N]; at least one is.
     """
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
-    last = np.flatnonzero(np.diff(ordered, append=np.float32(-np.inf)))  # of equal scores, the last one
+    last = np.flatnonzero(np.diff(ordered, append=np.float32(-np.inf)))  # the last one of equal scores
     right = np.cumsum(truth[order], dtype=np.float64)[last]
     return right / (last + 1), right / max(1.0, float(truth.sum()))
 
 
 def per_region_overlap(maps: NDArray[np.float32], masks: Pixels, limit: float = 0.3) -> float:
-    """Mean share of each connected region that is found, averaged over false positive rates 0..`limit`."""
+    """Per-region overlap: the mean share of each connected region that is found, averaged over false positive rates.
+
+    Args:
+        maps: Scores, float32 [N, H, W].
+        masks: Truth, uint8 [N, H, W], 1 on the defect.
+        limit: Highest false positive rate, over all defect-free pixels (Bergmann et al. 2020).
+    """
     normal = maps[masks == 0]
     regions = []
     for scores, mask in zip(maps, masks, strict=True):
@@ -85,7 +91,7 @@ def per_region_overlap(maps: NDArray[np.float32], masks: Pixels, limit: float = 
     if not regions or normal.size == 0:
         return 0.0
     rates = np.linspace(0, limit, _LEVELS)
-    # The score that this share of the normal pixels exceeds.
+    # For each rate, the score that this share of the normal pixels exceeds.
     ordered = np.sort(normal)[::-1]
     thresholds = ordered[np.minimum((rates * normal.size).astype(np.int64), normal.size - 1)]
     overlap = np.mean([1 - np.searchsorted(region, thresholds, side="right") / region.size for region in regions], 0)

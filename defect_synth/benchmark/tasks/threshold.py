@@ -1,104 +1,180 @@
-"""Does a threshold set on synthetic defects serve a detector that learnt from good images alone?
-
-The detector is a small one of the PatchCore kind (Roth et al. 2022): descriptors of image patches, a bank of those of
-good images, and the distance to the nearest of them. Its descriptors are colours and edges at three scales, so that it
-needs no weights; it is a measuring instrument here, no competitor.
-"""
+"""The task `thresholds`: set the threshold of an anomaly detector with the help of generated defects."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
 
-import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from defect_synth.benchmark.tasks.segmentation_scores import precision_recall
-from defect_synth.samples import Pixels
+from defect_synth.benchmark.arms import REAL, Arm
+from defect_synth.benchmark.partition_data import PartitionData
+from defect_synth.benchmark.progress import StepCallback
+from defect_synth.benchmark.protocol import BenchmarkProtocol, ThresholdConfig
+from defect_synth.benchmark.report.report_table import ReportTable, percent
+from defect_synth.benchmark.results import BenchmarkResults
+from defect_synth.benchmark.task_results import ThresholdResult, ThresholdRule
+from defect_synth.benchmark.tasks.anomaly_detector import ABOUT, PatchDetector, auroc, best_threshold, f1_at
+from defect_synth.benchmark.tasks.task import ArmData, Trial
 
-ABOUT = "nearest neighbour over hand-made patch descriptors (colour, edges; three scales), trained on good images only"
-_BANK = 6000
-_TOP = 0.01  # an image is as anomalous as the mean of this share of its patches
 
+@dataclass(frozen=True, eq=False)
+class DetectorScores:
+    """The detector of one partition and its scores of the real images, which all arms share.
 
-class Detector:
-    """Scores images by how unlike any patch of good images their strangest patches are.
-
-    Args:
-        good: Defect-free images, uint8 [N, H, W, 3].
-        seed: Of the patches that are kept.
+    Attributes:
+        data: The partition.
+        detector: Trained on the good base images.
+        held_out: Scores of held-out good images, float32 [N].
+        good: Scores of good test images, float32 [M].
+        defective: Scores of test images with defects, float32 [K].
+        test_names: Names of the test images, good ones first.
     """
 
-    def __init__(self, good: Pixels, seed: int = 0) -> None:
-        patches = np.concatenate([_describe(image) for image in good])
-        self._mean, self._scale = patches.mean(0), patches.std(0) + 1e-6
-        rng = np.random.default_rng(seed)
-        kept = rng.permutation(len(patches))[:_BANK]
-        self._bank = torch.from_numpy((patches[kept] - self._mean) / self._scale)
-        self._squares = (self._bank**2).sum(1)
+    data: PartitionData
+    detector: PatchDetector
+    held_out: NDArray[np.float32]
+    good: NDArray[np.float32]
+    defective: NDArray[np.float32]
+    test_names: tuple[str, ...]
 
-    def scores(self, images: Pixels) -> NDArray[np.float32]:
-        """One score for each image of uint8 [N, H, W, 3], higher where a defect is likelier."""
-        found = []
-        for image in images:
-            patches = torch.from_numpy((_describe(image) - self._mean) / self._scale)
-            distances = (self._squares - 2 * patches @ self._bank.T).amin(1) + (patches**2).sum(1)
-            worst = distances.clamp_min(0).sqrt().topk(max(1, round(_TOP * len(patches)))).values
-            found.append(float(worst.mean()))
-        return np.array(found, np.float32)
-
-
-class Cut(NamedTuple):
-    """A threshold and the F1 of defect images that it gives where it was set."""
-
-    threshold: float
-    f1: float
+    @classmethod
+    def of(cls, data: PartitionData) -> Self:
+        """Train the detector of a partition and score the real images."""
+        held_out, test_good, test = data.context.good_validation, data.test_good, data.test
+        assert held_out is not None
+        assert test_good is not None
+        detector = PatchDetector(data.context.good.images)
+        defective = test.select(test.where_defective())
+        scores = (detector.scores(images) for images in (held_out.images, test_good.images, defective.images))
+        return cls(data, detector, *scores, (*test_good.names, *defective.names))
 
 
-def best_threshold(good: NDArray[np.float32], bad: NDArray[np.float32]) -> Cut:
-    """The threshold with the highest F1 on these scores, midway between the scores around it.
+class ThresholdTask:
+    """Set a detector's threshold on held-out good images and an arm's generated ones; measure image F1 on the test.
+
+    The arm `real` gives the rules to compare with: the few real validation images, good images alone, and the oracle.
+    """
+
+    name = "thresholds"
+    length = 0.3
+    record = ThresholdResult
+    compared_figure = ""
+
+    def __init__(self, config: ThresholdConfig) -> None:
+        self._config = config
+        self._last_scores: DetectorScores | None = None
+
+    @classmethod
+    def from_protocol(cls, protocol: BenchmarkProtocol, device: str, output: Path) -> Self | None:
+        """None without a section `[threshold]`."""
+        return None if protocol.threshold is None else cls(protocol.threshold)
+
+    @property
+    def settings(self) -> Any:
+        """The number of generated images; which arms take part does not change the result of any."""
+        return ["threshold", self._config.per_defect]
+
+    def exclusion(self, arm: Arm) -> str:
+        """Every arm can take part."""
+        return ""
+
+    def obstacle(self, data: PartitionData) -> str:
+        """Good images must be held out from training, and there must be good test images."""
+        if data.test_good is not None and data.context.good_validation is not None:
+            return ""
+        return "Anomaly thresholds: skipped, they need good images for validation and test."
+
+    def trials(self, arm: Arm) -> list[Trial]:
+        """One for the arm `real` and for each arm that the protocol lists."""
+        return [Trial(1.0)] if arm.name in (REAL, *self._config.arms) else []
+
+    def measure(self, arm_data: ArmData, trial: Trial, progress: StepCallback) -> ThresholdResult:
+        """Set the threshold by the rules of one arm and measure each on the test images."""
+        started = time.perf_counter()
+        if self._last_scores is None or self._last_scores.data is not arm_data.data:
+            self._last_scores = DetectorScores.of(arm_data.data)
+        scores = self._last_scores
+        rules = _reference_rules(scores) if arm_data.arm.name == REAL else self._synthetic_rules(arm_data, scores)
+        context = arm_data.data.context
+        return ThresholdResult(
+            category=context.category, partition=context.partition, detector=ABOUT,
+            auroc=auroc(scores.good, scores.defective),
+            rules=tuple(
+                ThresholdRule(rule=rule, threshold=round(threshold, 6), num_defects=count,
+                              f1=f1_at(threshold, scores.good, scores.defective))
+                for rule, threshold, count in rules
+            ),
+            test_names=scores.test_names,
+            is_defect=(*(False for _ in scores.good), *(True for _ in scores.defective)),
+            scores=tuple(round(float(value), 5) for value in (*scores.good, *scores.defective)),
+            seconds=time.perf_counter() - started,
+        )  # fmt: skip
+
+    def _synthetic_rules(self, arm_data: ArmData, scores: DetectorScores) -> list[tuple[str, float, int]]:
+        drawn = arm_data.synthetic.arrays
+        if drawn is None:
+            return []
+        count = self._config.per_defect * (1 if arm_data.arm.labelled else len(arm_data.data.context.defects))
+        images = drawn.first_of_each_class(count).images
+        threshold = best_threshold(scores.held_out, scores.detector.scores(images)).threshold
+        return [(f"synthetic defects: {arm_data.arm.name}", threshold, len(images))]
+
+    @classmethod
+    def tables(cls, results: BenchmarkResults, category: str) -> list[ReportTable]:
+        """Image F1 of the detector under each rule, mean over partitions."""
+        return [_rules_table([result for result in results.thresholds if result.category == category])]
+
+
+def _reference_rules(scores: DetectorScores) -> list[tuple[str, float, int]]:
+    """(rule, threshold, number of defect images that it saw) of the rules without generated images."""
+    held_out, validation = scores.held_out, scores.data.context.validation
+    rules = []
+    real = [] if validation is None else validation.where_defective()
+    if validation is not None and len(real):
+        of_real = scores.detector.scores(validation.images[real])
+        rules.append(("the few real validation defects", best_threshold(held_out, of_real).threshold, len(real)))
+    above = float(np.nextafter(held_out.max(), np.float32(np.inf)))
+    oracle = best_threshold(scores.good, scores.defective).threshold
+    return [
+        *rules,
+        ("highest score of held-out good images", above, 0),
+        ("oracle: the test images themselves", oracle, len(scores.defective)),
+    ]
+
+
+def one_per_partition(results: Sequence[ThresholdResult]) -> list[ThresholdResult]:
+    """Join the results of all arms on a partition: rules with generated images first, those of the arm `real` last.
 
     Args:
-        good: Scores of defect-free images, [N].
-        bad: Scores of images with defects, [M].
+        results: In the order of the arms, `real` first.
     """
-    scores = np.concatenate([good, bad]).astype(np.float32)
-    truth = np.repeat([False, True], [len(good), len(bad)])
-    precision, recall = precision_recall(scores, truth)
-    with np.errstate(invalid="ignore"):
-        f1 = np.nan_to_num(2 * precision * recall / (precision + recall))
-    levels = np.unique(scores)[::-1].astype(np.float64)
-    best = int(np.argmax(f1))
-    below = levels[best + 1] if best + 1 < len(levels) else levels[best]
-    return Cut(float((levels[best] + below) / 2), float(f1[best]))
+    joined = []
+    for place in dict.fromkeys((result.category, result.partition) for result in results):
+        real, *others = [result for result in results if (result.category, result.partition) == place]
+        rules = (*(rule for result in others for rule in result.rules), *real.rules)
+        seconds = real.seconds + sum(result.seconds for result in others)
+        joined.append(real.model_copy(update=dict(rules=rules, seconds=seconds)))
+    return joined
 
 
-def f1_at(threshold: float, good: NDArray[np.float32], bad: NDArray[np.float32]) -> float:
-    """F1 of defect images where scores of at least `threshold` are called defect."""
-    right = int((bad >= threshold).sum())
-    called = right + int((good >= threshold).sum())
-    return 2 * right / max(1, called + len(bad))
-
-
-def auroc(good: NDArray[np.float32], bad: NDArray[np.float32]) -> float:
-    """Chance that a defect image scores higher than a good one; ties count half."""
-    ordered = np.sort(good)
-    below = np.searchsorted(ordered, bad, "left") + np.searchsorted(ordered, bad, "right")
-    return float(below.mean() / 2 / len(good))
-
-
-def _describe(image: Pixels) -> NDArray[np.float32]:
-    """Descriptors float32 [P, 21] of patches on a grid of every 32nd of the image, 2 pixels at least."""
-    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
-    grey = cv2.GaussianBlur(lab[..., 0], (0, 0), 0.7)
-    across, down = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
-    edges = np.hypot(across, down)
-    maps: list[NDArray[np.float32]] = []
-    for sigma in (1.0, 2.0, 4.0):
-        smooth = cv2.GaussianBlur(lab, (0, 0), sigma)
-        spread = cv2.GaussianBlur(lab**2, (0, 0), sigma) - smooth**2
-        maps += [smooth, np.sqrt(np.maximum(spread, 0)), cv2.GaussianBlur(edges, (0, 0), sigma)[..., None]]
-    stacked = np.concatenate(maps, 2)
-    step = max(2, image.shape[0] // 32)
-    return np.ascontiguousarray(stacked[step // 2 :: step, step // 2 :: step].reshape(-1, stacked.shape[2]))
+def _rules_table(results: Sequence[ThresholdResult]) -> ReportTable:
+    head = ("threshold set by", "image F1 on the test, %", "defect images")
+    if not results:
+        return ReportTable("Anomaly threshold", head, ())
+    rows = []
+    for name in dict.fromkeys(rule.rule for result in results for rule in result.rules):
+        found = [rule for result in results for rule in result.rules if rule.rule == name]
+        rows.append((name, percent(sum(r.f1 for r in found) / len(found)), str(max(r.num_defects for r in found))))
+    area = sum(result.auroc for result in results) / len(results)
+    first = results[0]
+    note = (
+        f"Detector: {first.detector}; image AUROC {percent(area)}. Each rule but the oracle sees held-out good images "
+        f"and the defects that it names. Test: {sum(not d for d in first.is_defect)} good images and "
+        f"{sum(first.is_defect)} with a defect."
+    )
+    return ReportTable("Anomaly threshold", head, tuple(rows), note)

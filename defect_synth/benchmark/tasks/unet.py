@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 
 class UNet(nn.Module):
-    """Image -> logit of defect for each pixel.
+    """A U-Net that predicts a defect logit for each pixel.
 
     Args:
-        channels: Of the first level; doubled at each further one.
+        channels: Channels of the first level, doubled at each further one.
         levels: Number of halvings.
     """
 
@@ -23,7 +23,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(channels, 1, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Float [B, 3, H, W] -> logits [B, 1, H, W]; sides must be multiples of 2^levels."""
+        """Image float [B, 3, H, W] -> logits [B, 1, H, W]; the sides must be multiples of 2^levels."""
         skipped = []
         x = image
         for level, block in enumerate(self.down):

@@ -247,7 +247,7 @@ def test_base_and_source_can_be_plain_values(data, tmp_path):
     parser.add_subclass_arguments(AnomalibDataModule, "data", fail_untyped=False)
     base = {"class_path": "anomalib.data.Folder",
             "init_args": {"name": "parts", "root": str(data), "normal_dir": "train/good"}}  # fmt: skip
-    config = {"class_path": "defect_synth.augment.adapters.anomalib.DefectSynthDataModule",
+    config = {"class_path": "defect_synth.DefectSynthDataModule",
               "init_args": {"base": base, "source": "demo", "split": "val", "ratio": 0.3}}  # fmt: skip
     made = parser.instantiate_classes(parser.parse_object({"data": config})).data
     assert type(made).__name__ == "DefectSynthDataModule"

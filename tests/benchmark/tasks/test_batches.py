@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from defect_synth.benchmark.tasks.batches import BatchSampler, Diet, brighten, orient, orientations
+from defect_synth.benchmark.tasks.batches import BatchSampler, TrainingMix, brighten, orient, orientations
 from defect_synth.errors import DataError
 from tests.benchmark.squares import relabelled, squares
 
@@ -14,7 +14,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 def test_arms_see_the_same_labels_and_the_share_is_kept():
     real, synthetic = squares(9, 0, "real"), squares(90, 1, "synthetic")
     synthetic.images[:] = 7
-    alone, mixed = BatchSampler(Diet(real), 10), BatchSampler(Diet(real, synthetic, 0.3), 10)
+    alone, mixed = BatchSampler(TrainingMix(real), 10), BatchSampler(TrainingMix(real, synthetic, 0.3), 10)
     generators = seeded(), seeded()
     for _ in range(20):
         _, labels_alone, generated_alone = alone.draw(generators[0])
@@ -28,14 +28,14 @@ def test_arms_see_the_same_labels_and_the_share_is_kept():
 def test_drawn_images_have_the_drawn_label():
     arrays = squares(30, 0, "real")
     by_bytes = {image.tobytes(): int(label) for image, label in zip(arrays.images, arrays.labels, strict=True)}
-    images, labels, _ = BatchSampler(Diet(arrays), 64).draw(seeded())
+    images, labels, _ = BatchSampler(TrainingMix(arrays), 64).draw(seeded())
     assert [by_bytes[image.numpy().tobytes()] for image in images] == labels.tolist()
     assert len({image.numpy().tobytes() for image in images}) > 20
 
 
 def test_a_mask_stays_with_its_image():
     real, synthetic = squares(9, 0, "real"), squares(30, 1, "synthetic")
-    images, labels, _ = BatchSampler(Diet(real, synthetic), 40, with_masks=True).draw(seeded())
+    images, labels, _ = BatchSampler(TrainingMix(real, synthetic), 40, with_masks=True).draw(seeded())
     turned = orient(images, seeded(1))
     for image, label in zip(turned.numpy(), labels.numpy(), strict=True):
         assert np.array_equal(image[..., 3] == 1, image[..., label] == 250)
@@ -44,7 +44,7 @@ def test_a_mask_stays_with_its_image():
 def test_a_label_without_generated_images_stays_real():
     real, synthetic = squares(9, 0, "real"), squares(30, 1, "synthetic")
     only_first = relabelled(synthetic, np.zeros(30))
-    _, labels, generated = BatchSampler(Diet(real, only_first, share=1, sampling="balanced"), 32).draw(seeded())
+    _, labels, generated = BatchSampler(TrainingMix(real, only_first, share=1, sampling="balanced"), 32).draw(seeded())
     assert torch.equal(generated, labels == 0)
     assert 0 < int(generated.sum()) < 32
 
@@ -52,7 +52,7 @@ def test_a_label_without_generated_images_stays_real():
 @pytest.mark.parametrize(("sampling", "share"), [("balanced", 1 / 3), ("proportional", 20 / 30)])
 def test_sampling_sets_how_frequent_a_label_is(sampling, share):
     arrays = relabelled(squares(30, 0, "real"), np.repeat([0, 1, 2], [20, 5, 5]))
-    _, labels, _ = BatchSampler(Diet(arrays, sampling=sampling), 2000).draw(seeded())
+    _, labels, _ = BatchSampler(TrainingMix(arrays, sampling=sampling), 2000).draw(seeded())
     assert float((labels == 0).float().mean()) == pytest.approx(share, abs=0.04)
 
 
@@ -96,6 +96,6 @@ def test_brightness_stays_within_its_bounds():
 def test_sets_that_do_not_fit_are_named():
     real = squares(6, 0, "a")
     with pytest.raises(DataError, match="classes differ: train crack, cut, hole; synthetic crack, cut, print"):
-        Diet(real, squares(6, 1, "b", ("crack", "cut", "print")))
+        TrainingMix(real, squares(6, 1, "b", ("crack", "cut", "print")))
     with pytest.raises(DataError, match="no training image of hole"):
-        Diet(relabelled(real, np.arange(6) % 2))
+        TrainingMix(relabelled(real, np.arange(6) % 2))

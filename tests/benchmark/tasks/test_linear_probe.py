@@ -7,8 +7,14 @@ import pytest
 import torch
 
 from defect_synth.benchmark.labelled import LabelledArrays
-from defect_synth.benchmark.tasks.batches import Diet
-from defect_synth.benchmark.tasks.probe import ProbeConfig, features_of, load_probe_network, real_views, train_probe
+from defect_synth.benchmark.tasks.batches import TrainingMix
+from defect_synth.benchmark.tasks.linear_probe import (
+    ProbeConfig,
+    features_of,
+    load_probe_network,
+    real_views,
+    train_probe,
+)
 from defect_synth.errors import CheckpointError
 
 CONFIG = ProbeConfig(weight_decay=0.1)
@@ -36,7 +42,7 @@ def loss_of(probe, x: torch.Tensor, labels: np.ndarray, weights: np.ndarray) -> 
 def test_the_probe_is_at_the_minimum_of_the_weighted_loss():
     real, made = arrays([0, 0, 0, 1], 0, "r"), arrays([0, 1, 1, 1, 1], 1, "s")
     x, y = blobs(real.labels, 2), blobs(made.labels, 3)
-    probe = train_probe(Diet(real, made, share=0.4), (x, real.labels), y, CONFIG)
+    probe = train_probe(TrainingMix(real, made, share=0.4), (x, real.labels), y, CONFIG)
     # Labels as frequent as among the real images (3/4, 1/4), 40 % of each generated.
     weights = np.array([0.75 * 0.6 / 3] * 3 + [0.25 * 0.6] + [0.75 * 0.4] + [0.25 * 0.4 / 4] * 4)
     assert weights.sum() == pytest.approx(1)
@@ -54,24 +60,24 @@ def test_the_probe_is_at_the_minimum_of_the_weighted_loss():
 def test_generated_copies_of_the_real_images_change_nothing():
     real = arrays([0, 1, 0, 1, 1], 0, "r")
     x = blobs(real.labels, 2)
-    alone = train_probe(Diet(real), (x, real.labels), None, CONFIG)
-    copied = train_probe(Diet(real, real, share=0.5), (x, real.labels), x, CONFIG)
+    alone = train_probe(TrainingMix(real), (x, real.labels), None, CONFIG)
+    copied = train_probe(TrainingMix(real, real, share=0.5), (x, real.labels), x, CONFIG)
     torch.testing.assert_close(alone.weight, copied.weight, atol=1e-5, rtol=1e-4)
 
 
 def test_a_class_without_generated_images_keeps_the_weight_of_its_real_ones():
     real, made = arrays([0, 1], 0, "r"), arrays([1, 1], 1, "s")
     x = blobs(real.labels, 2)
-    probe = train_probe(Diet(real, made, share=1.0), (x, real.labels), blobs(made.labels, 3), CONFIG)
+    probe = train_probe(TrainingMix(real, made, share=1.0), (x, real.labels), blobs(made.labels, 3), CONFIG)
     assert probe.probabilities(x)[0].argmax() == 0  # otherwise nothing would have taught class 0
 
 
 def test_balanced_sampling_weighs_classes_alike():
     real = arrays([0] * 9 + [1], 0, "r")
     x = torch.zeros(10, 3)
-    probe = train_probe(Diet(real, sampling="balanced"), (x, real.labels), None, CONFIG)
+    probe = train_probe(TrainingMix(real, sampling="balanced"), (x, real.labels), None, CONFIG)
     np.testing.assert_allclose(probe.probabilities(x)[0], 0.5, atol=1e-6)
-    plain = train_probe(Diet(real), (x, real.labels), None, CONFIG)
+    plain = train_probe(TrainingMix(real), (x, real.labels), None, CONFIG)
     np.testing.assert_allclose(plain.probabilities(x)[0], [0.9, 0.1], atol=1e-5)
 
 

@@ -10,11 +10,11 @@ import pytest
 from defect_synth.baselines.anomaly_source import ANY_DEFECT
 from defect_synth.baselines.train import settings_of
 from defect_synth.benchmark import ARMS, BenchmarkRequest, generators, load_protocol, run_benchmark
-from defect_synth.benchmark.arms import choose_arms
-from defect_synth.benchmark.generators import SYSTEMS
-from defect_synth.benchmark.labelled import LabelledArrays, class_less
+from defect_synth.benchmark.arms import SYSTEMS, choose_arms
+from defect_synth.benchmark.labelled import LabelledArrays, with_one_label
 from defect_synth.benchmark.report.paper_tables import paper_tables
-from defect_synth.benchmark.results import BenchmarkResults, DefectFigures, QualityCell, without_times
+from defect_synth.benchmark.results import BenchmarkResults, without_times
+from defect_synth.benchmark.task_results import DefectFigures, QualityResult
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import split
 from defect_synth.engine.loop import Ended
@@ -114,9 +114,9 @@ def test_what_a_system_lacks_decides_where_it_is(done):
     assert {c.num_synthetic for c in results.segmentation if c.arm != "real"} == {12}
     report = (output / "report.md").read_text()
     assert "| Finetune only | - | - | - | - | - |" in report
-    assert "Weak masks, a soft map of the system that was cut: Defect-GAN only." in report
+    assert "Weak masks (a thresholded soft map of the system): Defect-GAN only." in report
     assert "- Finetune only (segmentation): its images have no masks." in report
-    assert "- real + Cutout (classification): its defects are of no category, so no classifier of defects" in report
+    assert "- real + Cutout (classification): its defects have no category, so no classifier of defects" in report
     page = (output / "report.html").read_text()
     assert page.count("<img") == 5
 
@@ -124,12 +124,12 @@ def test_what_a_system_lacks_decides_where_it_is(done):
 def test_continuing_trains_and_measures_nothing_again(done, monkeypatch):
     results, output, _, root = done
     trained = fake_systems(monkeypatch)
-    files = {path: path.stat().st_mtime_ns for path in (output / "cells").rglob("*.json")}
+    files = {path: path.stat().st_mtime_ns for path in (output / "measurements").rglob("*.json")}
     assert any("quality" in str(path) for path in files)
     monkeypatch.setattr(generators, "open_system", None)  # not even opened
     again = bench(root, output, resume=True)
     assert without_times(again.model_dump(mode="json")) == without_times(results.model_dump(mode="json"))
-    assert {path: path.stat().st_mtime_ns for path in (output / "cells").rglob("*.json")} == files
+    assert {path: path.stat().st_mtime_ns for path in (output / "measurements").rglob("*.json")} == files
     assert trained == []
 
 
@@ -141,7 +141,7 @@ def test_a_benchmark_killed_while_it_looks_at_images_goes_on_to_the_same_tables(
         pass
 
     def kill(text, _done, _total):
-        if "look at the images of Defect-GAN" in text:
+        if "quality, Defect-GAN" in text:
             raise KilledError
 
     with pytest.raises(KilledError):
@@ -157,9 +157,9 @@ def test_a_benchmark_killed_while_it_looks_at_images_goes_on_to_the_same_tables(
 def test_more_arms_later_are_added_to_the_thresholds(done, monkeypatch, tmp_path):
     *_, root = done
     fake_systems(monkeypatch)
-    small = dict(segmentation=None, quality=None)
-    bench(root, tmp_path / "out", arms=["real", "real + Cutout"], **small)
-    both = bench(root, tmp_path / "out", resume=True, arms=["real", "real + Cutout", "real + Perlin"], **small)
+    for names in (["real", "real + Cutout"], ["real", "real + Cutout", "real + Perlin"]):
+        both = bench(root, tmp_path / "out", resume=True, arms=names, segmentation=None, quality=None,
+                     threshold={"per_defect": 3, "arms": names})  # fmt: skip
     assert [r.rule for r in both.thresholds[0].rules][:2] == [
         "synthetic defects: real + Cutout", "synthetic defects: real + Perlin",
     ]  # fmt: skip
@@ -221,7 +221,7 @@ def figures(defect: str, **changes) -> DefectFigures:
 def test_our_figure_stands_above_the_published_one(done):
     results, *_ = done
     cells = tuple(
-        QualityCell(
+        QualityResult(
             category="hazelnut", partition=partition, arm="Finetune only", source="", distance="KID x1000 (Inception)",
             spread="clustered LPIPS (LPIPS)", skipped=(), seconds=1,
             defects=(figures("crack", distance=distance), figures("hole", nearest=0.0, nearest_high=0.0)),
@@ -296,7 +296,7 @@ def test_short_protocols_train_no_other_system(protocol):
 def test_images_lose_their_class_and_nothing_else():
     arrays = squares(12, 0, "real")
     with_good = LabelledArrays(arrays.images, arrays.labels, ("good", "cut", "hole"), arrays.names, arrays.masks)
-    without = class_less(with_good)
+    without = with_one_label(with_good)
     assert without.classes == (ANY_DEFECT,)
     chosen = arrays.labels != 0
     assert np.array_equal(without.images, arrays.images[chosen])

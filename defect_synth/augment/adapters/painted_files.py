@@ -1,0 +1,76 @@
+"""Defect images painted on normal image files and stored beside their masks, so that a second run finds them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from defect_synth import __version__
+from defect_synth.augment import DefectAugmenter
+from defect_synth.data.images import read_image
+from defect_synth.data.png import write_png
+from defect_synth.errors import DataError
+from defect_synth.samples import Pixels, mask_to_pixels
+
+_ATTEMPTS = 20  # per image, before the source counts as unsuitable
+
+
+class PaintedFiles:
+    """Paints on normal image files and stores the results as PNG files.
+
+    Args:
+        augmenter: Paints.
+        folder: Where the files go, in a subfolder named by everything that they depend on; None: the temporary
+            directory of the system.
+        seed: Fixes all random choices.
+        settings: JSON values that the files depend on besides the augmenter's digest, the seed and the images.
+    """
+
+    def __init__(self, augmenter: DefectAugmenter, folder: Path | None, seed: int, settings: Sequence[object]) -> None:
+        self._augmenter, self._seed, self._settings = augmenter, seed, list(settings)
+        self._root = folder or Path(tempfile.gettempdir()) / "defect-synth"
+
+    def write(self, normals: Sequence[str], count: int) -> list[tuple[Path, Path]]:
+        """Paths of `count` defect images and their masks; the missing ones are painted first.
+
+        Args:
+            normals: Image files to paint on, used in random order and again if there are fewer than `count`.
+            count: Number of defect images.
+
+        Raises:
+            DataError: An image cannot be read, or no defect fits on it.
+            OutputError: A file cannot be written.
+        """
+        folder = self._root / self._fingerprint(normals, count)
+        order = np.random.default_rng([self._seed, 3]).permutation(len(normals))
+        files = []
+        for number in range(count):
+            image_path = folder / "defect" / f"{number:05d}.png"
+            mask_path = folder / "ground_truth" / f"{number:05d}.png"
+            if not (image_path.exists() and mask_path.exists()):
+                image, mask = self._paint(normals[order[number % len(normals)]], number)
+                write_png(mask_path, mask_to_pixels(mask))
+                write_png(image_path, image)
+            files.append((image_path, mask_path))
+        return files
+
+    def _paint(self, normal: str, number: int) -> tuple[Pixels, Pixels]:
+        image = read_image(Path(normal))
+        for attempt in range(_ATTEMPTS):
+            sample = self._augmenter(image, np.random.default_rng([self._seed, 4, number, attempt]))
+            if sample.mask.any():
+                return sample.image, sample.mask
+        raise DataError(f"no defect of this source fits on {normal}; give a source made for this category")
+
+    def _fingerprint(self, normals: Sequence[str], count: int) -> str:
+        """A name that depends on everything that fixes the bytes of the files."""
+        values = [__version__, self._seed, count, *self._settings, self._augmenter.digest]
+        name = hashlib.sha256(json.dumps(values, default=list).encode())
+        for normal in normals:
+            name.update(hashlib.sha256(Path(normal).read_bytes()).digest())
+        return name.hexdigest()[:16]

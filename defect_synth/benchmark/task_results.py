@@ -1,0 +1,248 @@
+"""What each task measures on one partition, as records that are checked when written and when read."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from defect_synth.benchmark.statistics import Interval
+
+
+class FrozenRecord(BaseModel):
+    """A record that cannot be changed and refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TaskResult(FrozenRecord):
+    """What a task measured on one partition.
+
+    Attributes:
+        category: Object category.
+        partition: Name of the partition.
+        seconds: Wall time.
+    """
+
+    category: str
+    partition: str
+    seconds: float
+
+
+class ArmResult(TaskResult):
+    """A network that was trained on the images of one arm and tested on real images.
+
+    Attributes:
+        arm: Name of the arm.
+        ratio: Generated images per real one in a batch; None if the arm does not mix them.
+        seed: Training seed.
+        source: Class and digest of what generated the images; empty if there are none.
+        synthetic_digest: SHA-256 of the generated images, labels and masks.
+        num_train: Number of real training images.
+        num_validation: Number of real validation images.
+        num_synthetic: Number of generated images.
+        num_distinct: Number of generated images that differ in at least one pixel.
+        num_test: Number of test images.
+        steps: Optimiser steps.
+        test_names: Names of the test images.
+        seconds_of_source: Wall time of making the source and drawing its images; 0 if another arm had done so already.
+    """
+
+    arm: str
+    ratio: float | None
+    seed: int
+    source: str
+    synthetic_digest: str
+    num_train: int
+    num_validation: int
+    num_synthetic: int
+    num_distinct: int
+    num_test: int
+    steps: int
+    test_names: tuple[str, ...]
+    seconds_of_source: float
+
+    @property
+    def label(self) -> str:
+        """Name of the arm, with the ratio unless it is one to one."""
+        return self.arm if self.ratio in (None, 1.0) else f"{self.arm}, {self.ratio:g} : 1"
+
+    @property
+    def values(self) -> list[float]:
+        """The figure that arms are compared by, 0..1, for each of `test_names`."""
+        raise NotImplementedError
+
+
+class AnswersResult(ArmResult):
+    """The answers of a classifier.
+
+    Attributes:
+        accuracy: Share of correct answers.
+        interval: 95 % Wilson interval of `accuracy`.
+        macro_f1: Mean F1 over the classes of the test images.
+        recall: Class -> share of its test images that were recognised; None if there are none.
+        classes: Names of the labels.
+        labels: True label of each of `test_names`.
+        predictions: The answers.
+    """
+
+    accuracy: float
+    interval: Interval
+    macro_f1: float
+    recall: dict[str, float | None]
+    classes: tuple[str, ...]
+    labels: tuple[int, ...]
+    predictions: tuple[int, ...]
+
+    @property
+    def values(self) -> list[float]:
+        """1 for each correct answer, 0 for each wrong one."""
+        return [float(answer == label) for answer, label in zip(self.predictions, self.labels, strict=True)]
+
+
+class CurvePoint(NamedTuple):
+    """One evaluation of a classifier in training; the training loss is the mean since the previous evaluation."""
+
+    learning_rate: float
+    step: int
+    train_loss: float
+    validation_accuracy: float | None
+    validation_loss: float | None
+
+
+class ClassificationResult(AnswersResult):
+    """The answers of a trained classifier.
+
+    Attributes:
+        confusion: Rows are the truth, columns the answers.
+        calibration_error: Expected calibration error, ten bins.
+        choice: Step and learning rate that the validation images chose.
+        curve: Every step that they could have chosen.
+        probabilities: Softmax outputs, rounded to four digits.
+    """
+
+    confusion: tuple[tuple[int, ...], ...]
+    calibration_error: float
+    choice: CurvePoint
+    curve: tuple[CurvePoint, ...]
+    probabilities: tuple[tuple[float, ...], ...]
+
+
+class ProbeResult(AnswersResult):
+    """The answers of a linear probe; its loss is convex, so `steps` and `seed` are 0.
+
+    Attributes:
+        network: Name of the network that computed the features.
+    """
+
+    network: str
+
+
+class SegmentationResult(ArmResult):
+    """The masks of a U-Net; figures as in `segmentation_scores`.
+
+    Attributes:
+        threshold: Chosen on the validation images; F1, IoU and `per_image` are measured at it.
+        average_precision: Pixel AP.
+        f1: Pixel F1.
+        iou: Pixel IoU.
+        best_f1: Highest pixel F1 over all thresholds.
+        pro: Per-region overlap.
+        per_image: IoU of each of `test_names`.
+    """
+
+    threshold: float
+    average_precision: float
+    f1: float
+    iou: float
+    best_f1: float
+    pro: float
+    per_image: tuple[float, ...]
+
+    @property
+    def values(self) -> list[float]:
+        """IoU of each image."""
+        return list(self.per_image)
+
+
+class ThresholdRule(FrozenRecord):
+    """One way to set the threshold of a detector, and the image F1 that it gives on the test images."""
+
+    rule: str
+    threshold: float
+    f1: float
+    num_defects: int
+
+
+class ThresholdResult(TaskResult):
+    """An anomaly detector trained on good images, with its threshold set in several ways.
+
+    Attributes:
+        detector: What the detector is.
+        auroc: Area under the ROC curve of the test images.
+        rules: The ways of setting the threshold.
+        test_names: Test images, good ones first.
+        is_defect: Truth.
+        scores: Anomaly scores, rounded to five digits.
+    """
+
+    detector: str
+    auroc: float
+    rules: tuple[ThresholdRule, ...]
+    test_names: tuple[str, ...]
+    is_defect: tuple[bool, ...]
+    scores: tuple[float, ...]
+
+
+class DefectFigures(FrozenRecord):
+    """Quality of the generated images of one defect; None where a figure could not be computed.
+
+    Attributes:
+        defect: Defect category.
+        generated: Images measured.
+        available: How many different images the system can make; None: as many as there are seeds.
+        distance: Distance to the training images, under the name that `QualityResult` gives it.
+        distance_low: Lower end of its 95 % interval.
+        distance_high: Upper end of it.
+        spread: Distance within clusters of generated images, under the name that `QualityResult` gives it, by the
+            `corrected` protocol.
+        spread_official: The same as the authors' program computes it; None for stand-ins.
+        nearest: Distance of generated images to the nearest training image, divided by that of held-out real images:
+            about 1 for new images, near 0 for copies.
+        nearest_low: Lower end of its 95 % interval.
+        nearest_high: Upper end of it.
+        closer: Share of generated images that are closer to a training image than any held-out image is.
+    """
+
+    defect: str
+    generated: int
+    available: int | None
+    distance: float | None
+    distance_low: float | None
+    distance_high: float | None
+    spread: float | None
+    spread_official: float | None
+    nearest: float | None
+    nearest_low: float | None
+    nearest_high: float | None
+    closer: float | None
+
+
+class QualityResult(TaskResult):
+    """Table 1 of the paper (Duan et al. 2023) for one system on one partition, measured on whole images.
+
+    Attributes:
+        arm: Name of the arm.
+        source: Class and digest of what generated the images.
+        distance: Name of that figure: KID only with the published network.
+        spread: Name of that figure: LPIPS only with the published weights.
+        defects: Figures of each defect.
+        skipped: What could not be computed, and why.
+    """
+
+    arm: str
+    source: str
+    distance: str
+    spread: str
+    defects: tuple[DefectFigures, ...]
+    skipped: tuple[str, ...]
