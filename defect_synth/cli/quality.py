@@ -13,7 +13,7 @@ from defect_synth.cli.settings import Device
 if TYPE_CHECKING:
     from defect_synth.data.partitions import Partition
     from defect_synth.data.records import Table
-    from defect_synth.metrics.clustered_lpips import Embedding
+    from defect_synth.metrics.clustered_lpips import PerceptualEmbedding
     from defect_synth.metrics.features import FeatureExtractor
     from defect_synth.metrics.quality import RealDefects
     from defect_synth.samples import DefectSource
@@ -60,7 +60,7 @@ def quality(
     from defect_synth.data.layouts import index
     from defect_synth.dfmgan.synthesizer import choose_device
     from defect_synth.errors import ConfigError
-    from defect_synth.metrics.quality import assess
+    from defect_synth.metrics.quality import measure_quality
     from defect_synth.runs import open_run
 
     for name, value in (("--count", count), ("--lpips-count", lpips_count)):
@@ -74,7 +74,7 @@ def quality(
     extractors = _extractors(inception, features or [], where)
     file = output or (source if source.is_dir() else source.parent) / "quality.json"
     with bar("quality") as update:
-        found = assess(
+        found = measure_quality(
             opened, real, extractors, embedding=_embedding(lpips_alexnet, lpips_lin, where), count=count,
             lpips_count=lpips_count, seed=seed, cache=cache or file.parent / "quality_cache", name=source.name,
             device=where, progress=lambda text, done, total: update(done, total, text),
@@ -160,7 +160,7 @@ def _extractors(inception: Path | None, features: list[str], device: str) -> lis
     return found or [RandomFeatures()]
 
 
-def _embedding(alexnet: Path | None, linear: Path | None, device: str) -> Embedding | None:
+def _embedding(alexnet: Path | None, linear: Path | None, device: str) -> PerceptualEmbedding | None:
     from defect_synth.errors import ConfigError
     from defect_synth.metrics.lpips import LPIPS
 
