@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from defect_synth.errors import DataError
 from defect_synth.metrics.agreement import change_agreement, contrast_agreement, mask_change, outline_contrast
@@ -33,13 +34,15 @@ def test_a_mask_beside_its_defect_has_an_auc_below_one_half():
     assert mask_change(image, clean, mask)[2] == pytest.approx(0.5 - 0.5 * 64 / 960)
 
 
-def test_auc_agrees_with_counting_every_pair():
+def test_auc_agrees_with_counting_every_pair_and_with_scikit_learn():
     rng = np.random.default_rng(0)
     image, clean = rng.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8) // 64 * 64
     mask = square(8, 2, 6)
     score = np.abs(image.astype(int) - clean).sum(axis=2)
     pairs = score[mask == 1][:, None] - score[mask == 0][None]
-    assert mask_change(image, clean, mask)[2] == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean())
+    auc = mask_change(image, clean, mask)[2]
+    assert auc == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean(), abs=1e-12)
+    assert auc == pytest.approx(roc_auc_score(mask.ravel(), score.ravel()), abs=1e-12)
 
 
 @pytest.mark.parametrize("value", [0, 1])
