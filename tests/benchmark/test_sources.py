@@ -32,7 +32,7 @@ def test_crop_paste_makes_each_pair_once_and_no_more(real):
         source.sample("hole", [20])
 
 
-def test_crop_paste_takes_the_defect_where_it_was_and_nothing_else(real):
+def test_crop_paste_copies_the_defect_in_place_and_nothing_else(real):
     defects, good = real
     for sample in CropPaste("nut", defects, good).sample("cut", [0, 7, 14]):
         images, masks = defects["cut"]
@@ -127,7 +127,7 @@ def test_sources_take_turns(real):
     assert np.array_equal(samples[3].image, standard.sample("hole", [1])[0].image)
 
 
-def test_a_source_of_large_images_is_seen_as_the_benchmark_sees_photographs():
+def test_samples_are_resized_as_real_images_are():
     rng = np.random.default_rng(0)
     good = [rng.integers(60, 200, (80, 120, 3), dtype=np.uint8), rng.integers(60, 200, (96, 96, 3), dtype=np.uint8)]
 
