@@ -34,7 +34,7 @@ from defect_synth.demo.hazelnut import DEFECTS, write_demo
 from defect_synth.demo.models import shipped_dfmgan
 from defect_synth.dfmgan.synthesizer import DefectSynthesizer
 from defect_synth.metrics.efficientnet import EfficientNetLite0
-from defect_synth.metrics.quality import RealDefects, assess
+from defect_synth.metrics.quality import RealDefects, measure_quality
 from defect_synth.painter import Painter
 from defect_synth.painter.config import PAINT_128, PainterConfig
 from defect_synth.painter.discriminators import LocalDiscriminators, discriminator_loss, weighted_mean
@@ -137,7 +137,7 @@ def measured(path: Path, data: Path, network: EfficientNetLite0, cache: Path) ->
     row = {}
     for mode, share in (("free", 0.0), ("donors", 1.0)):
         source = Painter.load(path, donor_prob=share, normals=list(good.images))
-        found = assess(source, real, [network], count=COUNT, lpips_count=COUNT, cache=cache)
+        found = measure_quality(source, real, [network], count=COUNT, lpips_count=COUNT, cache=cache)
         for metric, key in (("MMD x1000", "distance"), ("recall", "recall")):
             values = [
                 f.value for d in found.defects for f in d.figures

@@ -23,7 +23,7 @@ from defect_synth.data.store import ImageArrays, load
 from defect_synth.engine.run_folder import PARTITION_FILE
 from defect_synth.metrics.efficientnet import EfficientNetLite0
 from defect_synth.metrics.features import FeatureExtractor, RandomFeatures
-from defect_synth.metrics.quality import RealDefects, assess
+from defect_synth.metrics.quality import RealDefects, measure_quality
 from defect_synth.painter import Painter
 from defect_synth.product.foreground import find_foreground
 from defect_synth.product.likeness import descriptors, likeness
@@ -96,7 +96,7 @@ def main() -> None:
     ]
     real = {d: RealDefects(training=base[d], held_out=held_out[d]) for d in base}
     for name, source in sources.items():
-        found = assess(source, real, extractors, count=options.count, lpips_count=options.count, name=name)
+        found = measure_quality(source, real, extractors, count=options.count, lpips_count=options.count, name=name)
         print(f"\n## {name}\n\n{found.table()}")
         for defect in base:
             samples = source.sample(defect, range(options.count))

@@ -68,8 +68,7 @@ def _class_balanced(context: PartitionContext) -> None:
 def _standard_augmentation(context: PartitionContext) -> DefectSource:
     from defect_synth.benchmark.standard_augmentation import StandardAugmentation
 
-    pool = {defect: context.of(defect) for defect in context.base.classes}
-    return StandardAugmentation(context.category, pool)
+    return StandardAugmentation(context.category, {c: context.of(c) for c in context.base.classes})
 
 
 def _crop_paste(context: PartitionContext) -> DefectSource:

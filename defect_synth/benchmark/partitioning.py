@@ -60,8 +60,8 @@ def make_partition(table: Table, name: str, validation_fraction: float, shots: S
         defect: _few(parts, defect, whole.seed, validation_fraction, shots) for defect, parts in whole.defects.items()
     }
     used = {name for parts in (*few.values(), whole.good) for name in (*parts.base, *parts.validation, *parts.test)}
-    kept = tuple(record for record in table.records if record.name in used)
-    return replace(table, records=kept), whole.model_copy(update=dict(defects=few))
+    records = tuple(record for record in table.records if record.name in used)
+    return replace(table, records=records), whole.model_copy(update=dict(defects=few))
 
 
 def learnable(table: Table, partition: Partition) -> tuple[Table, Partition]:

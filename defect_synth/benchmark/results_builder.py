@@ -43,7 +43,7 @@ class ResultsBuilder:
         self.earlier_seconds = 0.0
         for task in plan.tasks:
             if not any(task.trials(arm) for arm in plan.arms):
-                self.add_note(f"{task.name}: none of the arms takes part.")
+                self.add_note(f"{task.name}: not measured, since none of the arms takes part in it.")
 
     def add(self, task: str, result: TaskResult) -> None:
         """Add a result of a task."""

@@ -13,7 +13,7 @@ from defect_synth.cli.settings import Device
 if TYPE_CHECKING:
     from defect_synth.data.partitions import Partition
     from defect_synth.data.records import Table
-    from defect_synth.metrics.clustered_lpips import Embedding
+    from defect_synth.metrics.clustered_lpips import PerceptualEmbedding
     from defect_synth.metrics.features import FeatureExtractor
     from defect_synth.metrics.quality import RealDefects
     from defect_synth.samples import DefectSource
@@ -70,7 +70,7 @@ def quality(
     from defect_synth.cli.progress import bar
     from defect_synth.data.layouts import index
     from defect_synth.errors import ConfigError
-    from defect_synth.metrics.quality import assess
+    from defect_synth.metrics.quality import measure_quality
     from defect_synth.nn.device import choose_device
     from defect_synth.open import SHIPPED, open_source
 
@@ -87,7 +87,7 @@ def quality(
     beside = Path() if source in SHIPPED else path if path.is_dir() else path.parent
     file = output or beside / "quality.json"
     with bar("quality") as update:
-        found = assess(
+        found = measure_quality(
             opened, real, extractors, embedding=_embedding(lpips_alexnet, lpips_lin, where), count=count,
             lpips_count=lpips_count, seed=seed, cache=cache or file.parent / "quality_cache", name=path.name,
             device=where, progress=lambda text, done, total: update(done, total, text),
@@ -175,7 +175,7 @@ def _extractors(inception: Path | None, features: list[str], device: str) -> lis
     return found or [RandomFeatures()]
 
 
-def _embedding(alexnet: Path | None, linear: Path | None, device: str) -> Embedding | None:
+def _embedding(alexnet: Path | None, linear: Path | None, device: str) -> PerceptualEmbedding | None:
     from defect_synth.errors import ConfigError
     from defect_synth.metrics.lpips import LPIPS
 

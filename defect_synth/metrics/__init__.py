@@ -1,1 +1,1 @@
-"""How close generated samples are to real ones, and whether a generator has collapsed."""
+"""Quality of generated defects: realism, variety, copies of the training images, and masks."""

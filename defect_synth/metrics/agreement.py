@@ -1,4 +1,4 @@
-"""Does the mask say where the defect is? With the paired clean image, and without one."""
+"""Does the mask show where the defect is? Measured with the clean image of the same object, and without one."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class ChangeAgreement:
-    """What changed against the clean image, and whether it changed inside the mask; means over images.
+    """How much images differ from their clean images inside and outside the mask; means over images.
 
     Attributes:
         inside: Mean absolute change inside the mask, grey levels 0..255.
-        outside: Same outside it; 0 where the clean part is kept as it was.
-        auc: Chance that a pixel of the mask changed more than a pixel outside it: 1 exact, 0.5 unrelated.
+        outside: The same outside the mask; 0 if the object is untouched there.
+        auc: Probability that a pixel inside the mask changed more than one outside: 1 is perfect, 0.5 unrelated.
         low: Lower end of the 95 % bootstrap interval of `auc`.
-        high: Upper end of it.
-        images: Images that counted: those whose mask is neither empty nor full.
+        high: Upper end of the interval.
+        images: Number of images that count, which are those whose mask is neither empty nor full.
     """
 
     inside: float
@@ -37,14 +37,14 @@ class ChangeAgreement:
 
 @dataclass(frozen=True)
 class ContrastAgreement:
-    """Contrast across the outline of the mask, generated against real.
+    """Contrast across the outline of the mask, for generated and for real images.
 
     Attributes:
-        generated: Median over generated images, 0..1: 0 where the defect is invisible at its outline.
-        real: Median over real images: masks of real defects are not perfect either.
-        ratio: The former over the latter.
-        low: Lower end of the 95 % bootstrap interval of the ratio.
-        high: Upper end of it.
+        generated: Median over generated images, 0..1; 0 means that defects are invisible at their outline.
+        real: Median over real images, whose masks are not perfect either.
+        ratio: `generated` over `real`.
+        low: Lower end of the 95 % bootstrap interval of `ratio`.
+        high: Upper end of the interval.
     """
 
     generated: float
@@ -54,8 +54,8 @@ class ContrastAgreement:
     high: float
 
 
-def change(image: Pixels, clean: Pixels, mask: Pixels) -> tuple[float, float, float]:
-    """(mean change inside, outside, AUC) of one image; all NaN where the mask is empty or full.
+def mask_change(image: Pixels, clean: Pixels, mask: Pixels) -> tuple[float, float, float]:
+    """Mean change inside the mask, mean change outside it, and AUC of one image; NaN if the mask is empty or full.
 
     Args:
         image: uint8 [H, W, 3].
@@ -74,10 +74,10 @@ def change(image: Pixels, clean: Pixels, mask: Pixels) -> tuple[float, float, fl
 
 
 def outline_contrast(image: Pixels, mask: Pixels) -> float:
-    """How well a band inside the outline can be told from a band outside it, 0..1; NaN for an empty or full mask.
+    """How clearly a band inside the outline differs from a band outside it, 0..1; NaN for an empty or full mask.
 
-    The bands are 1/64 of the side wide. d is the distance of their mean colours over the deviation within them (both
-    bands, all channels), and the value is d / (1 + d), so that flat areas do not count without bound.
+    The bands are 1/64 of the image side wide. With d, the distance of their mean colours over the standard deviation
+    within the bands, the value is d / (1 + d), so that flat areas do not count without bound. Not in the paper.
 
     Args:
         image: uint8 [H, W, 3].
@@ -92,12 +92,12 @@ def outline_contrast(image: Pixels, mask: Pixels) -> float:
         return float("nan")
     a, b = image[inner].astype(np.float64), image[outer].astype(np.float64)
     within = np.sqrt((a.var(axis=0).sum() * len(a) + b.var(axis=0).sum() * len(b)) / (len(a) + len(b)))
-    d = float(np.linalg.norm(a.mean(axis=0) - b.mean(axis=0))) / (float(within) + 1.0)  # 1 level: sensor noise
+    d = float(np.linalg.norm(a.mean(axis=0) - b.mean(axis=0))) / (float(within) + 1.0)  # 1 grey level of sensor noise
     return d / (1 + d)
 
 
 def change_agreement(changes: NDArray[np.float64], seed: int = 0) -> ChangeAgreement:
-    """Summary of `change` of many images, float64 [N, 3].
+    """Means and bootstrap interval of the results of `mask_change`, float64 [N, 3]; rows with NaN are left out.
 
     Raises:
         DataError: No image has a mask that is neither empty nor full.
@@ -113,10 +113,10 @@ def change_agreement(changes: NDArray[np.float64], seed: int = 0) -> ChangeAgree
 
 
 def contrast_agreement(generated: NDArray[np.float64], real: NDArray[np.float64], seed: int = 0) -> ContrastAgreement:
-    """Summary of `outline_contrast` of generated [N] and real [M] images; NaN is left out.
+    """Medians and bootstrap interval of the results of `outline_contrast`, float64 [N] and [M]; NaN is left out.
 
     Raises:
-        DataError: Nothing left on a side, or no contrast at all in the real images.
+        DataError: No generated or no real image is left, or the real images have no contrast at all.
     """
     values = [x[~np.isnan(x)] for x in (generated, real)]
     if not len(values[0]) or not len(values[1]):
@@ -126,7 +126,7 @@ def contrast_agreement(generated: NDArray[np.float64], real: NDArray[np.float64]
         )
     middles = [float(np.median(x)) for x in values]
     if middles[1] == 0:
-        raise DataError("the real masks have no contrast across their outline; are they of these images?")
+        raise DataError("the real masks have no contrast across their outline; do they belong to these images?")
     rng = np.random.default_rng(seed)
     drawn = [np.median(x[rng.integers(0, len(x), (_RESAMPLES, len(x)))], axis=1) for x in values]
     low, high = np.quantile(drawn[0] / np.maximum(drawn[1], 1e-6), (0.025, 0.975))

@@ -1,7 +1,7 @@
 """Signs that a generator has collapsed: empty or full masks, noise at the border, no variety.
 
-The usual failure of DFMGAN's second stage is silent: all masks turn black, the mask gets no gradient any more, and the
-curves look calm (facts 5 and 12). These figures need no features and a few samples.
+The usual failure of DFMGAN's second stage is silent: all masks become empty, the mask gets no gradient any more, and
+the loss curves look normal (observed in our trainings; not in the paper). The figures need few samples and no features.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from defect_synth.errors import DataError
 from defect_synth.samples import Pixels
 
 FULL_AREA = 0.95
-"""A mask that covers this share of the image counts as full."""
+"""A mask that covers at least this share of the image counts as full."""
 
 _QUANTILES = (0.05, 0.5, 0.95)
 
 
 @dataclass(frozen=True)
 class MaskStatistics:
-    """What real masks look like; all values are in 0..1.
+    """Statistics of real masks; all values are in 0..1.
 
     Attributes:
         area_q05: 5 % quantile of the share of the image that a mask covers.
-        area_q50: Median of it.
-        area_q95: 95 % quantile of it.
+        area_q50: Median of the share.
+        area_q95: 95 % quantile of the share.
         empty_share: Share of masks without a defect pixel.
         full_share: Share of masks that cover at least `FULL_AREA`.
         border_contact: Share of masks that touch the border of the image.
-        diversity: Mean 1 - IoU of two different masks; 0 for a single mask.
+        diversity: Mean of 1 - IoU over pairs of masks; 0 for a single mask.
     """
 
     area_q05: float
@@ -65,7 +65,7 @@ class MaskStatistics:
 
 
 def area_quantiles(masks: Pixels) -> tuple[float, float, float]:
-    """5 %, 50 % and 95 % quantile of the share of the image that each mask covers; uint8 [N, H, W]."""
+    """5 %, 50 % and 95 % quantiles of the share of the image that masks cover; uint8 [N, H, W]."""
     q05, q50, q95 = np.quantile(_areas(masks), _QUANTILES)
     return float(q05), float(q50), float(q95)
 
@@ -88,19 +88,19 @@ def border_contact(masks: Pixels) -> float:
 
 
 def mask_diversity(masks: Pixels) -> float:
-    """Mean 1 - IoU over pairs of masks of one object; two empty masks are alike.
+    """Mean of 1 - IoU over pairs of masks of the same object; the IoU of two empty masks is 1.
 
     Args:
         masks: uint8 [G, K, H, W]: G objects (z_object), K defects (z_defect) each, K at least 2.
 
     Returns:
-        0 (z_defect changes nothing) to 1 (no two masks overlap).
+        A number from 0 (z_defect changes nothing) to 1 (no two masks overlap).
     """
     _check_groups(masks)
     first, second = np.triu_indices(masks.shape[1], k=1)
     distances = []
     for group in masks:
-        flat = (group > 0).reshape(len(group), -1).astype(np.float32)  # exact: counts stay below 2**24
+        flat = (group > 0).reshape(len(group), -1).astype(np.float32)  # exact, since counts stay below 2**24
         both = flat @ flat.T
         area = both.diagonal()
         either = area[:, None] + area[None, :] - both
@@ -110,9 +110,9 @@ def mask_diversity(masks: Pixels) -> float:
 
 
 def image_diversity(images: Pixels, masks: Pixels) -> float:
-    """Mean absolute pixel difference between images of one object, inside the union of their two masks.
+    """Mean absolute pixel difference between two images of the same object, inside the union of their masks.
 
-    A pair of empty masks counts 0: there is no defect that could differ.
+    A pair of empty masks counts as 0, because there is no defect that could differ.
 
     Args:
         images: uint8 [G, K, H, W, 3].
@@ -149,14 +149,14 @@ def object_diversity(images: Pixels) -> float:
 
 
 def report(images: Pixels, masks: Pixels) -> dict[str, float]:
-    """Every figure of this file for one batch of samples.
+    """All figures of this module for a batch of samples.
 
     Args:
         images: uint8 [G, K, H, W, 3]: G objects (z_object), K defects (z_defect) each, both at least 2.
         masks: uint8 [G, K, H, W].
 
     Returns:
-        Finite numbers, ready for a log: shares in 0..1, `image_diversity` and `object_diversity` in grey levels.
+        Finite numbers by name: shares in 0..1, `image_diversity` and `object_diversity` in grey levels.
     """
     if images.ndim != 5 or images.shape[:-1] != masks.shape:
         raise ValueError(
@@ -178,14 +178,14 @@ def report(images: Pixels, masks: Pixels) -> dict[str, float]:
 
 
 def warnings(report: Mapping[str, float], real: MaskStatistics) -> tuple[str, ...]:
-    """Plain advice where a report is far from the real masks; empty when nothing looks wrong.
+    """Advice where a report is far from the real masks; empty if nothing looks wrong.
 
-    The bounds are wide: they are meant for collapse, not for quality. Only the first cause is named where one failure
-    brings others with it (black masks have no diversity either).
+    The bounds are wide, since they are meant to detect collapse and not to judge quality. Where one failure implies
+    others, only the first is named: empty masks have no diversity either.
 
     Args:
-        report: Of `report`.
-        real: Of the real masks of the same defect.
+        report: Result of `report`.
+        real: Statistics of the real masks of the same defect category.
     """
     found = []
     empty, full = report["empty_share"], report["full_share"]

@@ -1,4 +1,4 @@
-"""The defect and its surroundings, cut out: a figure over whole images hardly sees a defect of one percent of them."""
+"""Crops of defects with their surroundings: a small defect hardly changes a figure that is taken over whole images."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from defect_synth.samples import Pixels
 
 
 def crop_window(mask: Pixels, margin: float = 0.5, least: float = 0.125) -> tuple[int, int, int]:
-    """(top, left, side) of a square around the defect, inside the image.
+    """Top, left and side of a square window around the defect, inside the image.
 
     Args:
-        mask: uint8 [H, W] of 0 and 1. Without a defect the window is the largest square in the middle, so that an
-            empty mask shows what it is: an image of the object and not of a defect.
-        margin: Added on each side, as a share of the longer side of the defect's box.
-        least: Smallest side, as a share of the shorter side of the image: a speck enlarged to fill a crop would show
-            nothing but interpolation.
+        mask: uint8 [H, W] of 0 and 1. For an empty mask the window is the largest square in the middle, which shows
+            the object.
+        margin: Added on each side, as a share of the longer side of the defect's bounding box.
+        least: Smallest side, as a share of the shorter side of the image. A few pixels enlarged to fill a crop would
+            show nothing but interpolation.
     """
     height, width = mask.shape
     most = min(height, width)
@@ -31,13 +31,13 @@ def crop_window(mask: Pixels, margin: float = 0.5, least: float = 0.125) -> tupl
     return top, left, side
 
 
-def crops_around(images: Pixels, masks: Pixels, size: int) -> tuple[Pixels, Pixels]:
-    """Cut around each defect and scale to one size.
+def crop_defects(images: Pixels, masks: Pixels, size: int) -> tuple[Pixels, Pixels]:
+    """Crop each image around its defect and resize the crops to the same size.
 
     Args:
         images: uint8 [N, H, W, 3].
         masks: uint8 [N, H, W] of 0 and 1.
-        size: Side of the crops.
+        size: Side of the resized crops, in pixels.
 
     Returns:
         Images uint8 [N, size, size, 3] and masks uint8 [N, size, size].

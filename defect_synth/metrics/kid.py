@@ -1,7 +1,7 @@
 """Kernel inception distance (Binkowski et al. 2018): squared maximum mean discrepancy of feature vectors.
 
-All arithmetic is in float64 on the features' device. "Inception" stands for whatever network made the features; only
-those of `inception.FidInception` make the published figure.
+All arithmetic is in float64 on the device of the features. Only the features of `inception.InceptionFeatures` give the
+published figure.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from torch import Tensor
 from defect_synth.errors import ConfigError, DataError
 
 _LARGEST_SUBSET = 1000
-_NUMBERS = 1 << 20  # features gathered at a time
-_ROWS = 512  # kernel rows in memory at a time: 20 MB for 5,000 images
+_NUMBERS = 1 << 20  # feature values in memory at a time
+_ROWS = 512  # kernel rows in memory at a time, 20 MB for 5,000 images
 
 
 def polynomial_kernel(x: Tensor, y: Tensor, degree: int = 3, gamma: float | None = None, coef: float = 1) -> Tensor:
-    """(gamma <x_i, y_j> + coef) ** degree; x [N, D] and y [M, D] -> float64 [N, M]; `gamma` None means 1/D.
+    """(gamma <x_i, y_j> + coef) ** degree of x [N, D] and y [M, D] -> float64 [N, M]; gamma None means 1 / D.
 
-    Both may have one more dimension in front, [S, N, D] and [S, M, D] -> [S, N, M].
+    Both may have one more dimension in front: [S, N, D] and [S, M, D] -> [S, N, M].
 
     Raises:
-        ValueError: The shapes do not fit, or a feature is not finite.
+        ValueError: The shapes do not match, or a feature is not finite.
     """
     if x.ndim != y.ndim or x.ndim not in (2, 3) or x.shape[-1] != y.shape[-1]:
         raise ValueError(f"features must be [N, D] and [M, D], got {list(x.shape)} and {list(y.shape)}")
@@ -38,21 +38,21 @@ def polynomial_kernel(x: Tensor, y: Tensor, degree: int = 3, gamma: float | None
 def kid(
     real: Tensor, fake: Tensor, subsets: int = 100, subset_size: int | None = None, seed: int = 0
 ) -> tuple[float, float]:
-    """Mean and standard deviation of MMD^2 over random subsets.
+    """Mean and standard deviation of the unbiased MMD^2 over random subsets.
 
-    The deviation tells how much the choice of subsets matters, not how much the number would change with other real
-    images; it is 0 where both sets are used whole.
+    The deviation tells how much the choice of subsets matters, not how much the figure would change with other real
+    images. It is 0 if both sets are used whole.
 
     Args:
         real: Features of real images, [N, D].
         fake: Features of generated images, [M, D].
-        subsets: How many pairs of subsets to draw.
-        subset_size: Rows per subset, drawn without replacement; None: min(N, M, 1000).
-        seed: Draws the subsets.
+        subsets: Number of pairs of subsets.
+        subset_size: Rows of a subset, drawn without replacement; None means min(N, M, 1000).
+        seed: Seed of the subsets.
 
     Raises:
         ConfigError: `subset_size` is below 2 or above N or M, or `subsets` below 1.
-        DataError: Fewer than two images on a side.
+        DataError: There are fewer than two real or generated images.
     """
     rows_real, rows_fake = _draw_subsets(len(real), len(fake), subsets, subset_size, seed)
     return _kid_of_subsets(real, rows_real.to(real.device), fake, rows_fake.to(fake.device))
@@ -66,18 +66,18 @@ def kid_of_drawn(
     subset_size: int | None = None,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """`kid` without the features that no subset draws: the same number for a part of the work.
+    """The same result as `kid`, computed without the features that no subset draws.
 
-    Of 5,000 generated images and 17 real ones, 100 subsets of 17 draw about 1,440 images; the others need not be seen
-    by the network, nor be generated at all.
+    With 5,000 generated and 17 real images, 100 subsets of 17 draw about 1,440 images. The others need not go through
+    the network, and need not be generated at all.
 
     Args:
         real: Features of real images, [N, D].
-        fake_count: Generated images that there are, or could be.
-        features_of: Called once with the numbers of the images that are drawn, ascending; returns [len, D].
-        subsets: As for `kid`.
-        subset_size: As for `kid`.
-        seed: As for `kid`.
+        fake_count: Number of generated images that exist or could be generated.
+        features_of: Called once with the ascending indices of the images that are drawn; returns their features.
+        subsets: See `kid`.
+        subset_size: See `kid`.
+        seed: See `kid`.
     """
     rows_real, rows_fake = _draw_subsets(len(real), fake_count, subsets, subset_size, seed)
     wanted, place = torch.unique(rows_fake, return_inverse=True)
@@ -88,7 +88,7 @@ def kid_of_drawn(
 def _draw_subsets(
     real_count: int, fake_count: int, subsets: int, subset_size: int | None, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Rows of each pair of subsets: two int64 [S, m]."""
+    """Rows of the subsets of real and of generated images, two int64 [S, m]."""
     smaller = min(real_count, fake_count)
     if smaller < 2:
         raise DataError(f"KID needs at least 2 real and 2 generated images, got {real_count} and {fake_count}")
@@ -114,16 +114,16 @@ def _kid_of_subsets(real: Tensor, rows_real: Tensor, fake: Tensor, rows_fake: Te
 
 
 def _drawn_rows(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows of x that a subset draws, in float64, and the subsets in terms of them."""
+    """The rows of x that any subset draws, in float64, and the subsets as indices of these rows."""
     used, place = torch.unique(rows, return_inverse=True)
     return x[used].double(), place
 
 
 def mmd2_with_error(x: Tensor, y: Tensor) -> tuple[float, float]:
-    """MMD^2 of whole sets and how much it would vary with other images: two-sample jackknife.
+    """Unbiased MMD^2 of whole sets and its standard error over images, by the two-sample jackknife.
 
-    `kid` gives the figure as published; its deviation is about subsets and is 0 where a set is used whole. This one
-    answers what a reader of a few-shot comparison asks. About: a jackknife over 5 images is itself a rough estimate.
+    `kid` gives the figure as published, but its deviation concerns subsets and is 0 if a set is used whole. The
+    standard error says how much the figure would vary with other images; over 5 images it is only a rough estimate.
 
     Args:
         x: [N, D], N at least 3.
@@ -133,7 +133,7 @@ def mmd2_with_error(x: Tensor, y: Tensor) -> tuple[float, float]:
         The unbiased estimate and its standard error.
 
     Raises:
-        DataError: Fewer than three rows on a side.
+        DataError: A set has fewer than three rows.
     """
     if min(len(x), len(y)) < 3:
         raise DataError(f"the error of MMD^2 needs at least 3 images on each side, got {len(x)} and {len(y)}")
@@ -151,15 +151,15 @@ def mmd2_with_error(x: Tensor, y: Tensor) -> tuple[float, float]:
 def snapshot_score(fake_features: Tensor, validation_features: Tensor) -> float:
     """The part of MMD^2 that depends on the generator: E k(fake, fake') - 2 E k(fake, real). Lower is better.
 
-    The missing term E k(real, real') is the same for all snapshots of one training, and has no unbiased estimate when
-    one validation image is all there is. Compare only with equal validation images, extractor and standardisation.
+    The missing term E k(real, real') is the same for all snapshots of a training, and has no unbiased estimate if there
+    is a single validation image. Scores are comparable for the same validation images, extractor and standardisation.
 
     Args:
         fake_features: [N, D], N at least 2.
         validation_features: [M, D], M at least 1.
 
     Raises:
-        DataError: Too few images.
+        DataError: There are too few images.
     """
     if not len(validation_features):
         raise DataError("choosing a snapshot needs at least 1 validation image, got 0; raise validation_fraction")
@@ -174,11 +174,11 @@ def snapshot_score(fake_features: Tensor, validation_features: Tensor) -> float:
 def feature_statistics(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each feature over training images, [N, D] -> two float64 [D].
 
-    The deviation is kept above a tenth of its median: a feature that happens to be almost constant over ten images
-    would otherwise outweigh all others in a cubic kernel (not in the paper; chosen for few-shot sets).
+    The deviation is clamped to at least a tenth of its median. A feature that happens to be almost constant over ten
+    images would otherwise outweigh all others in a cubic kernel (not in the paper; chosen for few-shot sets).
 
     Raises:
-        DataError: Fewer than two images, or all alike.
+        DataError: There are fewer than two images, or all have the same features.
     """
     if len(features) < 2:
         raise DataError(f"standardising features needs at least 2 training images, got {len(features)}")
@@ -191,7 +191,7 @@ def feature_statistics(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def standardise(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """(features - mean) / std in float64, [N, D]; `mean` and `std` [D] come from `feature_statistics` of training."""
+    """(features - mean) / std in float64 [N, D], with mean and std [D] of training images from `feature_statistics`."""
     return (features.double() - mean) / std
 
 
@@ -199,7 +199,7 @@ def _subset_sums(x: Tensor, rows_x: Tensor, y: Tensor, rows_y: Tensor) -> Tensor
     """Sum over i, j of k(x_i, y_j) for each pair of subsets, [S]; `rows_x`, `rows_y` are [S, m].
 
     Subsets overlap. Where they cover the sets many times over, every kernel value is computed once and the sums are
-    u K v with 0-1 vectors u and v, for all subsets in one product; where they are small, each has its own small kernel.
+    u K v with 0-1 vectors u and v, in one product for all subsets. Where they are small, each has its own small kernel.
     """
     subsets, size = rows_x.shape
     if size == len(x):  # the whole set each time
@@ -221,7 +221,7 @@ def _subset_sums(x: Tensor, rows_x: Tensor, y: Tensor, rows_y: Tensor) -> Tensor
 
 def _sums_within(x: Tensor, rows: Tensor) -> Tensor:
     """Sum over i != j of k(x_i, x_j) in each subset, [S]."""
-    if rows.shape[1] == len(x):  # each subset is the whole set: few real images, as always here
+    if rows.shape[1] == len(x):  # each subset is the whole set, as usual with few real images
         return _sums_with_others(x).sum().expand(len(rows))
     subsets, size = rows.shape
     if subsets * size**2 > len(x) ** 2:

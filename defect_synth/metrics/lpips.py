@@ -1,7 +1,7 @@
 """Learned perceptual image patch similarity (Zhang et al. 2018) with the AlexNet trunk, version 0.1, from files.
 
-LPIPS is a squared Euclidean distance in disguise. With unit feature vectors u_l(x, p) at position p of layer l,
-H_l x W_l positions and learnt channel weights w_l >= 0,
+LPIPS can be written as a squared Euclidean distance. With unit feature vectors u_l(x, p) at position p of layer l,
+H_l x W_l positions and learned channel weights w_l >= 0,
 
     d(x, y) = sum_l mean_p sum_c w_lc (u_lc(x, p) - u_lc(y, p))^2 = |e(x) - e(y)|^2,
     e(x) = concatenation over l, p, c of sqrt(w_lc / (H_l W_l)) u_lc(x, p).
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from defect_synth.errors import CheckpointError
-from defect_synth.metrics.weights_file import read_tensors, take, tensors_digest
+from defect_synth.metrics.weights_file import read_tensors, take_tensor, tensors_digest
 from defect_synth.samples import pixels_to_signal
 
 _SHIFT = (-0.030, -0.088, -0.188)  # ImageNet's mean and deviation on the scale of [-1, 1]
@@ -54,11 +54,11 @@ _TRUNK = (
 
 
 class LPIPS:
-    """LPIPS-Alex; `LPIPS.load` reads the files, the constructor takes tensors.
+    """LPIPS with the AlexNet trunk. `LPIPS.load` reads the files; the constructor takes their tensors.
 
     Args:
-        trunk: `features.0.weight` ... `features.10.bias`; other names are ignored (AlexNet's classifier).
-        linear: `lin0.model.1.weight` ... `lin4.model.1.weight`, [1, C, 1, 1], not negative.
+        trunk: `features.0.weight` to `features.10.bias`. Other names, such as AlexNet's classifier, are ignored.
+        linear: `lin0.model.1.weight` to `lin4.model.1.weight`, each [1, C, 1, 1] and not negative.
 
     Raises:
         CheckpointError: A tensor is missing, has another shape, or a linear weight is negative.
@@ -72,9 +72,9 @@ class LPIPS:
         used: dict[str, Tensor] = {}
         for number, layer in enumerate(_TRUNK):
             shape = (layer.outputs, layer.inputs, layer.kernel, layer.kernel)
-            weight = take(trunk, f"{layer.name}.weight", shape, _TRUNK_HINT)
-            bias = take(trunk, f"{layer.name}.bias", (layer.outputs,), _TRUNK_HINT)
-            mixing = take(linear, f"lin{number}.model.1.weight", (1, layer.outputs, 1, 1), _LINEAR_HINT)
+            weight = take_tensor(trunk, f"{layer.name}.weight", shape, _TRUNK_HINT)
+            bias = take_tensor(trunk, f"{layer.name}.bias", (layer.outputs,), _TRUNK_HINT)
+            mixing = take_tensor(linear, f"lin{number}.model.1.weight", (1, layer.outputs, 1, 1), _LINEAR_HINT)
             if float(mixing.min()) < 0:
                 raise CheckpointError(f"lin{number} has negative weights; {_LINEAR_HINT}")
             self._layers.append((weight, bias))
@@ -84,7 +84,7 @@ class LPIPS:
 
     @classmethod
     def load(cls, alexnet: str | Path, linear: str | Path) -> LPIPS:
-        """Read both files; `.safetensors`, or `.pth` without executing anything in it.
+        """Read both files, `.safetensors` or `.pth`, without executing anything in them.
 
         Raises:
             CheckpointError: A file is missing, unreadable or of another network.
@@ -92,13 +92,13 @@ class LPIPS:
         return cls(read_tensors(alexnet, _TRUNK_HINT), read_tensors(linear, _LINEAR_HINT))
 
     def to(self, device: torch.device | str) -> LPIPS:
-        """Move the weights; returns itself."""
+        """Move the weights and return the object itself."""
         self._layers = [(weight.to(device), bias.to(device)) for weight, bias in self._layers]
         self._roots = [root.to(device) for root in self._roots]
         return self
 
     def embed(self, images: Tensor) -> Tensor:
-        """e(x) of the file's head: squared Euclidean distances of rows are LPIPS.
+        """The vectors e(x), whose squared Euclidean distances are LPIPS.
 
         Args:
             images: uint8 [N, 3, H, W] pixels, or float [N, 3, H, W] signal in [-1, 1]; H and W at least 32.

@@ -1,4 +1,4 @@
-"""Do generated masks look like real ones? Size, place, contact with the border and shape, each as a distribution."""
+"""Do generated masks look like real ones? Distributions of their area, position, elongation and border contact."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SHAPE_COLUMNS = ("area", "x", "y", "elongation", "border", "empty")
 
 @dataclass(frozen=True)
 class DistributionDistance:
-    """How far apart two samples of one number are.
+    """Distance between two samples of a number.
 
     Attributes:
-        value: The distance; its unit is that of the figure.
-        low: Lower end of the 95 % bootstrap interval (both samples drawn again).
-        high: Upper end of it.
-        by_chance: 95 % quantile of the distance when real and generated are shuffled together: what equal
-            distributions would stay below with so few images.
+        value: The distance, in the unit of the number.
+        low: Lower end of the 95 % bootstrap interval over both samples.
+        high: Upper end of the interval.
+        by_chance: 95 % quantile of the distance after shuffling real and generated together, below which equal
+            distributions stay with so few images.
     """
 
     value: float
@@ -34,21 +34,21 @@ class DistributionDistance:
 
     @property
     def differs(self) -> bool:
-        """Whether the two are farther apart than chance explains."""
+        """Whether the samples are farther apart than chance explains."""
         return self.value > self.by_chance
 
 
 @dataclass(frozen=True)
 class MaskRealism:
-    """Generated masks against real masks of the same defect.
+    """Generated masks compared with real masks of the same defect category.
 
     Attributes:
-        area: Wasserstein distance of log2 of the covered share: 1 means twice as large or half as large on average.
-        x: Wasserstein distance of the horizontal centre, in widths of the image.
-        y: Same for the vertical centre, in heights.
-        elongation: Wasserstein distance of log2 of the ratio of the principal axes: 1 means twice as long.
-        border: Share of masks that touch the border of the image, generated minus real, without sign.
-        empty_share: Share of generated masks without a defect pixel; they are left out of all the rest.
+        area: Wasserstein distance of log2 of the covered share; 1 means twice or half as large on average.
+        x: Wasserstein distance of the horizontal centre, in image widths.
+        y: Wasserstein distance of the vertical centre, in image heights.
+        elongation: Wasserstein distance of log2 of the ratio of the principal axes; 1 means twice as long.
+        border: Absolute difference of the shares of masks that touch the border of the image.
+        empty_share: Share of generated masks without a defect pixel, which are left out of all other numbers.
     """
 
     area: DistributionDistance
@@ -60,11 +60,11 @@ class MaskRealism:
 
 
 def mask_shapes(masks: Pixels) -> NDArray[np.float64]:
-    """Six numbers for each mask, uint8 [N, H, W] -> float64 [N, 6], named in `SHAPE_COLUMNS`.
+    """Six numbers for each mask, uint8 [N, H, W] -> float64 [N, 6], whose names are `SHAPE_COLUMNS`.
 
-    log2 of the covered share; centre in 0..1; log2 of the ratio of the principal axes (0: round; every pixel counts as
-    a unit square, so that a line one pixel wide has a width); 1 where the mask touches the border, 1 where it is empty.
-    All but the last are 0 for an empty mask.
+    They are log2 of the covered share; the centre in 0..1; log2 of the ratio of the principal axes, where each pixel is
+    a unit square, so that a line of one pixel has a width; 1 if the mask touches the border; and 1 if it is empty. All
+    but the last are 0 for an empty mask.
     """
     if masks.ndim != 3:
         raise ValueError(f"masks must be [N, H, W], got {list(masks.shape)}")
@@ -72,15 +72,15 @@ def mask_shapes(masks: Pixels) -> NDArray[np.float64]:
 
 
 def mask_realism(real: NDArray[np.float64], generated: NDArray[np.float64], seed: int = 0) -> MaskRealism:
-    """Compare what `mask_shapes` says about real [N, 6] and generated [M, 6] masks.
+    """Compare the shapes of real and of generated masks.
 
     Args:
-        real: Of real masks; empty ones are left out.
-        generated: Of generated masks; empty ones are counted and then left out.
-        seed: Of the resampling.
+        real: Result of `mask_shapes` for real masks, [N, 6]; empty masks are left out.
+        generated: Result of `mask_shapes` for generated masks, [M, 6]; empty masks are counted and then left out.
+        seed: Seed of the bootstrap samples.
 
     Raises:
-        DataError: Fewer than two masks with a defect on a side.
+        DataError: There are fewer than two real or generated masks that are not empty.
     """
     empty = generated[:, 5] > 0
     a, b = real[real[:, 5] == 0], generated[~empty]
@@ -95,9 +95,10 @@ def mask_realism(real: NDArray[np.float64], generated: NDArray[np.float64], seed
 
 
 def wasserstein(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Wasserstein-1 distance of the samples in each row: [S, N] and [S, M] -> [S].
+    """Wasserstein-1 distance between the samples in each row, [S, N] and [S, M] -> [S].
 
-    The area between the two distribution functions. For numbers that are 0 or 1 it is the difference of their means.
+    This is the area between the two distribution functions. For numbers that are 0 or 1 it is the absolute difference
+    of their means.
     """
     both = np.concatenate([a, b], axis=1)
     order = np.argsort(both, axis=1, kind="stable")
@@ -130,7 +131,7 @@ def _compare(
 ) -> DistributionDistance:
     drawn = [values[rng.integers(0, len(values), (_RESAMPLES, len(values)))] for values in (real, generated)]
     resampled = wasserstein(*drawn)
-    # A sample drawn again from itself differs from the other one for a second time: only the spread is of use.
+    # Resampling biases the distance upwards, so only the spread of the resampled distances is used.
     low, high = np.quantile(resampled, (0.025, 0.975)) - resampled.mean()
     value = float(wasserstein(real[None], generated[None])[0])
     pooled = np.concatenate([real, generated])

@@ -1,4 +1,4 @@
-"""Copies or new defects? How close generated images come to the training images, against how close unseen reals do."""
+"""Does a generator copy its training images? Distances to them, compared with those of unseen real images."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Memorisation:
 
     Attributes:
         generated: Median over generated images.
-        held_out: Median over real images that were not trained on.
-        ratio: The former over the latter: about 1 for new images of the same kind, near 0 for copies, above 1 for
-            images farther from the training set than real ones are.
-        low: Lower end of the 95 % bootstrap interval of the ratio.
-        high: Upper end of it.
-        closer: Share of generated images closer to a training image than every held-out image is.
-        nearest: Index of the training image nearest to each generated one.
-        distances: Distance to it.
+        held_out: Median over real images that were not used in training.
+        ratio: `generated` over `held_out`: about 1 for new images of the same kind, near 0 for copies, above 1 for
+            images that are farther from the training images than real ones are.
+        low: Lower end of the 95 % bootstrap interval of `ratio`.
+        high: Upper end of the interval.
+        closer: Share of generated images that are closer to a training image than any held-out image is.
+        nearest: Index of the nearest training image of each generated image.
+        distances: Distance of each generated image to its nearest training image.
     """
 
     generated: float
@@ -40,23 +40,23 @@ class Memorisation:
 
     @property
     def copies(self) -> bool:
-        """Whether the generated images are surely closer to the training images than unseen real ones are."""
+        """Whether generated images are significantly closer to the training images than unseen real ones are."""
         return self.high < 1
 
 
 def memorisation(train: Tensor, held_out: Tensor, generated: Tensor, seed: int = 0) -> Memorisation:
-    """Nearest-neighbour memorisation of feature vectors [T, D], [H, D], [G, D].
+    """Compare the distances of generated and of held-out images to their nearest training images.
 
-    The interval resamples held-out and generated images; the training images stay, since the question is about them.
+    The interval resamples held-out and generated images. The training images stay, since the question is about them.
 
     Args:
-        train: Features of the images that the generator was trained on.
-        held_out: Features of other real images of the same defect.
-        generated: Features of generated images.
-        seed: Of the resampling.
+        train: Features of the images that the generator was trained on, [T, D].
+        held_out: Features of other real images of the same defect category, [H, D].
+        generated: Features of generated images, [G, D].
+        seed: Seed of the bootstrap samples.
 
     Raises:
-        DataError: An empty set, or held-out images that are copies of training images.
+        DataError: A set is empty, or the held-out images are copies of training images.
     """
     for name, features in (("training", train), ("held-out", held_out), ("generated", generated)):
         if not len(features):
@@ -64,7 +64,7 @@ def memorisation(train: Tensor, held_out: Tensor, generated: Tensor, seed: int =
     real = to_nearest(held_out, train)[0].cpu().numpy()
     distances, nearest = to_nearest(generated, train)
     fake = distances.cpu().numpy()
-    # Distances come from products: those of equal vectors are 0 only up to rounding.
+    # Distances are computed from products, so those of equal vectors are 0 only up to rounding.
     if float(np.median(real)) <= 1e-7 * float(train.double().square().sum(dim=1).max().sqrt()):
         raise DataError("the held-out images equal training images; memorisation needs other real images")
     rng = np.random.default_rng(seed)

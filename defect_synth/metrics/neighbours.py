@@ -1,4 +1,4 @@
-"""Distances between feature vectors, and who is nearest to whom."""
+"""Distances between feature vectors and nearest neighbours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ROWS = 1024
 
 
 def squared_euclidean(x: Tensor, y: Tensor) -> Tensor:
-    """|x_i - y_j|^2 of [N, D] and [M, D] -> float64 [N, M]; exactly 0 is not promised for equal rows."""
+    """|x_i - y_j|^2 of [N, D] and [M, D] -> float64 [N, M]; for equal rows it is 0 up to rounding."""
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(f"features must be [N, D] and [M, D], got {list(x.shape)} and {list(y.shape)}")
     x, y = x.double(), y.double()
@@ -18,7 +18,7 @@ def squared_euclidean(x: Tensor, y: Tensor) -> Tensor:
 
 
 def to_kth_neighbour(x: Tensor, k: int) -> Tensor:
-    """Squared distance of each row to its k-th nearest other row, float64 [N]; N above k."""
+    """Squared distance of each row to its k-th nearest other row, float64 [N]; k must be below N."""
     if not 1 <= k < len(x):
         raise ValueError(f"k must be 1..{len(x) - 1} for {len(x)} rows, got {k}")
     parts = []
@@ -31,7 +31,7 @@ def to_kth_neighbour(x: Tensor, k: int) -> Tensor:
 
 
 def to_nearest(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance (not squared) of each row of x [N, D] to its nearest row of y [M, D], and which one: [N] and [N]."""
+    """Distance (not squared) of each row of x [N, D] to the nearest row of y [M, D], and that row's index; [N] each."""
     parts = [squared_euclidean(x[i : i + _ROWS], y).min(dim=1) for i in range(0, len(x), _ROWS)]
     return torch.cat([part.values for part in parts]).sqrt(), torch.cat([part.indices for part in parts])
 

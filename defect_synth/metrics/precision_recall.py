@@ -1,6 +1,7 @@
-"""Improved precision and recall (Kynkaanniemi et al. 2019): realistic images, real ones covered?
+"""Improved precision and recall (Kynkaanniemi et al. 2019).
 
-A set's manifold is the union of balls around its feature vectors, each reaching to the k-th nearest other one.
+The manifold of a set is the union of balls around its feature vectors, each of which reaches to the k-th nearest other
+vector. Precision asks whether generated images are realistic, recall whether they cover the real ones.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from defect_synth.metrics.neighbours import share_in_balls, to_kth_neighbour
 
 
 class PrecisionRecall(NamedTuple):
-    """Both are in 0..1.
+    """Precision and recall, both in 0..1.
 
     Attributes:
         precision: Share of generated images on the manifold of the real ones.
         recall: Share of real images on the manifold of the generated ones.
-        k: Neighbour that sets the radius.
+        k: Which nearest neighbour sets the radius.
     """
 
     precision: float
@@ -30,9 +31,8 @@ class PrecisionRecall(NamedTuple):
 def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> PrecisionRecall:
     """Precision and recall of feature vectors [N, D] and [M, D].
 
-    With the 5 to 20 real images of a few-shot defect the balls are large and recall moves in steps of 1/N: compare
-    sources on the same real images, not with figures of large sets. Recall also grows with the number of generated
-    images only through smaller balls, so compare equal numbers.
+    With the 5 to 20 real images of a few-shot defect the balls are large and recall changes in steps of 1/N. Compare
+    sources on the same real images and with equal numbers of generated images, not with figures of large sets.
 
     Raises:
         DataError: A set has k images or fewer.

@@ -1,4 +1,4 @@
-"""From what was measured about the images of one defect to the figures of the report."""
+"""The figures of a quality report, computed from the measurements of one defect category."""
 
 from __future__ import annotations
 
@@ -12,54 +12,54 @@ from torch import Tensor
 from defect_synth.errors import DataError
 from defect_synth.metrics.agreement import change_agreement, contrast_agreement
 from defect_synth.metrics.clustered_lpips import ClusteredDistance
-from defect_synth.metrics.figures import Figure, Neighbour
 from defect_synth.metrics.kid import feature_statistics, kid, mmd2_with_error, standardise
 from defect_synth.metrics.mask_realism import mask_realism
-from defect_synth.metrics.measure import VIEWS, Measured
+from defect_synth.metrics.measurements import VIEWS, Measurements
 from defect_synth.metrics.memorisation import memorisation
 from defect_synth.metrics.neighbours import to_nearest
 from defect_synth.metrics.precision_recall import precision_recall
+from defect_synth.metrics.quality_report import Figure, Neighbour
 
 PUBLISHED_NETWORK = "Inception"
-"""Only features of this name make a figure called KID."""
+"""Only figures of features with this name are called KID."""
 
-_CLOSEST = 10
+_NUM_NEAREST = 10
 _NORMAL_95 = 1.96
-_NEIGHBOURS = 3
+_K = 3  # the k-th nearest neighbour sets the radius in precision and recall
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
-    """The measurements of one defect.
+class Comparison:
+    """The measurements of the images of one defect category that are compared.
 
     Attributes:
-        training: Of the real images that were learnt from.
-        held_out: Of the others; None where there are none.
-        generated: Of the generated images.
-        seed: Of subsets and resampling.
+        training: Measurements of the real images that the generator was trained on.
+        held_out: Measurements of the other real images; None if there are none.
+        generated: Measurements of the generated images.
+        seed: Seed of subsets and bootstrap samples.
     """
 
-    training: Measured
-    held_out: Measured | None
-    generated: Measured
+    training: Measurements
+    held_out: Measurements | None
+    generated: Measurements
     seed: int
 
     @property
-    def references(self) -> tuple[tuple[str, Measured], ...]:
-        """The sets of real images that generated ones are compared with, by their names in figures."""
+    def references(self) -> tuple[tuple[str, Measurements], ...]:
+        """Names and measurements of the sets of real images that the generated ones are compared with."""
         held_out = () if self.held_out is None else (("held-out defects", self.held_out),)
         return (("training defects", self.training), *held_out)
 
     @property
-    def real(self) -> Measured:
-        """All real images."""
-        return Measured.joined([measured for _, measured in self.references])
+    def real(self) -> Measurements:
+        """Measurements of all real images."""
+        return Measurements.join([measured for _, measured in self.references])
 
-    def features(self, network: str, view: str) -> tuple[Callable[[Measured], Tensor], str]:
-        """How to get the features that a figure is made of, and how they were scaled.
+    def features(self, network: str, view: str) -> tuple[Callable[[Measurements], Tensor], str]:
+        """A function that returns the features of measurements, and a note that says how they are scaled.
 
-        Those of the published network are used as they are. Of any other, each feature is brought to mean 0 and
-        deviation 1 over all real images of the defect first: their scales mean nothing.
+        Features of the published network are used as they are. Those of any other network are first brought to mean 0
+        and standard deviation 1 over all real images of the defect category, because their scales mean nothing.
         """
         key = (network, view)
         if network == PUBLISHED_NETWORK:
@@ -68,63 +68,60 @@ class Compared:
         return (lambda measured: standardise(measured.features[key], mean, std)), "standardised over the real images"
 
 
-def figures_of(
-    compared: Compared, networks: Sequence[str], clusters: Sequence[ClusteredDistance], cluster_network: str
+def compute_figures(
+    comparison: Comparison, networks: Sequence[str], clusters: Sequence[ClusteredDistance], cluster_network: str
 ) -> tuple[tuple[Figure, ...], tuple[str, ...]]:
-    """All figures of one defect, and what could not be computed and why."""
+    """All figures of one defect category, and for those that could not be computed the reasons."""
     figures: list[Figure] = []
     skipped: list[str] = []
 
-    def attempt(what: str, compute: Callable[[], Iterator[Figure]]) -> None:
+    def attempt(what: str, compute: Callable[..., Iterator[Figure]], *arguments: object) -> None:
         try:
-            figures.extend(compute())
+            figures.extend(compute(comparison, *arguments))
         except DataError as error:
             skipped.append(f"{what}: {error}")
 
-    for network in networks:
-        for view in VIEWS:
-            attempt(f"MMD ({network}, {view})", lambda n=network, v=view: _mmd(compared, n, v))  # type: ignore[misc]
-    figures.extend(_clusters(clusters, cluster_network))
-    for network in networks:
-        for view in VIEWS:
-            attempt(
-                f"precision and recall ({network}, {view})",
-                lambda n=network, v=view: _precision_recall(compared, n, v),  # type: ignore[misc]
-            )
-    for network in networks:
-        for view in VIEWS:
-            attempt(f"memorisation ({network}, {view})", lambda n=network, v=view: _memorised(compared, n, v))  # type: ignore[misc]
-    attempt("mask realism", lambda: _masks(compared))
-    attempt("agreement with the clean image", lambda: _change(compared))
-    attempt("outline contrast", lambda: _contrast(compared))
+    sets = [(network, view) for network in networks for view in VIEWS]
+    for network, view in sets:
+        attempt(f"MMD ({network}, {view})", _mmd, network, view)
+    figures.extend(_clustered(clusters, cluster_network))
+    for network, view in sets:
+        attempt(f"precision and recall ({network}, {view})", _precision_recall, network, view)
+    for network, view in sets:
+        attempt(f"memorisation ({network}, {view})", _memorisation, network, view)
+    attempt("mask realism", _masks)
+    attempt("agreement with the clean image", _change)
+    attempt("outline contrast", _contrast)
     return tuple(figures), tuple(skipped)
 
 
-def closest(compared: Compared, network: str, seeds: Sequence[int], names: Sequence[str]) -> tuple[Neighbour, ...]:
-    """The generated images whose defect crops are nearest to a training image's, nearest first.
+def nearest_training_images(
+    comparison: Comparison, network: str, seeds: Sequence[int], names: Sequence[str]
+) -> tuple[Neighbour, ...]:
+    """The ten generated images whose defect crops are nearest to that of a training image, nearest first.
 
-    None where features cannot be standardised (a single real image); `figures_of` then says so.
+    Empty if the features cannot be standardised because there is a single real image; `compute_figures` says so.
     """
     try:
-        of, _ = compared.features(network, "crop")
+        of, _ = comparison.features(network, "crop")
     except DataError:
         return ()
-    distances, nearest = to_nearest(of(compared.generated), of(compared.training))
-    order = torch.argsort(distances, stable=True)[:_CLOSEST].tolist()
+    distances, nearest = to_nearest(of(comparison.generated), of(comparison.training))
+    order = torch.argsort(distances, stable=True)[:_NUM_NEAREST].tolist()
     return tuple(Neighbour(seeds[i], names[int(nearest[i])], float(distances[i])) for i in order)
 
 
-def _mmd(compared: Compared, network: str, view: str) -> Iterator[Figure]:
-    """KID or its stand-in, x1000 as published, to each set of real images, and between these as the yardstick."""
-    of, note = compared.features(network, view)
+def _mmd(comparison: Comparison, network: str, view: str) -> Iterator[Figure]:
+    """KID or its substitute times 1000, as published: to each set of real images, and between these for comparison."""
+    of, note = comparison.features(network, view)
     metric = "KID x1000" if network == PUBLISHED_NETWORK else "MMD x1000"
-    for against, real in compared.references:
-        value, _ = kid(of(real), of(compared.generated), seed=compared.seed)
-        yield _with_error(metric, network, view, against, value, of(real), of(compared.generated), note)
-    if compared.held_out is not None and min(len(compared.training), len(compared.held_out)) > 1:
-        a, b = of(compared.training), of(compared.held_out)
+    for against, real in comparison.references:
+        value, _ = kid(of(real), of(comparison.generated), seed=comparison.seed)
+        yield _with_error(metric, network, view, against, value, of(real), of(comparison.generated), note)
+    if comparison.held_out is not None and min(len(comparison.training), len(comparison.held_out)) > 1:
+        a, b = of(comparison.training), of(comparison.held_out)
         reference = f"{metric} of held-out defects"
-        yield _with_error(reference, network, view, "training defects", kid(a, b, seed=compared.seed)[0], a, b, note)
+        yield _with_error(reference, network, view, "training defects", kid(a, b, seed=comparison.seed)[0], a, b, note)
 
 
 def _with_error(
@@ -138,7 +135,7 @@ def _with_error(
     return Figure(metric, network, view, against, 1000 * value, low, high, better, note)
 
 
-def _clusters(clusters: Sequence[ClusteredDistance], network: str) -> Iterator[Figure]:
+def _clustered(clusters: Sequence[ClusteredDistance], network: str) -> Iterator[Figure]:
     lpips = network.startswith("LPIPS")
     metric = "clustered LPIPS" if lpips else "clustered distance"
     for found in clusters:
@@ -149,28 +146,28 @@ def _clusters(clusters: Sequence[ClusteredDistance], network: str) -> Iterator[F
                      better="higher", note=note)  # fmt: skip
 
 
-def _precision_recall(compared: Compared, network: str, view: str) -> Iterator[Figure]:
-    of, note = compared.features(network, view)
-    note = f"k = {_NEIGHBOURS}{', ' if note else ''}{note}"
-    for against, real in compared.references:
-        found = precision_recall(of(real), of(compared.generated), _NEIGHBOURS)
+def _precision_recall(comparison: Comparison, network: str, view: str) -> Iterator[Figure]:
+    of, note = comparison.features(network, view)
+    note = f"k = {_K}{', ' if note else ''}{note}"
+    for against, real in comparison.references:
+        found = precision_recall(of(real), of(comparison.generated), _K)
         yield Figure("precision", network, view, against, found.precision, better="higher", note=note)
         yield Figure("recall", network, view, against, found.recall, better="higher", note=note)
 
 
-def _memorised(compared: Compared, network: str, view: str) -> Iterator[Figure]:
-    of, note = compared.features(network, view)
-    if compared.held_out is None:
-        raise DataError("no held-out defects; give a run trained with --partition, or name one")
-    found = memorisation(of(compared.training), of(compared.held_out), of(compared.generated), compared.seed)
+def _memorisation(comparison: Comparison, network: str, view: str) -> Iterator[Figure]:
+    of, note = comparison.features(network, view)
+    if comparison.held_out is None:
+        raise DataError("no held-out defects; give a run that was trained with --partition, or name a partition")
+    found = memorisation(of(comparison.training), of(comparison.held_out), of(comparison.generated), comparison.seed)
     against = "training defects"
     yield Figure("nearest-neighbour ratio", network, view, against, found.ratio, found.low, found.high, "near 1",
-                 "distance of generated over held-out images" + (f"; {note}" if note else ""))  # fmt: skip
+                 "distance of generated over that of held-out images" + (f"; {note}" if note else ""))  # fmt: skip
     yield Figure("closer than any held-out image", network, view, against, found.closer, better="lower")
 
 
-def _masks(compared: Compared) -> Iterator[Figure]:
-    found = mask_realism(compared.real.shapes, compared.generated.shapes, compared.seed)
+def _masks(comparison: Comparison) -> Iterator[Figure]:
+    found = mask_realism(comparison.real.shapes, comparison.generated.shapes, comparison.seed)
     units = {
         "area": "octaves", "x": "image widths", "y": "image heights", "elongation": "octaves",
         "border": "difference of shares",
@@ -183,16 +180,16 @@ def _masks(compared: Compared) -> Iterator[Figure]:
     yield Figure("empty masks", "", "mask", "", found.empty_share, better="lower")
 
 
-def _change(compared: Compared) -> Iterator[Figure]:
-    if np.isnan(compared.generated.changes).all():
+def _change(comparison: Comparison) -> Iterator[Figure]:
+    if np.isnan(comparison.generated.changes).all():
         raise DataError("the source has no paired clean images")
-    found = change_agreement(compared.generated.changes, compared.seed)
+    found = change_agreement(comparison.generated.changes, comparison.seed)
     yield Figure("change inside the mask", "", "mask", "", found.inside, note="grey levels")
     yield Figure("change outside the mask", "", "mask", "", found.outside, better="lower", note="grey levels")
     yield Figure("mask-change AUC", "", "mask", "", found.auc, found.low, found.high, "higher")
 
 
-def _contrast(compared: Compared) -> Iterator[Figure]:
-    found = contrast_agreement(compared.generated.contrasts, compared.real.contrasts, compared.seed)
+def _contrast(comparison: Comparison) -> Iterator[Figure]:
+    found = contrast_agreement(comparison.generated.contrasts, comparison.real.contrasts, comparison.seed)
     yield Figure("outline contrast ratio", "", "mask", "real defects", found.ratio, found.low, found.high, "near 1",
                  f"median contrast {found.generated:.2f} generated, {found.real:.2f} real")  # fmt: skip

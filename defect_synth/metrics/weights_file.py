@@ -1,4 +1,4 @@
-"""Named tensors from a user's file, without executing anything in it."""
+"""Named tensors from a weights file, read without executing anything in it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from defect_synth.errors import CheckpointError
 
 
 def read_tensors(path: str | Path, expected: str) -> dict[str, Tensor]:
-    """Tensors of a `.safetensors` file or of a `.pth` file with a dictionary of tensors.
+    """The tensors of a `.safetensors` file, or of a `.pth` file that holds a dictionary; other entries are left out.
 
     Args:
         path: The file.
-        expected: Ends the error: what should have been given.
+        expected: What the user should give; the end of every error message.
 
     Raises:
-        CheckpointError: Missing, unreadable, more than tensors, or no dictionary.
+        CheckpointError: The file is missing or unreadable, would execute code, or holds no dictionary.
     """
     path = Path(path)
     if not path.is_file():
@@ -43,11 +43,11 @@ def read_tensors(path: str | Path, expected: str) -> dict[str, Tensor]:
     return {str(name): tensor for name, tensor in stored.items() if isinstance(tensor, Tensor)}
 
 
-def take(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...], expected: str) -> Tensor:
+def take_tensor(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...], expected: str) -> Tensor:
     """One tensor as contiguous float32 on the CPU.
 
     Raises:
-        CheckpointError: It is not there or has another shape.
+        CheckpointError: The tensor is missing or has another shape.
     """
     found = tensors.get(name)
     if found is None:

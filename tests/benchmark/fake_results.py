@@ -27,7 +27,7 @@ RIGHT = {"real": 20, "real + standard augmentation": 36, "real + <DFMGAN>": 22}
 def classification_result(
     arm: str, right: int, partition: str = "P1", seed: int = 0, **changes
 ) -> ClassificationResult:
-    """The answers of a classifier of which this many are right."""
+    """Answers of a classifier, of which the first `right` are correct."""
     labels = tuple(i % 2 for i in range(40))
     answers = tuple(label if i < right else 1 - label for i, label in enumerate(labels))
     values = dict(

@@ -14,7 +14,7 @@ def written(tmp_path_factory):
     return write_example(folder)
 
 
-def test_gain_is_said_only_where_the_interval_excludes_zero():
+def test_the_verdict_is_gain_only_if_the_interval_excludes_zero():
     def paired(low, high):
         return PairedDifference((low + high) / 2, low, high, 0.01, 0.001, 1, 2, 50, 48)
 

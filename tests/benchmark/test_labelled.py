@@ -20,7 +20,7 @@ from tests.fake_data import write_mvtec
         (dict(masks=np.zeros((2, 5, 4), np.uint8)), r"masks must be uint8 \[2, 4, 4\]"),
     ],
 )
-def test_arrays_check_themselves(change, message):
+def test_arrays_that_do_not_match_are_refused(change, message):
     fine = dict(images=np.zeros((2, 4, 4, 3), np.uint8), labels=np.array([0, 1]), classes=CLASSES, names=("a", "b"))
     LabelledArrays(**fine)
     with pytest.raises(DataError, match=message):
@@ -45,7 +45,7 @@ def test_a_test_image_cannot_train_under_any_name():
         PartitionArrays("P1", base, None, test)
 
 
-def test_a_partition_is_read_with_masks_and_good_images_on_demand(tmp_path):
+def test_a_partition_is_read_with_masks_and_optionally_good_images(tmp_path):
     table = index(write_mvtec(tmp_path, defects={"cut": 15, "hole": 9}, good=10, good_test=4, size=32))
     table, partition = make_partition(table, "P1", 0.2, "all")
 

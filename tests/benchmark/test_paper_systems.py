@@ -1,4 +1,4 @@
-"""The systems of the paper's tables as arms: trained once for the same time, measured, and shown above their papers."""
+"""The systems of the paper's tables as arms: trained once for the same time, measured, and shown beside the paper."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Fake:
 
 
 def fake_systems(patch):
-    """Replaces the training of systems; returns what was trained, for how long, and the names it could see."""
+    """Replace the training of systems; returns what was trained, for how long, and the names of the images it got."""
     trained = []
 
     def train(settings, table, partition, folder, *, resume, minutes, device, report):
@@ -104,7 +104,7 @@ def test_a_painter_trains_as_long_as_the_others():
     assert load_protocol("quick", {"minutes": 7.0, "painter_minutes": 2.0}).painter_config().minutes == 2.0
 
 
-def test_what_a_system_lacks_decides_where_it_is(done):
+def test_arms_without_categories_or_masks_are_left_out_of_the_tasks_that_need_them(done):
     results, output, _, _ = done
     assert [c.arm for c in results.classification] == CHOSEN[:4]
     assert [c.arm for c in results.segmentation] == ["real", "Crop&Paste only", *CHOSEN[3:]]
@@ -133,7 +133,7 @@ def test_continuing_trains_and_measures_nothing_again(done, monkeypatch):
     assert trained == []
 
 
-def test_a_benchmark_killed_while_it_looks_at_images_goes_on_to_the_same_tables(done, monkeypatch, tmp_path):
+def test_a_benchmark_killed_while_measuring_quality_continues_to_the_same_results(done, monkeypatch, tmp_path):
     results, _, _, root = done
     trained = fake_systems(monkeypatch)
 
@@ -165,7 +165,7 @@ def test_more_arms_later_are_added_to_the_thresholds(done, monkeypatch, tmp_path
     ]  # fmt: skip
 
 
-def test_quality_is_measured_of_every_system_and_named_for_what_it_is(done):
+def test_quality_is_measured_for_every_system_and_stand_ins_have_their_own_names(done):
     results, _, _, root = done
     assert [c.arm for c in results.quality] == CHOSEN[1:4]
     for cell in results.quality:
@@ -183,7 +183,7 @@ def test_quality_is_measured_of_every_system_and_named_for_what_it_is(done):
     assert min(f.nearest for f in finetune.defects) > 2
 
 
-def test_only_inceptions_weights_make_it_kid(done):
+def test_the_distance_is_called_kid_only_with_inception_weights(done):
     results, *_ = done
     titles = [grid.title for grid in paper_tables(results, "hazelnut")]
     assert not any("KID" in title or "LPIPS" in title for title in titles)
@@ -218,7 +218,7 @@ def figures(defect: str, **changes) -> DefectFigures:
     return DefectFigures(**(values | changes))  # fmt: skip
 
 
-def test_our_figure_stands_above_the_published_one(done):
+def test_our_figure_is_above_the_published_one(done):
     results, *_ = done
     cells = tuple(
         QualityResult(
@@ -259,7 +259,7 @@ def test_other_categories_have_the_published_mean(done):
     assert rows["Finetune"][1] == "ours"  # nothing was published: the next system follows
 
 
-def test_the_tables_are_printed_and_made_again_from_recorded_results(done):
+def test_report_only_prints_the_tables_of_recorded_results(done):
     from typer.testing import CliRunner
 
     from defect_synth.cli import app
@@ -287,13 +287,13 @@ def test_every_trained_system_has_an_arm_and_a_place_in_the_tables():
 
 
 @pytest.mark.parametrize("protocol", ["quick", "full"])
-def test_short_protocols_train_no_other_system(protocol):
+def test_short_protocols_train_no_further_system(protocol):
     chosen = {arm.system for arm in choose_arms(load_protocol(protocol).arms)}
     assert not chosen & set(SYSTEMS)
     assert set(SYSTEMS) < {arm.system for arm in choose_arms(load_protocol("paper").arms)}
 
 
-def test_images_lose_their_class_and_nothing_else():
+def test_one_label_changes_the_labels_and_nothing_else():
     arrays = squares(12, 0, "real")
     with_good = LabelledArrays(arrays.images, arrays.labels, ("good", "cut", "hole"), arrays.names, arrays.masks)
     without = with_one_label(with_good)
@@ -305,6 +305,6 @@ def test_images_lose_their_class_and_nothing_else():
 
 
 @pytest.mark.parametrize("method", SYSTEMS.values())
-def test_every_system_has_settings_of_any_size(method):
+def test_every_system_has_settings_for_any_resolution(method):
     assert settings_of(method, "fast", resolution=32, seed=3).resolution == 32
     assert settings_of(method, "paper").resolution == 256

@@ -29,7 +29,7 @@ def test_random_partitions_differ_and_keep_the_papers_sizes(table):
 
 
 @pytest.mark.parametrize("name", ["P1", "R1"])
-def test_few_shots_are_nested_and_leave_the_test_alone(table, name):
+def test_fewer_shots_are_subsets_with_the_same_test_set(table, name):
     whole = make_partition(table, name, 0.2, "all")[1]
     seen = []
     for shots in (1, 2, 5):
@@ -43,7 +43,7 @@ def test_few_shots_are_nested_and_leave_the_test_alone(table, name):
     assert seen[0] < seen[1] < seen[2]
 
 
-def test_what_may_be_learnt_from_names_no_test_image(table):
+def test_the_learnable_part_names_no_test_image(table):
     shots_table, partition = make_partition(table, "P1", 0.2, 5)
     bare_table, bare = learnable(shots_table, partition)
     bare.require_match(bare_table)

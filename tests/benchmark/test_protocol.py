@@ -26,7 +26,7 @@ def test_a_protocol_exists_for_each_published_result():
     assert {path.stem for path in PUBLISHED_PROTOCOLS} >= {"dfmgan_aaai2023_table2", "anomalydiffusion_aaai2024_table4"}
 
 
-def test_the_papers_protocol_has_the_papers_numbers():
+def test_the_protocol_paper_has_the_numbers_of_the_paper():
     protocol = load_protocol("paper")
     assert (protocol.partitions, protocol.per_defect, protocol.shots) == (("P1", "P2", "P3"), 1000, "all")
     assert (protocol.classifier.architecture, protocol.preset) == ("resnet34", "PAPER_256")
@@ -52,7 +52,7 @@ def test_options_replace_fields(tmp_path):
         ("quick", {"shots": "few"}, "shots"),
     ],
 )
-def test_mistakes_are_named(name, changes, message):
+def test_wrong_fields_and_values_are_named(name, changes, message):
     with pytest.raises(ConfigError, match=message):
         load_protocol(name, changes)
 
@@ -98,7 +98,7 @@ def test_narrowing_keeps_unknown_names_to_be_refused(tmp_path):
         load_protocol(str(tmp_path / "mine.toml"), {"arms": ["real"]})
 
 
-def test_a_file_that_is_no_toml_is_named(tmp_path):
+def test_a_file_that_is_not_toml_is_named(tmp_path):
     (tmp_path / "x.toml").write_text("seeds =")
     with pytest.raises(ConfigError, match="is not TOML"):
         load_protocol(str(tmp_path / "x.toml"))
@@ -113,7 +113,7 @@ def test_arms_are_chosen_by_name():
         choose_arms(("real + DFMGAN",))
 
 
-def test_published_figures_are_those_that_were_printed():
+def test_published_figures_equal_those_in_print():
     rows = {(p.publication[:11], p.table, p.method): p.figures for p in published("hazelnut", "classification")}
     ours = rows["Duan et al.", "Table 2", "DFMGAN"]
     assert ours == (83.33, 81.25, 81.25)

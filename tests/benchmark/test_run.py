@@ -1,4 +1,4 @@
-"""The whole benchmark on a tiny product: honesty, resuming, and what it says."""
+"""The whole benchmark on a tiny product: what it measures, that it is honest, and that it resumes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def finished(product, tmp_path_factory):
     return bench(product, output, seeds=2), output
 
 
-def test_every_cell_is_there_and_the_file_reads_back(finished):
+def test_every_result_is_there_and_the_file_reads_back(finished):
     results, output = finished
     assert [(c.arm, c.seed) for c in results.classification] == [(arm, seed) for arm in CHEAP for seed in (0, 1)]
     assert [(c.arm, c.seed, c.network) for c in results.probe] == [(arm, 0, "random convolutions") for arm in CHEAP]
@@ -74,7 +74,7 @@ def test_every_cell_is_there_and_the_file_reads_back(finished):
     assert (paste.num_synthetic, paste.num_distinct) == (16, 16)
 
 
-def test_a_finite_source_gives_what_it_has(product, tmp_path):
+def test_a_finite_source_gives_all_it_has(product, tmp_path):
     # The paper's Crop&Paste has N_g x N_d images: 7 good base images of 8 (one validates) x 5 holes, x 4 cuts.
     results = bench(product, tmp_path / "out", arms=["real", "real + Crop&Paste"], per_defect=1000, segmentation=None,
                     threshold=None)  # fmt: skip
@@ -141,13 +141,13 @@ SHORTEST = {
 }
 
 
-def arms_of_finetune_alone():
-    """All arms but those of the other systems that are trained, which are used as it is."""
+def arms_with_finetune_alone():
+    """All arms, except that Finetune stands for all further systems, which are trained in the same way."""
     return [arm.name for arm in ARMS.values() if arm.system not in set(SYSTEMS) - {"Finetune"}]
 
 
-def few_judged(monkeypatch):
-    """Snapshots are judged by fewer images: the same code in less time."""
+def evaluate_on_few_images(monkeypatch):
+    """Evaluate snapshots on fewer images: the same code in less time."""
     from defect_synth.dfmgan import fixed_samples, pretrain
 
     for room, name, few in (
@@ -158,8 +158,8 @@ def few_judged(monkeypatch):
         monkeypatch.setattr(room, name, few)
 
 
-def test_noise_for_test_images_changes_nothing_but_scores(product, tmp_path, monkeypatch):
-    few_judged(monkeypatch)
+def test_replacing_test_images_by_noise_changes_only_scores(product, tmp_path, monkeypatch):
+    evaluate_on_few_images(monkeypatch)
     poisoned = tmp_path / "poisoned"
     shutil.copytree(product, poisoned)
     partition = split(index(poisoned / "nut"), "P1", 0.2)
@@ -172,7 +172,7 @@ def test_noise_for_test_images_changes_nothing_but_scores(product, tmp_path, mon
         bench(
             data,
             tmp_path / name,
-            arms=arms_of_finetune_alone(),
+            arms=arms_with_finetune_alone(),
             generator=SHORTEST,
             systems={"finetune": {"config": override(TINY_GENERATOR, SHORTEST).model_dump()}},
             per_defect=4,
@@ -208,7 +208,7 @@ def test_noise_for_test_images_changes_nothing_but_scores(product, tmp_path, mon
 
 def test_random_labels_give_chance_in_every_arm(tmp_path, monkeypatch):
     # All images are holes; which folder one lies in says nothing about it. Above chance would be a leak.
-    few_judged(monkeypatch)
+    evaluate_on_few_images(monkeypatch)
     write_mvtec(tmp_path, defects={"hole": 120}, good=8, good_test=4, size=32)
     home = tmp_path / "nut"
     drawn = np.random.default_rng(0).permutation(120)
@@ -218,7 +218,7 @@ def test_random_labels_give_chance_in_every_arm(tmp_path, monkeypatch):
             name = f"{i:03d}.png" if kind == "test" else f"{i:03d}_mask.png"
             (home / kind / "hole" / name).rename(home / kind / "cut" / name)
     results = bench(tmp_path, tmp_path / "out", classifier=TINY["classifier"] | {"steps": 15}, seeds=2,
-                    segmentation=None, threshold=None, generator=SHORTEST, arms=arms_of_finetune_alone(),
+                    segmentation=None, threshold=None, generator=SHORTEST, arms=arms_with_finetune_alone(),
                     systems={"finetune": {"config": override(TINY_GENERATOR, SHORTEST).model_dump()}})  # fmt: skip
     assert len({c.arm for c in results.classification}) >= 11
     for arm in dict.fromkeys(c.arm for c in results.classification):
@@ -252,14 +252,14 @@ def test_an_arm_that_is_not_possible_is_left_out_with_its_reason(product, tmp_pa
     assert results.classification[0].choice.validation_accuracy is None
 
 
-def test_one_category_with_equal_classes_skips_the_balanced_arm(tmp_path):
+def test_equal_classes_skip_the_balanced_arm(tmp_path):
     write_mvtec(tmp_path, defects={"hole": 6, "cut": 6}, good=6, good_test=0, size=32)
     results = bench(tmp_path, tmp_path / "out", arms=["real", "real class-balanced"], segmentation=None)
     assert [c.arm for c in results.classification] == ["real"]
     assert results.notes == ("Anomaly thresholds: skipped, they need good images for validation and test.",)
 
 
-def test_good_images_can_be_a_class_and_ratios_swept(product, tmp_path):
+def test_good_images_can_be_a_class_and_ratios_vary(product, tmp_path):
     results = bench(product, tmp_path / "out", with_good=True, ratios=[1.0, 3.0], arms=CHEAP[:3], threshold=None,
                     segmentation=TINY["segmentation"] | {"arms": ["real"]})  # fmt: skip
     labels = [c.label for c in results.classification]
@@ -271,7 +271,7 @@ def test_good_images_can_be_a_class_and_ratios_swept(product, tmp_path):
     )
 
 
-def test_several_categories_are_measured_and_compared_apart(product, tmp_path):
+def test_categories_are_measured_and_compared_separately(product, tmp_path):
     shutil.copytree(product, tmp_path / "two")
     write_mvtec(tmp_path / "two", category="bolt", defects={"dent": 9, "hole": 9}, good=4, size=32, seed=5)
     request = BenchmarkRequest(categories=("nut", "bolt"), data=tmp_path / "two", output=tmp_path / "out")

@@ -92,7 +92,7 @@ def test_sources_take_turns(real):
     assert np.array_equal(samples[3].image, standard.sample("hole", [1])[0].image)
 
 
-def test_a_source_of_large_images_is_seen_as_the_benchmark_sees_photographs():
+def test_samples_are_resized_as_real_images_are():
     rng = np.random.default_rng(0)
     good = [rng.integers(60, 200, (80, 120, 3), dtype=np.uint8), rng.integers(60, 200, (96, 96, 3), dtype=np.uint8)]
 

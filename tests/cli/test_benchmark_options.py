@@ -81,7 +81,7 @@ def test_an_option_reaches_what_it_is_for(measured, option):
     assert value == expected
 
 
-def test_minutes_are_those_of_painters_too_and_features_those_of_table_1(measured):
+def test_minutes_also_limit_painters_and_features_also_serve_table_1(measured):
     invoke("--minutes", "3", "--features", "f.pth")
     assert measured["protocol"].painter_config().minutes == 3
     assert measured["protocol"].quality.features == Path("f.pth")

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from defect_synth.errors import DataError
-from defect_synth.metrics.agreement import change, change_agreement, contrast_agreement, outline_contrast
+from defect_synth.metrics.agreement import change_agreement, contrast_agreement, mask_change, outline_contrast
 
 
 def square(size=32, low=8, high=16):
@@ -17,11 +18,11 @@ def test_change_inside_and_outside_of_literal_images():
     image = clean.copy()
     image[mask == 1] = [130, 100, 70]
 
-    inside, outside, auc = change(image, clean, mask)
+    inside, outside, auc = mask_change(image, clean, mask)
 
     assert (inside, outside, auc) == (20.0, 0.0, 1.0)
     image[0, :] = [100, 100, 160]  # 32 of 960 pixels outside change as much as those inside
-    inside, outside, auc = change(image, clean, mask)
+    inside, outside, auc = mask_change(image, clean, mask)
     assert outside == pytest.approx(20 * 32 / 960)
     assert auc == pytest.approx(1 - 0.5 * 32 / 960)
 
@@ -30,22 +31,24 @@ def test_a_mask_beside_its_defect_has_an_auc_below_one_half():
     mask, clean = square(), np.full((32, 32, 3), 100, np.uint8)
     image = clean.copy()
     image[20:28, 20:28] = 0
-    assert change(image, clean, mask)[2] == pytest.approx(0.5 - 0.5 * 64 / 960)
+    assert mask_change(image, clean, mask)[2] == pytest.approx(0.5 - 0.5 * 64 / 960)
 
 
-def test_auc_agrees_with_counting_every_pair():
+def test_auc_agrees_with_counting_every_pair_and_with_scikit_learn():
     rng = np.random.default_rng(0)
     image, clean = rng.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8) // 64 * 64
     mask = square(8, 2, 6)
     score = np.abs(image.astype(int) - clean).sum(axis=2)
     pairs = score[mask == 1][:, None] - score[mask == 0][None]
-    assert change(image, clean, mask)[2] == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean())
+    auc = mask_change(image, clean, mask)[2]
+    assert auc == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean(), abs=1e-12)
+    assert auc == pytest.approx(roc_auc_score(mask.ravel(), score.ravel()), abs=1e-12)
 
 
 @pytest.mark.parametrize("value", [0, 1])
 def test_empty_and_full_masks_say_nothing(value):
     mask, image = np.full((16, 16), value, np.uint8), np.zeros((16, 16, 3), np.uint8)
-    assert all(np.isnan(change(image, image, mask)))
+    assert all(np.isnan(mask_change(image, image, mask)))
     assert np.isnan(outline_contrast(image, mask))
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from defect_synth.metrics.crops import crop_window, crops_around
+from defect_synth.metrics.crops import crop_defects, crop_window
 
 
 def box(rows, columns, shape=(64, 64)):
@@ -31,7 +31,7 @@ def test_crops_show_the_defect_at_one_size():
     mask = box((20, 30), (30, 40))[None]
     image[mask == 1] = 200
 
-    crops, masks = crops_around(image, mask, 40)  # a window of 20 pixels, twice as large
+    crops, masks = crop_defects(image, mask, 40)  # a window of 20 pixels, twice as large
 
     assert crops.shape == (1, 40, 40, 3)
     assert masks[0].sum() == 20 * 20

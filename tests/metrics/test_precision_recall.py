@@ -5,6 +5,7 @@ import torch
 from defect_synth.errors import DataError
 from defect_synth.metrics.neighbours import to_kth_neighbour, to_nearest
 from defect_synth.metrics.precision_recall import PrecisionRecall, precision_recall
+from defect_synth.nn.torchvision_import import ensure_torchvision
 
 
 def points(*rows):
@@ -42,6 +43,16 @@ def test_equals_brute_force(k):
     found = precision_recall(real, generated, k=k)
     assert (found.precision, found.recall) == brute_force(real, generated, k)
     assert 0 < found.precision < 1
+
+
+def test_agrees_with_torch_fidelity():
+    ensure_torchvision()
+    from torch_fidelity.metric_prc import calculate_precision_recall_full
+
+    real, generated = gaussian(30, 2), gaussian(50, 3, shift=0.8)
+    precision, recall = calculate_precision_recall_full(generated, real, 3)
+    found = precision_recall(real, generated, k=3)
+    assert (found.precision, found.recall) == pytest.approx((float(precision), float(recall)), abs=1e-6)
 
 
 def test_copies_of_one_real_image_have_full_precision_and_little_recall():

@@ -6,8 +6,8 @@ import pytest
 from defect_synth.data.store import ImageArrays
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
 from defect_synth.metrics.features import RandomFeatures
-from defect_synth.metrics.figures import Figure
-from defect_synth.metrics.quality import RealDefects, assess
+from defect_synth.metrics.quality import RealDefects, measure_quality
+from defect_synth.metrics.quality_report import Figure
 from defect_synth.samples import DefectSample, Provenance
 from tests.fake_data import fake_nut
 
@@ -19,7 +19,7 @@ def nut(seed, defect="hole"):
     return fake_nut(np.random.default_rng(seed), SIDE, defect)
 
 
-def reals(count, seed, defect="hole"):
+def real_images(count, seed, defect="hole"):
     drawn = [nut(seed + i, defect) for i in range(count)]
     images, masks = (np.stack(each) for each in zip(*drawn, strict=True))
     return ImageArrays(images, masks, tuple(f"{seed + i}.png" for i in range(count)))
@@ -54,17 +54,17 @@ class Copies(Nuts):
         return DefectSample(image + np.uint8(1), mask, defect, Provenance("fake", "nut", defect, seed))
 
 
-REAL = {"hole": RealDefects(reals(6, 0), reals(10, 100))}
+REAL = {"hole": RealDefects(real_images(6, 0), real_images(10, 100))}
 
 
 @pytest.fixture(scope="module")
 def fresh():
-    return assess(Nuts(), REAL, [RandomFeatures()], count=100, lpips_count=40)
+    return measure_quality(Nuts(), REAL, [RandomFeatures()], count=100, lpips_count=40)
 
 
 @pytest.fixture(scope="module")
 def copied():
-    return assess(Copies(), REAL, [RandomFeatures()], count=100, lpips_count=40)
+    return measure_quality(Copies(), REAL, [RandomFeatures()], count=100, lpips_count=40)
 
 
 def name(metric, view, against="training defects"):
@@ -83,7 +83,7 @@ def test_stand_ins_never_bear_the_names_of_published_figures(fresh):
 def test_inception_features_make_a_figure_called_kid():
     published = RandomFeatures()
     published.name = "Inception"
-    found = assess(Nuts(), REAL, [published], count=8, lpips_count=4)
+    found = measure_quality(Nuts(), REAL, [published], count=8, lpips_count=4)
     assert "KID x1000 (Inception), whole image, to held-out defects" in [f.name for f in found.of("hole").figures]
 
 
@@ -117,15 +117,16 @@ def test_masks_and_agreement_are_reported(fresh, copied):
 
 
 def test_what_cannot_be_computed_is_said():
-    few = {"hole": RealDefects(reals(3, 0))}
-    found = assess(Nuts(), few, [RandomFeatures()], count=8, lpips_count=4).of("hole")
+    few = {"hole": RealDefects(real_images(3, 0))}
+    found = measure_quality(Nuts(), few, [RandomFeatures()], count=8, lpips_count=4).of("hole")
     assert found.held_out == 0
     assert any("precision and recall" in reason and "at least 4 real" in reason for reason in found.skipped)
     assert any("memorisation" in reason and "no held-out defects" in reason for reason in found.skipped)
 
 
 def test_a_single_real_image_gives_the_figures_that_need_no_more():
-    found = assess(Nuts(), {"hole": RealDefects(reals(1, 0))}, [RandomFeatures()], count=8, lpips_count=4).of("hole")
+    real = {"hole": RealDefects(real_images(1, 0))}
+    found = measure_quality(Nuts(), real, [RandomFeatures()], count=8, lpips_count=4).of("hole")
     assert any("MMD" in reason and "at least 2 training images, got 1" in reason for reason in found.skipped)
     assert found.value("mask-change AUC") == 1
     assert found.closest == ()
@@ -134,8 +135,8 @@ def test_a_single_real_image_gives_the_figures_that_need_no_more():
 def test_a_second_call_draws_nothing_and_gives_the_same_report(tmp_path):
     first, second = Nuts(), Nuts()
     settings = {"count": 70, "lpips_count": 10, "cache": tmp_path}
-    before = assess(first, REAL, [RandomFeatures()], **settings)
-    after = assess(second, REAL, [RandomFeatures()], **settings)
+    before = measure_quality(first, REAL, [RandomFeatures()], **settings)
+    after = measure_quality(second, REAL, [RandomFeatures()], **settings)
 
     assert len(first.drawn) == 70
     assert second.drawn == []
@@ -150,12 +151,12 @@ def test_an_interrupted_call_goes_on_where_it_stopped(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        assess(Nuts(), REAL, [RandomFeatures()], progress=stop, **settings)
+        measure_quality(Nuts(), REAL, [RandomFeatures()], progress=stop, **settings)
     rest = Nuts()
-    found = assess(rest, REAL, [RandomFeatures()], **settings)
+    found = measure_quality(rest, REAL, [RandomFeatures()], **settings)
 
     assert sorted(rest.drawn) == [*range(64), *range(128, 140)]  # the first chunk again for its pixels
-    plain = assess(Nuts(), REAL, [RandomFeatures()], count=140, lpips_count=10)
+    plain = measure_quality(Nuts(), REAL, [RandomFeatures()], count=140, lpips_count=10)
     assert found.of("hole") == plain.of("hole")
 
 
@@ -164,9 +165,9 @@ def test_results_of_a_source_with_another_digest_are_not_reused(tmp_path):
         digest = "other"
 
     settings = {"count": 8, "lpips_count": 4, "cache": tmp_path}
-    assess(Nuts(), REAL, [RandomFeatures()], **settings)
+    measure_quality(Nuts(), REAL, [RandomFeatures()], **settings)
     other = Other()
-    assess(other, REAL, [RandomFeatures()], **settings)
+    measure_quality(other, REAL, [RandomFeatures()], **settings)
     assert other.drawn == list(range(8))
 
 
@@ -176,13 +177,14 @@ def test_a_finite_source_is_used_as_far_as_it_goes():
             return (5, 7, 9)
 
     source = Folder()
-    assert assess(source, REAL, [RandomFeatures()], count=100).of("hole").generated == 3
+    assert measure_quality(source, REAL, [RandomFeatures()], count=100).of("hole").generated == 3
     assert source.drawn == [5, 7, 9]
 
 
 def test_progress_reaches_its_total():
     calls = []
-    assess(Nuts(), REAL, [RandomFeatures()], count=70, lpips_count=10, progress=lambda *call: calls.append(call))
+    settings = {"count": 70, "lpips_count": 10, "progress": lambda *call: calls.append(call)}
+    measure_quality(Nuts(), REAL, [RandomFeatures()], **settings)
     assert [done for _, done, _ in calls] == [64, 70, 80, 80]
     assert {total for *_, total in calls} == {80}
 
@@ -199,13 +201,13 @@ def test_table_and_json_hold_every_figure(fresh):
 
 def test_wrong_calls_are_refused():
     with pytest.raises(ConfigError, match="at least 1 feature extractor"):
-        assess(Nuts(), REAL, [])
+        measure_quality(Nuts(), REAL, [])
     with pytest.raises(ConfigError, match="different names"):
-        assess(Nuts(), REAL, [RandomFeatures(), RandomFeatures(1)])
+        measure_quality(Nuts(), REAL, [RandomFeatures(), RandomFeatures(1)])
     with pytest.raises(UnknownDefectError, match="unknown defect 'print'"):
-        assess(Nuts(), {"print": REAL["hole"]}, [RandomFeatures()])
+        measure_quality(Nuts(), {"print": REAL["hole"]}, [RandomFeatures()])
     with pytest.raises(DataError, match="real images of at least 1 defect"):
-        assess(Nuts(), {}, [RandomFeatures()])
+        measure_quality(Nuts(), {}, [RandomFeatures()])
 
 
 def test_an_empty_digest_is_refused():
@@ -215,9 +217,9 @@ def test_an_empty_digest_is_refused():
     nameless = RandomFeatures()
     nameless.digest = ""
     with pytest.raises(ConfigError, match="RandomFeatures has an empty digest"):
-        assess(Nuts(), REAL, [nameless], count=4)
+        measure_quality(Nuts(), REAL, [nameless], count=4)
     with pytest.raises(ConfigError, match="Anonymous has an empty digest"):
-        assess(Anonymous(), REAL, [RandomFeatures()], count=4)
+        measure_quality(Anonymous(), REAL, [RandomFeatures()], count=4)
 
 
 def test_numbers_are_short_and_never_in_powers_of_ten():

@@ -34,8 +34,8 @@ class PatchDetector:
         patches = np.concatenate([_describe(image) for image in good])
         self._mean, self._scale = patches.mean(0), patches.std(0) + 1e-6
         rng = np.random.default_rng(seed)
-        kept = rng.permutation(len(patches))[:_BANK_SIZE]
-        self._bank = torch.from_numpy((patches[kept] - self._mean) / self._scale)
+        chosen = rng.permutation(len(patches))[:_BANK_SIZE]
+        self._bank = torch.from_numpy((patches[chosen] - self._mean) / self._scale)
         self._squares = (self._bank**2).sum(1)
 
     def scores(self, images: Pixels) -> NDArray[np.float32]:

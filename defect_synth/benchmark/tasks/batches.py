@@ -92,9 +92,9 @@ class BatchSampler:
         generated = torch.arange(self._batch) < round(self._batch * self._mix.share)
         generated &= self._synthetic.counts[labels] > 0
         images = torch.empty(self._batch, *self._real.images.shape[1:], dtype=torch.uint8)
-        for pool, chosen in ((self._real, ~generated), (self._synthetic, generated)):
+        for images_by_label, chosen in ((self._real, ~generated), (self._synthetic, generated)):
             if chosen.any():
-                images[chosen] = pool.pick(labels[chosen], places[chosen])
+                images[chosen] = images_by_label.pick(labels[chosen], places[chosen])
         return images, labels, generated
 
 

@@ -23,8 +23,8 @@ from defect_synth.benchmark.task_results import DefectFigures, QualityResult
 from defect_synth.benchmark.tasks.quality_networks import QualityConfig, QualityNetworks, load_quality_networks
 from defect_synth.benchmark.tasks.task import ArmData, Trial
 from defect_synth.data.store import ImageArrays, load
-from defect_synth.metrics.figures import DefectQuality, Figure
-from defect_synth.metrics.quality import RealDefects, assess
+from defect_synth.metrics.quality import RealDefects, measure_quality
+from defect_synth.metrics.quality_report import DefectQuality, Figure
 from defect_synth.samples import FiniteSource
 
 _DISTANCES = ("KID x1000", "MMD x1000")
@@ -82,7 +82,7 @@ class QualityTask:
         def report(text: str, done: int, total: int) -> None:
             progress(number[text.split(":")[0]] + done / max(1, total), len(number))
 
-        found = assess(
+        found = measure_quality(
             source, real, [self._networks.extractor], embedding=self._networks.embedding, count=self._config.count,
             lpips_count=self._config.lpips_count, cache=self._cache.joinpath(*data.folders), name=arm.name,
             device=self._device, progress=report,

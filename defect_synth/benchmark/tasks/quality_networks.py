@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from defect_synth.errors import ConfigError
-from defect_synth.metrics.clustered_lpips import Embedding
+from defect_synth.metrics.clustered_lpips import PerceptualEmbedding
 from defect_synth.metrics.efficientnet import EfficientNetLite0
 from defect_synth.metrics.features import FeatureExtractor, RandomFeatures
 from defect_synth.metrics.inception import InceptionFeatures
@@ -45,7 +45,7 @@ class QualityNetworks(NamedTuple):
     """
 
     extractor: FeatureExtractor
-    embedding: Embedding | None
+    embedding: PerceptualEmbedding | None
     digest: str
 
 

@@ -20,7 +20,7 @@ def written(tmp_path_factory):
     return write_example(folder), folder
 
 
-def test_the_page_is_whole_and_has_no_foreign_parts(written):
+def test_the_page_is_complete_and_loads_nothing(written):
     results, folder = written
     page = (folder / "report.html").read_text()
     for arm in results.arms:
@@ -34,7 +34,7 @@ def test_the_page_is_whole_and_has_no_foreign_parts(written):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_a_browser_shows_every_image_without_a_word_on_its_console(written, tmp_path):
+def test_a_browser_shows_every_image_without_console_messages(written, tmp_path):
     results, folder = written
     page = html_report(results, folder)
     probe = (

@@ -10,7 +10,7 @@ from defect_synth.benchmark.report.terminal import print_table
 TABLE = ReportTable("Title [bold]", ("arm", "accuracy"), (("real", "50.0"), ("real + [x]", "7.5")), "A note.")
 
 
-def test_columns_are_aligned_and_brackets_are_no_markup():
+def test_columns_are_aligned_and_brackets_are_printed():
     out = io.StringIO()
     print_table(TABLE, Console(file=out, width=200))
     lines = [line.rstrip() for line in out.getvalue().splitlines()]

@@ -5,7 +5,7 @@ from defect_synth.benchmark.tasks.anomaly_detector import PatchDetector, auroc, 
 from tests.fake_data import fake_category
 
 
-def test_the_best_threshold_is_found_and_lies_between_scores():
+def test_the_best_threshold_lies_between_scores():
     good, bad = np.array([0.1, 0.2, 0.35], np.float32), np.array([0.3, 0.5, 0.9], np.float32)
     cut = best_threshold(good, bad)
     # down to 0.3: 3 right of 4 called, F1 6/7; only 0.5 and 0.9: 4/5
@@ -41,7 +41,7 @@ def test_the_best_threshold_has_the_highest_f1_of_scikit_learn():
     assert f1_score(truth, scores >= found.threshold) == pytest.approx(best, abs=1e-12)
 
 
-def test_the_detector_tells_defects_from_good_images_it_has_not_seen():
+def test_the_detector_separates_defects_from_unseen_good_images():
     made = list(fake_category({"hole": 10}, good=30, size=48, seed=0))
     good = np.stack([image for defect, _, image, _ in made if defect is None])
     bad = np.stack([image for defect, _, image, _ in made if defect == "hole"])

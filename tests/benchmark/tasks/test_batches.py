@@ -78,7 +78,7 @@ def test_all_orientations_are_those_that_can_be_drawn(flip, rotate90, side, coun
     assert np.array_equal(views[0], image.numpy())
 
 
-def test_oblong_images_keep_their_shape():
+def test_images_that_are_not_square_keep_their_shape():
     images = torch.randint(256, (16, 8, 12, 3), dtype=torch.uint8, generator=seeded())
     assert orient(images, seeded()).shape == images.shape
 
@@ -93,7 +93,7 @@ def test_brightness_stays_within_its_bounds():
     assert torch.equal(brighten(images, 0, seeded()), images)
 
 
-def test_sets_that_do_not_fit_are_named():
+def test_images_of_other_classes_are_refused_by_name():
     real = squares(6, 0, "a")
     with pytest.raises(DataError, match="classes differ: train crack, cut, hole; synthetic crack, cut, print"):
         TrainingMix(real, squares(6, 1, "b", ("crack", "cut", "print")))

@@ -32,7 +32,7 @@ def test_true_labels_are_learned():
     assert trained.curve[1].train_loss < trained.curve[0].train_loss
 
 
-def test_the_model_that_the_validation_images_like_best_is_kept():
+def test_the_model_that_is_best_on_the_validation_images_is_kept():
     # Validation images whose labels are swapped like an unlearned network better than a learned one.
     validation = squares(12, 2, "validation")
     swapped = relabelled(validation, (validation.labels + 1) % 3)

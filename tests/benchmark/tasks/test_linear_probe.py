@@ -1,4 +1,4 @@
-"""The linear probe against brute force."""
+"""The linear probe compared with brute force."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def arrays(labels: list[int], seed: int, name: str) -> LabelledArrays:
 
 
 def blobs(labels: np.ndarray, seed: int) -> torch.Tensor:
-    """Features whose first column tells the labels apart, mostly."""
+    """Features whose first column mostly separates the labels."""
     x = np.random.default_rng(seed).normal(size=(len(labels), 5)).astype(np.float32)
     x[:, 0] += 2.0 * labels
     return torch.from_numpy(x)
@@ -72,7 +72,7 @@ def test_a_class_without_generated_images_keeps_the_weight_of_its_real_ones():
     assert probe.probabilities(x)[0].argmax() == 0  # otherwise nothing would have taught class 0
 
 
-def test_balanced_sampling_weighs_classes_alike():
+def test_balanced_sampling_gives_classes_equal_weight():
     real = arrays([0] * 9 + [1], 0, "r")
     x = torch.zeros(10, 3)
     probe = train_probe(TrainingMix(real, sampling="balanced"), (x, real.labels), None, CONFIG)
@@ -89,7 +89,7 @@ def test_real_images_are_seen_in_all_eight_orientations():
     assert len({image.tobytes() for image in images}) == 16
 
 
-def test_features_do_not_depend_on_the_company():
+def test_features_of_an_image_do_not_depend_on_the_others():
     network = load_probe_network(ProbeConfig(), "cpu")
     images = arrays([0] * 70, 0, "r").images
     together = features_of(network, images)

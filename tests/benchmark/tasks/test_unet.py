@@ -3,7 +3,7 @@ import torch
 from defect_synth.benchmark.tasks.unet import UNet
 
 
-def test_the_unet_sees_every_level_and_keeps_the_size():
+def test_the_unet_has_the_channels_of_each_level_and_keeps_the_size():
     torch.manual_seed(0)
     network = UNet(4, 2).eval()
     image = torch.randn(1, 3, 16, 16)

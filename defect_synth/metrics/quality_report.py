@@ -1,4 +1,4 @@
-"""One number of a quality report, with its whole name, and the reports that are made of them."""
+"""The report on generated defects: figures with full names, by defect category, as JSON and as Markdown."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 FORMAT = 1
-"""Of `quality.json`."""
+"""Version of `quality.json`."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A number that says what it is.
+    """One number of a report and all that is needed to read it.
 
     Attributes:
-        metric: `KID x1000`, `MMD x1000`, `precision`, `clustered LPIPS`, `mask area`, ...
-        network: What made the features; empty where none did.
+        metric: Such as `KID x1000`, `MMD x1000`, `precision`, `clustered LPIPS` or `mask area distance`.
+        network: Name of the feature extractor; empty if the figure needs no features.
         view: `image`, `crop` (the defect and its surroundings), `mask`, or empty.
         against: `training defects`, `held-out defects`, `real defects` (both), or empty.
         value: The number.
-        low: Lower end of a 95 % interval, where there is one.
-        high: Upper end of it.
-        better: `lower`, `higher`, `near 1`, or empty where neither is better by itself.
+        low: Lower end of the 95 % interval, None if there is none.
+        high: Upper end of the interval.
+        better: `lower`, `higher`, `near 1`, or empty if no direction is better.
         note: What a reader must know beside the number.
     """
 
@@ -38,7 +38,7 @@ class Figure:
 
     @property
     def name(self) -> str:
-        """All of it in words, the same for the same figure of another source."""
+        """The full name, which is the same for the same figure of another source."""
         network = f" ({self.network})" if self.network else ""
         view = {"image": ", whole image", "crop": ", defect crop"}.get(self.view, "")
         against = f", to {self.against}" if self.against else ""
@@ -46,7 +46,7 @@ class Figure:
 
     @property
     def text(self) -> str:
-        """The number with its interval, three significant digits."""
+        """The number with its interval, to three significant digits."""
         if self.low is None or self.high is None:
             return _short(self.value)
         return f"{_short(self.value)} [{_short(self.low)}, {_short(self.high)}]"
@@ -58,12 +58,12 @@ def _short(value: float) -> str:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A generated image and the training image closest to it.
+    """A generated image and the training image nearest to it.
 
     Attributes:
-        seed: Of the generated image.
+        seed: Seed of the generated image.
         real: Name of the training image.
-        distance: In the features of the report's first extractor, defect crops.
+        distance: Distance of the defect crops in the features of the report's first extractor.
     """
 
     seed: int
@@ -73,16 +73,16 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class DefectQuality:
-    """All figures of one defect.
+    """All figures of one defect category.
 
     Attributes:
         defect: Defect category.
-        generated: Generated images measured.
-        training: Real images that the generator has learnt from (or all, where nothing is held out).
-        held_out: Other real images of this defect.
-        figures: In the order of the report.
-        skipped: What could not be computed, and why.
-        closest: The generated images nearest to a training image, nearest first.
+        generated: Number of generated images.
+        training: Number of real images that the generator was trained on, or of all if none are held out.
+        held_out: Number of other real images.
+        figures: The figures in the order of the report.
+        skipped: Which figures could not be computed, and why.
+        closest: The generated images that are nearest to a training image, nearest first.
     """
 
     defect: str
@@ -94,23 +94,23 @@ class DefectQuality:
     closest: tuple[Neighbour, ...] = ()
 
     def value(self, name: str) -> float:
-        """The figure with this `name`.
+        """The value of a figure by its full name.
 
         Raises:
-            KeyError: There is none.
+            KeyError: There is no such figure.
         """
         return {figure.name: figure for figure in self.figures}[name].value
 
 
 @dataclass(frozen=True)
-class Quality:
+class QualityReport:
     """The report on one source.
 
     Attributes:
         category: Object category.
-        source: What was measured, as the caller calls it.
-        digest: Of the source, empty where it has none.
-        defects: One entry for each defect.
+        source: What the caller calls the source.
+        digest: Digest of the source.
+        defects: One entry for each defect category.
         about: Versions, networks and settings.
     """
 
@@ -121,15 +121,15 @@ class Quality:
     about: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, defect: str) -> DefectQuality:
-        """The entry of one defect.
+        """The entry of one defect category.
 
         Raises:
-            KeyError: It was not measured.
+            KeyError: The category was not measured.
         """
         return {quality.defect: quality for quality in self.defects}[defect]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, ready for `json.dumps`; each figure has its `name`."""
+        """Plain values for `json.dumps`; each figure also has its full `name`."""
         values = asdict(self)
         for entry, quality in zip(values["defects"], self.defects, strict=True):
             for written, figure in zip(entry["figures"], quality.figures, strict=True):
@@ -137,7 +137,7 @@ class Quality:
         return {"format": FORMAT, **values}
 
     def table(self) -> str:
-        """Markdown: figures down, defects across; then what was skipped and the notes."""
+        """Markdown table of figures by defect category, followed by what was skipped and by the notes."""
         rows: dict[str, dict[str, Figure]] = {}
         for quality in self.defects:
             for figure in quality.figures:

@@ -1,4 +1,4 @@
-"""Everything that is measured about each image, once, and kept: features of image and crop, mask shape, agreement."""
+"""What is measured once for each image: features of the image and of a crop, mask shape, agreement of the mask."""
 
 from __future__ import annotations
 
@@ -12,26 +12,31 @@ from torch import Tensor
 
 from defect_synth.data.square import fit_to_square
 from defect_synth.errors import ConfigError
-from defect_synth.metrics.agreement import change, outline_contrast
+from defect_synth.metrics.agreement import mask_change, outline_contrast
 from defect_synth.metrics.array_cache import ArrayCache
-from defect_synth.metrics.crops import crops_around
+from defect_synth.metrics.crops import crop_defects
 from defect_synth.metrics.features import FeatureExtractor
 from defect_synth.metrics.mask_realism import mask_shapes
 from defect_synth.samples import DefectSample, DefectSource, Pixels, content_digest
 
 VIEWS = ("image", "crop")
-CHUNK = 64  # samples drawn, measured and stored at a time
+"""What features are computed of: the whole image, and the defect with its surroundings."""
+
+CHUNK = 64
+"""Samples that are drawn, measured and stored at a time."""
+
+_CROP_SIDE = 128
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
-    """What is known about a set of N images.
+class Measurements:
+    """The measurements of N images.
 
     Attributes:
-        features: (name of the extractor, `image` or `crop`) -> float32 [N, D].
-        shapes: Of `mask_shapes`, [N, 6].
-        changes: Of `change`, [N, 3]; NaN where there is no clean image.
-        contrasts: Of `outline_contrast`, [N].
+        features: float32 [N, D] by (name of the extractor, view).
+        shapes: float64 [N, 6], see `mask_shapes`.
+        changes: float64 [N, 3], see `mask_change`; NaN without a clean image.
+        contrasts: float64 [N], see `outline_contrast`.
     """
 
     features: dict[tuple[str, str], Tensor]
@@ -43,8 +48,8 @@ class Measured:
         return len(self.contrasts)
 
     @classmethod
-    def joined(cls, parts: Sequence[Measured]) -> Measured:
-        """One set of several, in order."""
+    def join(cls, parts: Sequence[Measurements]) -> Measurements:
+        """The measurements of several sets of images, in order."""
         return cls(
             features={key: torch.cat([part.features[key] for part in parts]) for key in parts[0].features},
             shapes=np.concatenate([part.shapes for part in parts]),
@@ -54,16 +59,16 @@ class Measured:
 
 
 class Measurer:
-    """Measures images by the same yardsticks and remembers the results.
+    """Measures images with the same extractors and stores the results.
 
     Args:
-        extractors: Each with a name of its own.
-        resolution: Images of another size are fitted to squares of this side.
-        cache: Where results are kept, by the digests of source, extractors and images.
-        device: Where images are put before extractors see them.
+        extractors: Feature extractors with different names.
+        resolution: Images of another size are letterboxed to squares of this side.
+        cache: Where results are stored, under the digests of source, extractors and images.
+        device: Where images are sent before extractors see them.
 
     Raises:
-        ConfigError: Two extractors of one name.
+        ConfigError: Two extractors have the same name.
     """
 
     def __init__(
@@ -75,46 +80,53 @@ class Measurer:
         self._extractors = tuple(extractors)
         self.names = tuple(names)
         self.resolution = resolution
-        self._crop = min(resolution, 128)
+        self._crop_side = min(resolution, _CROP_SIDE)
         self._cache = cache
         self._device = device
-        self._settings = [resolution, self._crop, *((extractor.name, extractor.digest) for extractor in extractors)]
+        self._settings = [resolution, self._crop_side, *((e.name, e.digest) for e in extractors)]
 
-    def measure(self, images: Pixels, masks: Pixels, cleans: Pixels | None = None) -> Measured:
-        """uint8 [N, R, R, 3], masks [N, R, R] and, where there are any, clean images [N, R, R, 3]."""
+    def measure(self, images: Pixels, masks: Pixels, cleans: Pixels | None = None) -> Measurements:
+        """Measure given images.
+
+        Args:
+            images: uint8 [N, R, R, 3].
+            masks: uint8 [N, R, R] of 0 and 1.
+            cleans: uint8 [N, R, R, 3], the same objects without the defects, or None.
+        """
         content = content_digest("images", [images, masks] if cleans is None else [images, masks, cleans])
         key = ["content", content, self._settings]
-        return self._unpacked(self._cache.get_or_compute(key, lambda: self._compute(images, masks, cleans)))
+        return self._unpack(self._cache.get_or_compute(key, lambda: self._compute(images, masks, cleans)))
 
     def samples(
-        self, source: DefectSource, defect: str, seeds: Sequence[int], *, keep_images: int = 0
-    ) -> Iterator[tuple[Measured, Tensor | None]]:
-        """Draw, measure and forget, chunk by chunk; a chunk that is known is not drawn.
+        self, source: DefectSource, defect: str, seeds: Sequence[int], *, return_images: int = 0
+    ) -> Iterator[tuple[Measurements, Tensor | None]]:
+        """Draw, measure and discard samples, 64 at a time; those whose results are stored are not drawn.
 
         Args:
             source: Its digest is part of the keys under which results are stored.
-            defect: One of its defects.
-            seeds: In order.
-            keep_images: Number of samples, from the first on, whose images are also wanted.
+            defect: One of its defect categories.
+            seeds: The samples, in order.
+            return_images: Number of samples, from the first on, whose images are returned as well.
 
         Yields:
-            The measurements of a chunk, and its images uint8 [n, 3, R, R] or None.
+            The measurements of up to 64 samples, and their images uint8 [n, 3, R, R] or None.
         """
         for start in range(0, len(seeds), CHUNK):
             part = [int(seed) for seed in seeds[start : start + CHUNK]]
-            wanted = start < keep_images
+            wanted = start < return_images
             key = ["source", source.digest, defect, part, self._settings]
-            known = self._cache.get(key)
-            if known is not None and not wanted:
-                yield self._unpacked(known), None
+            stored = self._cache.get(key)
+            if stored is not None and not wanted:
+                yield self._unpack(stored), None
                 continue
-            images, masks, cleans = self._stacked(source.sample(defect, part))
-            if known is None:
-                known = self._compute(images, masks, cleans)
-                self._cache.put(key, known)
-            yield self._unpacked(known), as_tensor(images)[: keep_images - start] if wanted else None
+            images, masks, cleans = self._stack(source.sample(defect, part))
+            if stored is None:
+                stored = self._compute(images, masks, cleans)
+                self._cache.put(key, stored)
+            yield self._unpack(stored), to_tensor(images)[: return_images - start] if wanted else None
 
-    def _stacked(self, samples: Sequence[DefectSample]) -> tuple[Pixels, Pixels, Pixels | None]:
+    def _stack(self, samples: Sequence[DefectSample]) -> tuple[Pixels, Pixels, Pixels | None]:
+        """Images, masks and, if every sample has one, clean images, all of the resolution."""
         size = (self.resolution, self.resolution)
         fitted = [
             (sample.image, sample.mask, sample.clean)
@@ -133,34 +145,33 @@ class Measurer:
         )
 
     def _compute(self, images: Pixels, masks: Pixels, cleans: Pixels | None) -> dict[str, Tensor]:
-        views = {"image": images, "crop": crops_around(images, masks, self._crop)[0]}
-        found = {
-            f"{view}/{extractor.name}": extractor(as_tensor(pixels).to(self._device)).float().cpu()
+        views = {"image": images, "crop": crop_defects(images, masks, self._crop_side)[0]}
+        arrays = {
+            f"{view}/{extractor.name}": extractor(to_tensor(pixels).to(self._device)).float().cpu()
             for extractor in self._extractors
             for view, pixels in views.items()
         }
         changes = (
             np.full((len(images), 3), np.nan)
             if cleans is None
-            else np.array([change(*each) for each in zip(images, cleans, masks, strict=True)])
+            else np.array([mask_change(*each) for each in zip(images, cleans, masks, strict=True)])
         )
         contrasts = np.array([outline_contrast(*each) for each in zip(images, masks, strict=True)])
-        found |= {
+        return arrays | {
             "shapes": torch.from_numpy(mask_shapes(masks)),
             "changes": torch.from_numpy(changes),
             "contrasts": torch.from_numpy(contrasts),
         }
-        return found
 
-    def _unpacked(self, arrays: dict[str, Tensor]) -> Measured:
-        return Measured(
-            features={(e.name, view): arrays[f"{view}/{e.name}"] for e in self._extractors for view in VIEWS},
+    def _unpack(self, arrays: dict[str, Tensor]) -> Measurements:
+        return Measurements(
+            features={(name, view): arrays[f"{view}/{name}"] for name in self.names for view in VIEWS},
             shapes=arrays["shapes"].numpy(),
             changes=arrays["changes"].numpy(),
             contrasts=arrays["contrasts"].numpy(),
         )
 
 
-def as_tensor(images: Pixels) -> Tensor:
+def to_tensor(images: Pixels) -> Tensor:
     """uint8 [N, H, W, 3] -> uint8 [N, 3, H, W]."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
