@@ -1,4 +1,4 @@
-"""A painter that learns from a DFMGAN's triplets besides the real images."""
+"""A painter that learns from the samples of a DFMGAN besides the real images."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tests.fake_data import fake_nut, write_mvtec
 
 
 class FakeDFMGAN:
-    """Nuts with a hole; those of odd seeds show no defect under their mask."""
+    """Draws nuts with a hole; samples of odd seeds show no defect under their mask."""
 
-    digest = "teacher"
+    digest = "fake"
 
     def __init__(self, *, category="nut", defects=("hole",), good=True, clean=True):
         self.category, self.defects = category, defects
@@ -45,10 +45,10 @@ def real(count=4):
     return [DefectImage(*fake_nut(np.random.default_rng(100 + i), 64, "hole")) for i in range(count)]
 
 
-def test_triplets_are_the_samples_that_show_a_defect_with_their_clean_images():
+def test_triplets_are_the_samples_that_show_a_defect():
     drawn = draw_triplets(FakeDFMGAN(), {"hole": real(), "cut": real()}, "nut", 4, seed=0)
 
-    assert set(drawn.triplets) == {"hole"}  # the DFMGAN knows no cut
+    assert set(drawn.triplets) == {"hole"}  # the DFMGAN draws no cut
     assert len(drawn.triplets["hole"]) == len(drawn.normals) == 4
     for item, normal in zip(drawn.triplets["hole"], drawn.normals, strict=True):
         assert item.clean is normal.image
@@ -57,7 +57,7 @@ def test_triplets_are_the_samples_that_show_a_defect_with_their_clean_images():
 
 
 @pytest.mark.parametrize(
-    ("teacher", "error", "message"),
+    ("dfmgan", "error", "message"),
     [
         (FakeDFMGAN(category="pill"), ConfigError, "'pill' and the images are of 'nut'"),
         (FakeDFMGAN(defects=("dent",)), ConfigError, "none of hole"),
@@ -65,12 +65,12 @@ def test_triplets_are_the_samples_that_show_a_defect_with_their_clean_images():
         (FakeDFMGAN(good=False), DataError, "train the DFMGAN longer"),
     ],
 )
-def test_teachers_that_cannot_teach_are_refused(teacher, error, message):
+def test_a_dfmgan_that_cannot_be_learnt_from_is_refused(dfmgan, error, message):
     with pytest.raises(error, match=message):
-        draw_triplets(teacher, {"hole": real()}, "nut", 8, seed=0)
+        draw_triplets(dfmgan, {"hole": real()}, "nut", 8, seed=0)
 
 
-def test_a_triplet_is_painted_onto_its_own_clean_image_and_is_no_donor_for_others():
+def test_a_triplet_is_painted_on_its_own_clean_image_and_is_no_donor_for_others():
     image, mask = fake_nut(np.random.default_rng(5), 64, "hole")
     image[mask > 0] = (0, 0, 250)  # no real hole is blue
     clean = np.full_like(image, 99)
@@ -81,36 +81,37 @@ def test_a_triplet_is_painted_onto_its_own_clean_image_and_is_no_donor_for_other
     batch = batches.paintings(0, 16, pairs=0, donor_prob=1.0)
 
     assert len(batches.exemplars["hole"]) == 3
-    taught = batch.view.mean(dim=(1, 2, 3)) < 0  # on the grey clean image
-    assert 0 < taught.sum() < 16
-    for view, seen, donor, has, own in zip(batch.view, batch.mask, batch.donor, batch.has_donor, taught, strict=True):
+    is_triplet = batch.view.mean(dim=(1, 2, 3)) < 0  # on the grey clean image
+    assert 0 < is_triplet.sum() < 16
+    rows = zip(batch.view, batch.mask, batch.donor, batch.has_donor, is_triplet, strict=True)
+    for view, seen, donor, has_donor, own in rows:
         inside = (seen > 0).expand_as(view)
         assert ((donor == view) | inside).all()
         blue = donor[:, seen[0] > 0].mean(dim=1)
         assert bool(blue[2] > 0.7) == bool(own)
-        assert has or not own
+        assert has_donor or not own
 
 
-def test_training_with_a_dfmgan_adds_masks_and_keeps_only_real_images_to_paint_on(tmp_path):
+def test_training_with_a_dfmgan_adds_masks_and_stores_real_images_only(tmp_path):
     table = index(write_mvtec(tmp_path, category="nut", defects={"hole": 3, "cut": 2}, good=3, size=48))
     lengths = {"backbone.total_kimg": 0.008, "painter.total_kimg": 0.008, "triplets": 4, "kept_normals": 9}
     config = override(PAINT_TINY, lengths)
 
-    def fit(dfmgan, *, resume=False):
+    def train(dfmgan, *, resume=False):
         train_painter(table, everything(table, 0.0, 0), config, tmp_path / "run", dfmgan=dfmgan, resume=resume)
         return Painter.load(tmp_path / "run")
 
-    taught = fit(FakeDFMGAN())
+    painter = train(FakeDFMGAN())
 
-    count = {name: len(shapes) for name, shapes in taught._masks.shapes.items()}
+    count = {name: len(shapes) for name, shapes in painter._masks.shapes.items()}
     assert count == {"hole": 3 + 4, "cut": 2}
-    assert len(taught._normals) == 3
-    assert taught.card.reference == 48  # the DFMGAN's images are of 64 pixels
+    assert len(painter._normals) == 3
+    assert painter.card.reference == 48  # the DFMGAN's images are of 64 pixels
     with pytest.raises(CheckpointError, match="dfmgan"):
-        fit(None, resume=True)
+        train(None, resume=True)
 
 
-def test_the_command_line_says_whom_a_dfmgan_teaches(tmp_path):
+def test_the_command_line_refuses_a_dfmgan_of_another_category_or_for_another_method(tmp_path):
     import torch
     from typer.testing import CliRunner
 
