@@ -15,7 +15,7 @@ from pathlib import Path
 def draw(run: Path, output: Path, count: int, part: int, parts: int) -> int:
     """What a worker does; nothing heavy is imported before it gets there."""
     from defect_synth import DefectSynthesizer
-    from defect_synth.export.generate import Shard, generate
+    from defect_synth.export.generated_folder import Shard, generate
 
     generate(DefectSynthesizer.load(run), output, count=count, shard=Shard(part, parts))
     return part

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
+from PIL import Image
 
 from defect_synth.errors import UnknownDefectError
 from defect_synth.samples import DefectSample, Provenance
@@ -65,3 +69,23 @@ class NoiseSource:
         image = clean + mask[..., None] * np.uint8(55)
         provenance = Provenance(self.method, self.category, defect, seed, self.digest, {"strength": 55})
         return DefectSample(image, mask, defect, provenance, clean if self.pairs else None)
+
+
+def write_generated(root: Path, source: NoiseSource, seeds: dict[str, list[int]]) -> Path:
+    """What `defect-synth generate` leaves behind, written independently of the reader."""
+    folder = root / source.category
+    lines = []
+    for defect, of_defect in seeds.items():
+        for number, seed in enumerate(of_defect):
+            sample = source.one(defect, seed)
+            names = {
+                "image": f"test/{defect}/{number:06d}.png",
+                "mask": f"ground_truth/{defect}/{number:06d}_mask.png",
+                "clean": f"clean/{defect}/{number:06d}.png",
+            }
+            for name, pixels in zip(names.values(), (sample.image, sample.mask * 255, sample.clean), strict=True):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(folder / name)
+            lines.append(json.dumps(sample.provenance.to_json() | names))
+    (folder / "provenance.jsonl").write_text("\n".join(lines) + "\n")
+    return folder

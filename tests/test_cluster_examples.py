@@ -83,7 +83,7 @@ def example():
 
 def test_ray_tasks_make_the_folder_of_one_process(example, tmp_path, monkeypatch, capsys):
     from defect_synth import DefectSynthesizer
-    from defect_synth.export.generate import generate
+    from defect_synth.export.generated_folder import generate
 
     asked = {}
     fake = types.ModuleType("ray")

@@ -14,7 +14,7 @@ from defect_synth.demo.hazelnut import DemoSource
 from defect_synth.demo.models import shipped_painter
 from defect_synth.dfmgan.synthesizer import DefectSynthesizer
 from defect_synth.errors import CheckpointError, ConfigError, DataError
-from defect_synth.export.generate import SHEET, generate
+from defect_synth.export.generated_folder import SHEET, generate
 from defect_synth.open import SHIPPED, open_painter, open_source
 from defect_synth.painter import Painter
 from defect_synth.samples import DefectPainter, DefectSample, DefectSource, FiniteSource, Provenance

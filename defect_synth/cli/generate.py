@@ -29,8 +29,8 @@ def generate(
 ) -> None:
     """Write synthetic defect images with masks and paired clean images; run it again to continue."""
     from defect_synth.cli.progress import bar
-    from defect_synth.export.generate import SHEET, Shard
-    from defect_synth.export.generate import generate as write
+    from defect_synth.export.generated_folder import SHEET, Shard
+    from defect_synth.export.generated_folder import generate as write
     from defect_synth.open import open_source
 
     part = None if shard is None else Shard.parse(shard)

@@ -1,4 +1,4 @@
-"""Generated defects as a torch dataset."""
+"""`DefectSynthDataset`: generated defects as a torch dataset."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from defect_synth.datasets.cache import CachedSource
+from defect_synth.datasets.class_balance import apportion, class_shares, interleave
 from defect_synth.datasets.joint_transform import TorchvisionFirst, apply_jointly, image_tensor, kind_of, mask_tensor
 from defect_synth.errors import ConfigError, UnknownDefectError
 from defect_synth.open import open_source
@@ -20,7 +20,7 @@ from defect_synth.samples import DefectSample, DefectSource, FiniteSource, Pixel
 
 GOOD = "good"
 DEFAULT_LENGTH = 1000
-_NUM_SEEDS = 2**31  # random items take their seeds from 0 .. this
+_NUM_SEEDS = 2**31  # random items have seeds below this
 
 
 @dataclass(frozen=True)
@@ -33,48 +33,49 @@ class _Item:
 
 
 class DefectSynthDataset(Dataset[dict[str, Any]]):
-    """Labelled defect images with masks, made as they are asked for.
+    """Labelled defect images with masks, generated on access.
 
     Item i is a dict:
 
     * `image`: float32 [3, H, W] in [0, 1]; `mask`: uint8 [H, W], 1 on the defect;
     * `clean`: float32 [3, H, W], the same object without the defect, only with `include_clean`;
-    * `label`: int, `class_to_idx[defect]`; `defect`: its name; `index`: i; `seed`: what the source was asked for.
+    * `label`: int, `class_to_idx[defect]`; `defect`: its name; `index`: i; `seed`: the seed given to the source.
 
-    Items depend on (`seed`, epoch, i) alone, whatever the number of workers, how they are started, or the batches.
-    The label of item i is the same in every epoch, so `targets` stays valid; what changes is the image.
+    An item depends on (`seed`, epoch, i) alone: not on the number of workers, their start method or the batches. The
+    label of item i is the same in every epoch, so `targets` remains valid; only the image changes.
 
     There are three ways to choose the items:
 
-    * `length`: that many, fresh ones in each epoch (see `set_epoch`); labels balanced or in proportion to `weights`;
-    * `per_defect`: exactly that many of each defect, defect by defect, with seeds `seed`, `seed + 1`, ...; a source
-      with a fixed set of samples (a folder) gives its first ones instead. The same set in every epoch;
-    * neither: a folder gives each of its samples once, anything else as `length=1000`.
+    * `length`: this many items, new ones in each epoch (see `set_epoch`), with balanced labels or in proportion to
+      `weights`;
+    * `per_defect`: exactly this many items of each defect, one defect after the other, with seeds `seed`, `seed + 1`,
+      ...; a finite source (a bank, a generated folder) gives its first samples instead. All epochs are the same;
+    * neither: a finite source gives each of its samples once; for others it is `length=1000`.
 
     Args:
-        source: Any `DefectSource`, a run folder or checkpoint of any method, a generated folder, or `demo` (the painter
-            that ships with the package, on procedural hazelnuts).
+        source: Any `DefectSource`, or what `defect_synth.open` opens: a run folder or checkpoint of any method, a bank,
+            a generated folder, or "demo" (the painter that ships with the package, on procedural hazelnuts).
         length: Number of items.
         per_defect: Number of items of each defect.
-        defects: Which defects; None: all of the source.
+        defects: Defect categories; None: all of the source.
         weights: Relative frequency of each defect, with `length`; None: equal.
         transform: albumentations, torchvision v2, or any callable (image uint8 [H, W, 3], mask uint8 [H, W]) ->
-            (image, mask). What it draws also depends on (`seed`, epoch, i) alone.
-        include_clean: Add `clean`. The transform is called a second time for it, with the same draws.
-        clean_fraction: Share of items that are a clean image with an empty mask and the label `good`, which is then
-            label 0.
-        seed: Start of everything random.
-        cache: Folder to keep generated samples in.
+            (image, mask). Its random choices, too, depend on (`seed`, epoch, i) alone.
+        include_clean: Whether to add `clean`. The transform is called again for it, with the same random choices.
+        clean_fraction: Share of the items that are a clean image with an empty mask and the label `good`, which is
+            then label 0.
+        seed: All random choices follow from it.
+        cache: Folder where generated samples are stored.
 
     Attributes:
         classes: Names of the labels.
         class_to_idx: Name -> label.
-        targets: Labels of all items, without generating any.
+        targets: Labels of all items, known without generating them.
 
     Raises:
-        ConfigError: Arguments that contradict each other or the source.
-        UnknownDefectError: A defect that the source does not have.
-        DataError, CheckpointError: A path that cannot be used.
+        ConfigError: Arguments contradict each other or the source.
+        UnknownDefectError: One of `defects` is not in the source.
+        DataError, CheckpointError: A path cannot be used.
     """
 
     def __init__(
@@ -107,8 +108,8 @@ class DefectSynthDataset(Dataset[dict[str, Any]]):
         opened = open_source(source)
         self._seeds = {d: opened.seeds(d) for d in opened.defects} if isinstance(opened, FiniteSource) else None
         self._source = opened if cache is None else CachedSource(opened, cache)
-        self._defects = _chosen(defects, opened)
-        self._defect_shares = _shares(weights, self._defects)
+        self._defects = _select_defects(defects, opened)
+        self._defect_shares = class_shares(weights, self._defects)
         self._transform = transform
         self._include_clean = include_clean
         self._seed = seed
@@ -138,18 +139,22 @@ class DefectSynthDataset(Dataset[dict[str, Any]]):
 
     @property
     def source(self) -> DefectSource:
-        """Where the samples come from."""
+        """The source of the samples."""
         return self._source
 
     @property
     def epoch(self) -> int:
-        """The epoch that items are drawn for."""
+        """The current epoch."""
         return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw other images from now on; call it before each pass over the data loader.
+        """Set the epoch, which changes the images; call it before each pass over the data loader.
 
-        Also reaches persistent workers. Has no effect on which samples a fixed set holds, only on the transform.
+        It also reaches persistent workers. With `per_defect` the samples stay the same and only the transform draws
+        anew.
+
+        Raises:
+            ConfigError: `epoch` is negative.
         """
         if epoch < 0:
             raise ConfigError(f"epoch must not be negative, got {epoch}")
@@ -162,7 +167,7 @@ class DefectSynthDataset(Dataset[dict[str, Any]]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Items for a whole batch: one call to the source per defect, so that it can use batches of its own."""
+        """The items of a whole batch, with one call to the source per defect, so that it can work in batches, too."""
         indices = [self._checked(index) for index in indices]
         items = [self._plan(index) for index in indices]
         samples: dict[tuple[str, int], DefectSample] = {}
@@ -182,7 +187,7 @@ class DefectSynthDataset(Dataset[dict[str, Any]]):
 
     def _plan(self, index: int) -> _Item:
         rng = np.random.default_rng([self._seed, self.epoch, index])
-        # Always the same draws in the same order, so that no argument shifts what another one sees.
+        # The same draws in the same order whatever the arguments, so that one argument does not affect another.
         transform_seed, seed_draw = int(rng.integers(2**63)), int(rng.integers(_NUM_SEEDS))
         some_defect = self._defects[int(rng.choice(len(self._defects), p=self._defect_shares))]
         label = self.targets[index]
@@ -190,7 +195,7 @@ class DefectSynthDataset(Dataset[dict[str, Any]]):
         if self._fixed is not None:
             defect, seed = self._fixed[index]
         else:
-            defect = some_defect if is_clean else self.classes[label]  # a good item: the object behind some defect
+            defect = some_defect if is_clean else self.classes[label]  # a good item is the clean image of some sample
             known = None if self._seeds is None else self._seeds[defect]
             seed = seed_draw if known is None else known[seed_draw % len(known)]
         return _Item(label, defect, seed, is_clean, transform_seed)
@@ -233,7 +238,7 @@ class DefectSynthDataset(Dataset[dict[str, Any]]):
         return known[:count]
 
     def _clean_seeds(self, count: int, after: int) -> list[tuple[str, int]]:
-        """What the good items of a fixed set are the clean image of: objects of their own where the source can."""
+        """The samples whose clean images are the good items of a fixed set: other seeds than those of the defects."""
         chosen = []
         for i in range(count):
             defect, turn = self._defects[i % len(self._defects)], i // len(self._defects)
@@ -249,44 +254,10 @@ class DefectSynthDataset(Dataset[dict[str, Any]]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         state.pop("_torchvision_first", None)
         self.__dict__.update(state)
-        self._epoch.share_memory_()  # a copy owns its epoch; in a spawned worker it is shared already
+        self._epoch.share_memory_()  # a copy has its own epoch; in a spawned worker the memory is shared already
 
 
-def apportion(shares: NDArray[np.float64], total: int) -> NDArray[np.int64]:
-    """`total` split into whole counts in proportion to `shares` (largest remainders, ties to the first).
-
-    Args:
-        shares: Non-negative, sum 1, [K].
-        total: What the counts add up to.
-
-    Returns:
-        int64 [K].
-    """
-    exact = shares * total
-    counts = np.floor(exact + 1e-9).astype(np.int64)  # a share of 0.3 of 10 is 3, whatever the rounding
-    most_missing = np.argsort(-(exact - counts), kind="stable")
-    counts[most_missing[: total - int(counts.sum())]] += 1
-    return counts
-
-
-def interleave(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A sequence with `counts[k]` times the number k, each spread evenly over it.
-
-    Equal counts give 0, 1, ..., K-1, 0, 1, ...; every stretch has nearly the proportions of the whole, so that batches
-    are balanced even without shuffling.
-
-    Args:
-        counts: [K], not negative.
-
-    Returns:
-        int64 [counts.sum()].
-    """
-    labels = np.repeat(np.arange(len(counts)), counts)
-    moments = np.concatenate([(np.arange(n) + 0.5) / n for n in counts if n])
-    return labels[np.argsort(moments, kind="stable")]
-
-
-def _chosen(defects: Sequence[str] | None, source: DefectSource) -> tuple[str, ...]:
+def _select_defects(defects: Sequence[str] | None, source: DefectSource) -> tuple[str, ...]:
     if not source.defects:
         raise ConfigError(f"the source of {source.category} has no defects")
     if defects is None:
@@ -299,15 +270,3 @@ def _chosen(defects: Sequence[str] | None, source: DefectSource) -> tuple[str, .
     if not defects:
         raise ConfigError(f"defects is empty; leave it out for all of {', '.join(source.defects)}")
     return tuple(defect for defect in source.defects if defect in defects)
-
-
-def _shares(weights: Mapping[str, float] | None, defects: tuple[str, ...]) -> NDArray[np.float64]:
-    if weights is None:
-        return np.full(len(defects), 1 / len(defects))
-    if set(weights) != set(defects):
-        raise ConfigError(f"weights must name exactly {', '.join(defects)}; got {', '.join(weights) or 'nothing'}")
-    values = np.array([weights[defect] for defect in defects], dtype=np.float64)
-    if not np.isfinite(values).all() or (values < 0).any() or values.sum() == 0:
-        raise ConfigError(f"weights must be finite, not negative and not all zero; got {dict(weights)}")
-    shares: NDArray[np.float64] = values / values.sum()
-    return shares

@@ -1,4 +1,4 @@
-"""A user's augmentation applied to image and mask together, with draws that depend on a seed alone."""
+"""Apply a user's transform to an image and its mask together, with random choices that depend on a seed alone."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Kind = Literal["albumentations", "torchvision", "callable"]
 
 
 def kind_of(transform: object) -> Kind:
-    """Which calling convention `transform` follows, told from its type without importing either library.
+    """The calling convention of a transform, recognised by its type without importing either library.
 
     Raises:
-        ConfigError: Not callable, or a transform of torchvision's first API, which cannot move a mask.
+        ConfigError: It is not callable, or belongs to the first API of torchvision, which does not transform masks.
     """
     modules = [cls.__module__ for cls in type(transform).__mro__]
     if any(name.partition(".")[0] == "albumentations" for name in modules):
@@ -45,21 +45,21 @@ def apply_jointly(transform: Any, image: Pixels, mask: Pixels, seed: int) -> tup
     `tv_tensors.Image` and `tv_tensors.Mask`; anything else as `transform(image, mask)` with the NumPy arrays.
 
     Args:
-        transform: What to apply.
+        transform: The transform.
         image: uint8 [H, W, 3].
         mask: uint8 [H, W], 0 or 1.
-        seed: All that the transform draws follows from it: albumentations gets fresh generators, because release 2.0.8
-            repeats its draws across workers and epochs; the others see global generators (torch on the CPU, `random`,
-            NumPy) seeded for this one call and put back after it.
+        seed: Fixes all random choices. albumentations gets new generators, because release 2.0.8 repeats its choices
+            across workers and epochs. For others, the global generators (torch on the CPU, `random`, NumPy) are seeded
+            for this call and restored afterwards.
 
     Returns:
         float32 [3, H, W] (in [0, 1] unless the transform itself normalises) and uint8 [H, W].
 
     Raises:
-        ConfigError: The transform returned something that is no image and mask.
+        ConfigError: The transform did not return an image and a mask.
     """
     kind = kind_of(transform)
-    image, mask = image.copy(), mask.copy()  # the source may keep its arrays, and the transform may write into them
+    image, mask = image.copy(), mask.copy()  # the transform may write into them, and the source may reuse its arrays
     if kind == "albumentations":
         transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
         out = transform(image=image, mask=mask)
@@ -80,10 +80,10 @@ def apply_jointly(transform: Any, image: Pixels, mask: Pixels, seed: int) -> tup
 
 
 def image_tensor(image: Any) -> Tensor:
-    """uint8 or float, [H, W, 3] array or [3, H, W] tensor -> float32 [3, H, W]; uint8 is divided by 255.
+    """Convert an array [H, W, 3] or a tensor [3, H, W], uint8 or float, to float32 [3, H, W]; uint8 becomes 0..1.
 
     Raises:
-        ConfigError: Another type, dtype or shape.
+        ConfigError: It has another type, dtype or shape.
     """
     if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3:
         tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
@@ -99,10 +99,10 @@ def image_tensor(image: Any) -> Tensor:
 
 
 def mask_tensor(mask: Any) -> Tensor:
-    """[H, W] or [1, H, W] array or tensor of 0 and 1 -> uint8 [H, W].
+    """Convert an array or tensor [H, W] or [1, H, W] of 0 and 1 to uint8 [H, W].
 
     Raises:
-        ConfigError: Another type or shape, or other values.
+        ConfigError: It has another type or shape, or other values.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(mask)) if isinstance(mask, np.ndarray) else mask
     if isinstance(tensor, Tensor) and tensor.ndim == 3 and tensor.shape[0] == 1:
@@ -116,9 +116,10 @@ def mask_tensor(mask: Any) -> Tensor:
 
 
 class TorchvisionFirst:
-    """Unpickling this makes torchvision importable; pickled before a torchvision transform, it mends spawned workers.
+    """Makes torchvision importable when it is unpickled.
 
-    A spawned worker imports torchvision while it unpickles the transform, before any code of ours could run.
+    A spawned worker imports torchvision while it unpickles a transform, before any of our code could run. This object
+    is pickled before the transform.
     """
 
     def __reduce__(self) -> tuple[Any, tuple[()]]:
@@ -130,7 +131,7 @@ class TorchvisionFirst:
 @contextmanager
 def _seeded_globals(seed: int) -> Iterator[None]:
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    # Not torch.manual_seed: it would also seed the user's CUDA generators, which are not put back here.
+    # Not torch.manual_seed, which would also seed the CUDA generators of the user; these are not restored here.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         random.seed(seed)

@@ -1,7 +1,7 @@
-"""Defect samples as the files other tools read: one module per format, all of them whole or not at all.
+"""Write defect samples in formats that other tools read: one module for each format.
 
-Every writer takes (folder, samples) with samples in the order they are to be numbered, and gives the same bytes for the
-same samples.
+Every writer takes (folder, samples) and numbers the samples in their order. It writes the folder completely or not at
+all, and the same samples always give the same bytes.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ FORMATS: dict[str, Writer] = {
 
 
 def export(folder: Path, samples: Iterable[DefectSample], form: str) -> int:
-    """Write `samples` into `folder` as one of `FORMATS`; returns how many.
+    """Write samples into a new folder in one of `FORMATS`.
+
+    Returns:
+        The number of samples.
 
     Raises:
-        ConfigError: An unknown format.
-        OutputError: `folder` holds something already, or cannot be written.
+        ConfigError: The format is unknown.
+        OutputError: `folder` already holds something, or cannot be written.
     """
     if form not in FORMATS:
         raise ConfigError(f"unknown format {form!r}; known: {', '.join(FORMATS)}")

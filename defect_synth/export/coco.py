@@ -1,6 +1,6 @@
-"""COCO instances: `images/` and `annotations/instances.json` with run lengths, which are exact everywhere.
+"""COCO instances: `images/` and `annotations/instances.json` with run-length encoded masks, which are always exact.
 
-The same annotations as polygons are in `annotations_polygons/instances.json`; clean images have no annotation.
+The same annotations as polygons are in `annotations_polygons/instances.json`. Clean images have no annotations.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from defect_synth.samples import DefectSample
 
 
 def write_coco(folder: Path, samples: Iterable[DefectSample]) -> int:
-    """One annotation per image: all of its defect."""
+    """Write one annotation per image, for the whole mask; returns the number of samples."""
     images: list[dict[str, Any]] = []
     runs: list[dict[str, Any]] = []
     rings: list[dict[str, Any]] = []
-    kinds: dict[str, int] = {}
+    category_ids: dict[str, int] = {}
     cleans: list[dict[str, Any]] = []
     count = 0
     with replacing_folder(folder) as partial:
@@ -35,7 +35,8 @@ def write_coco(folder: Path, samples: Iterable[DefectSample]) -> int:
                 write_png(partial / "images" / f"clean_{name}", sample.clean)
                 cleans.append({"file_name": f"clean_{name}", "height": height, "width": width})
             shared = {
-                "id": number, "image_id": number, "category_id": kinds.setdefault(sample.defect, len(kinds) + 1),
+                "id": number, "image_id": number,
+                "category_id": category_ids.setdefault(sample.defect, len(category_ids) + 1),
                 "bbox": list(box(sample.mask)), "area": int(sample.mask.sum()),
             }  # fmt: skip
             size = [height, width]
@@ -43,7 +44,7 @@ def write_coco(folder: Path, samples: Iterable[DefectSample]) -> int:
             flat = [[value for point in ring for value in point] for ring in polygons(sample.mask)]
             rings.append({**shared, "iscrowd": 0, "segmentation": flat})
         images += [{"id": number, **clean} for number, clean in enumerate(cleans, start=count + 1)]
-        categories = [{"id": number, "name": name, "supercategory": "defect"} for name, number in kinds.items()]
+        categories = [{"id": number, "name": name, "supercategory": "defect"} for name, number in category_ids.items()]
         for place, annotations in (("annotations", runs), ("annotations_polygons", rings)):
             content = {"images": images, "annotations": annotations, "categories": categories}
             write_text(partial / place / "instances.json", json_text(content))

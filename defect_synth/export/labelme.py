@@ -1,4 +1,4 @@
-"""LabelMe: one JSON beside each image."""
+"""LabelMe: one JSON file beside each image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from defect_synth.samples import DefectSample
 
 
 def write_labelme(folder: Path, samples: Iterable[DefectSample]) -> int:
-    """Every connected part of a defect is one polygon with the defect as its label."""
+    """Write a polygon labelled with the defect for each component of a mask; returns the number of samples."""
     count = 0
     with replacing_folder(folder) as partial:
         for count, sample in enumerate(samples, start=1):

@@ -1,4 +1,4 @@
-"""MVTec AD layout: `test/<defect>/`, `ground_truth/<defect>/`, and the paired clean images as `train/good/`."""
+"""MVTec AD layout: `test/<defect>/`, `ground_truth/<defect>/`, and the clean images as `train/good/`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from defect_synth.samples import DefectSample, mask_to_pixels
 
 
 def write_mvtec(folder: Path, samples: Iterable[DefectSample]) -> int:
-    """Write `folder/<category>`; clean images, where there are any, are its `train/good`."""
+    """Write `folder/<category>`; returns the number of samples."""
     numbers: Counter[str] = Counter()
     with replacing_folder(folder) as partial:
         for sample in samples:

@@ -1,4 +1,4 @@
-"""Masks -> polygons and run lengths that give the same pixels back."""
+"""Convert masks to polygons and run lengths that reproduce the same pixels."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import numpy as np
 
 from defect_synth.samples import Pixels
 
-_FINE = 4  # outlines are traced on a grid this much finer, so they run outside all pixel centres
+_FINE = 4  # outlines are traced on a grid finer by this factor, so that they run around the pixel centres
 Ring = list[tuple[float, float]]
 
 
 def polygons(mask: Pixels) -> list[Ring]:
-    """Rings of (x, y) in pixels, the first pixel's centre at (0.5, 0.5); together they hold the centre of every defect
-    pixel and of no other. A part with a hole is cut in two through the hole, since most formats know no holes.
+    """Polygons that together contain the centre of every defect pixel and of no other pixel.
+
+    A component with a hole is cut in two through the hole, since most formats do not support holes.
 
     Args:
         mask: uint8 [H, W], 1 on the defect.
+
+    Returns:
+        Rings of (x, y) in pixels; the centre of the first pixel is at (0.5, 0.5).
     """
     rings: list[Ring] = []
     count, labels = cv2.connectedComponents(mask, connectivity=4)
@@ -31,10 +35,9 @@ def _outline(part: Pixels, top: int, left: int) -> list[Ring]:
     top, left = top + y0, left + x0
     hole = _hole(part)
     if hole is not None:
-        # Cut through the hole; each half may fall apart or keep another hole.
-        row = hole
+        # Cut through the hole. Each half may have several components and further holes.
         rings: list[Ring] = []
-        for half, offset in ((part[: row + 1], 0), (part[row + 1 :], row + 1)):
+        for half, offset in ((part[: hole + 1], 0), (part[hole + 1 :], hole + 1)):
             count, labels = cv2.connectedComponents(np.ascontiguousarray(half), connectivity=4)
             for label in range(1, count):
                 rings += _outline((labels == label).astype(np.uint8), top + offset, left)
@@ -51,9 +54,9 @@ def _box(part: Pixels) -> tuple[int, int, int, int]:
 
 
 def _hole(part: Pixels) -> int | None:
-    """A row through a hole of `part`, or None."""
+    """A row through a hole of `part`, or None if there is no hole."""
     padded = np.pad(part, 1)
-    # OpenCV's outlines join pixels that touch at a corner, so a hole that is open at a corner only counts as one.
+    # The outlines of OpenCV join pixels that touch at a corner, so a hole that is open only at a corner counts as one.
     count, labels = cv2.connectedComponents(1 - padded, connectivity=4)
     outside = labels[0, 0]
     for label in range(1, count):
@@ -64,7 +67,7 @@ def _hole(part: Pixels) -> int | None:
 
 
 def run_lengths(mask: Pixels) -> list[int]:
-    """COCO's uncompressed RLE: lengths down the columns, background first."""
+    """Uncompressed COCO run-length encoding: lengths down the columns, starting with background."""
     flat = mask.T.ravel()
     changes = np.flatnonzero(np.diff(flat)) + 1
     runs = np.diff(np.concatenate([[0], changes, [flat.size]])).tolist()
@@ -72,6 +75,6 @@ def run_lengths(mask: Pixels) -> list[int]:
 
 
 def box(mask: Pixels) -> tuple[int, int, int, int]:
-    """Tight box (x, y, width, height) of the defect pixels."""
+    """Tight box (x, y, width, height) of a mask, as COCO defines it."""
     x, y, width, height = cv2.boundingRect(mask)
     return int(x), int(y), int(width), int(height)

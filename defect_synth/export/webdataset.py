@@ -16,25 +16,28 @@ PER_SHARD = 1000
 
 
 def write_webdataset(folder: Path, samples: Iterable[DefectSample]) -> int:
-    """Shards of up to 1,000 samples; `<key>.cls` is the label, its names are in `classes.json`."""
-    kinds: dict[str, int] = {}
+    """Write shards of up to 1,000 samples; the names of the labels in `<key>.cls` are in `classes.json`.
+
+    Returns the number of samples.
+    """
+    labels: dict[str, int] = {}
     count = 0
     with replacing_folder(folder) as partial:
         shard: list[DefectSample] = []
         for sample in samples:
-            kinds.setdefault(sample.defect, len(kinds))
+            labels.setdefault(sample.defect, len(labels))
             shard.append(sample)
             if len(shard) == PER_SHARD:
-                _write(partial, count, shard, kinds)
+                _write(partial, count, shard, labels)
                 count, shard = count + len(shard), []
         if shard:
-            _write(partial, count, shard, kinds)
+            _write(partial, count, shard, labels)
             count += len(shard)
-        write_text(partial / "classes.json", json_text(list(kinds)))
+        write_text(partial / "classes.json", json_text(list(labels)))
     return count
 
 
-def _write(folder: Path, first: int, samples: list[DefectSample], kinds: dict[str, int]) -> None:
+def _write(folder: Path, first: int, samples: list[DefectSample], labels: dict[str, int]) -> None:
     with (
         replacing(folder / f"shard-{first // PER_SHARD:06d}.tar") as temporary,
         tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
@@ -43,7 +46,7 @@ def _write(folder: Path, first: int, samples: list[DefectSample], kinds: dict[st
             members = {
                 "png": encode_png(sample.image),
                 "mask.png": encode_png(mask_to_pixels(sample.mask)),
-                "cls": str(kinds[sample.defect]).encode(),
+                "cls": str(labels[sample.defect]).encode(),
                 "json": json_text(sample.provenance.to_json()).encode(),
             }
             if sample.clean is not None:

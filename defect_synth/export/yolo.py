@@ -14,20 +14,23 @@ from defect_synth.samples import DefectSample
 
 
 def write_yolo(folder: Path, samples: Iterable[DefectSample]) -> int:
-    """Class numbers are in the order in which defects first appear; coordinates are shares of width and height."""
-    kinds: dict[str, int] = {}
+    """Write polygons with coordinates relative to width and height; classes are numbered in order of appearance.
+
+    Returns the number of samples.
+    """
+    class_numbers: dict[str, int] = {}
     count = 0
     with replacing_folder(folder) as partial:
         for count, sample in enumerate(samples, start=1):
             height, width = sample.mask.shape
-            kind = kinds.setdefault(sample.defect, len(kinds))
+            class_number = class_numbers.setdefault(sample.defect, len(class_numbers))
             name = f"{sample.defect}_{count:06d}"
             write_png(partial / "images" / "train" / f"{name}.png", sample.image)
             lines = [
-                " ".join([str(kind), *(f"{x / width:.6f} {y / height:.6f}" for x, y in ring)])
+                " ".join([str(class_number), *(f"{x / width:.6f} {y / height:.6f}" for x, y in ring)])
                 for ring in polygons(sample.mask)
             ]
             write_text(partial / "labels" / "train" / f"{name}.txt", "".join(line + "\n" for line in lines))
-        names = "".join(f"  {number}: {json.dumps(name)}\n" for name, number in kinds.items())
+        names = "".join(f"  {number}: {json.dumps(name)}\n" for name, number in class_numbers.items())
         write_text(partial / "data.yaml", f"path: .\ntrain: images/train\nval: images/train\nnames:\n{names}")
     return count

@@ -14,7 +14,7 @@ from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
 from defect_synth.demo.hazelnut import write_demo
 from defect_synth.dfmgan.train import train_category
-from defect_synth.export.generate import generate
+from defect_synth.export.generated_folder import generate
 
 # 1. Data, as in the tutorial of the painter.
 table = index(write_demo(Path("data"), resolution=64, good=12, test_good=2, per_defect=4))

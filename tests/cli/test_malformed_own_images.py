@@ -17,7 +17,7 @@ from defect_synth.augment import DefectAugmenter
 from defect_synth.cli import main
 from defect_synth.compositor.bank import Bank, build_bank
 from defect_synth.errors import DefectSynthError
-from defect_synth.export.generate import generate
+from defect_synth.export.generated_folder import generate
 from defect_synth.samples import DefectSample, Provenance
 
 SIDE = 48

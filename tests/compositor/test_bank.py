@@ -11,7 +11,7 @@ from defect_synth.compositor.bank import Bank, bank_from_samples, build_bank
 from defect_synth.compositor.quality_check import QualityLimits
 from defect_synth.data.generated import FolderSource
 from defect_synth.errors import ConfigError, DataError, OutputError, UnknownDefectError
-from defect_synth.export.generate import generate
+from defect_synth.export.generated_folder import generate
 from defect_synth.samples import DefectSample, FiniteSource, Provenance
 from tests.fake_painter import FakePainter
 

@@ -1,48 +1,22 @@
 import hashlib
-import json
 import pickle
 import random
 from collections import Counter
 from copy import deepcopy
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader
 
-from defect_synth.data.generated import FolderSource
-from defect_synth.datasets.defect_dataset import DefectSynthDataset, apportion, interleave
+from defect_synth.datasets.defect_dataset import DefectSynthDataset
 from defect_synth.datasets.joint_transform import apply_jointly, kind_of
 from defect_synth.errors import ConfigError, DataError, OutputError, UnknownDefectError
-from defect_synth.open import open_source
-from defect_synth.samples import DefectSource
-from tests.fake_sources import DEFECTS, SIZE, NoiseSource
+from tests.fake_sources import DEFECTS, SIZE, NoiseSource, write_generated
 
 
 class WithoutDigest(NoiseSource):
     digest = ""
-
-
-def write_generated(root: Path, source: NoiseSource, seeds: dict[str, list[int]]) -> Path:
-    """What `defect-synth generate` leaves behind, written independently of the reader."""
-    folder = root / source.category
-    lines = []
-    for defect, of_defect in seeds.items():
-        for number, seed in enumerate(of_defect):
-            sample = source.one(defect, seed)
-            names = {
-                "image": f"test/{defect}/{number:06d}.png",
-                "mask": f"ground_truth/{defect}/{number:06d}_mask.png",
-                "clean": f"clean/{defect}/{number:06d}.png",
-            }
-            for name, pixels in zip(names.values(), (sample.image, sample.mask * 255, sample.clean), strict=True):
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(folder / name)
-            lines.append(json.dumps(sample.provenance.to_json() | names))
-    (folder / "provenance.jsonl").write_text("\n".join(lines) + "\n")
-    return folder
 
 
 def fingerprint(items) -> list[str]:
@@ -211,20 +185,6 @@ def test_missing_path_is_a_clear_error(tmp_path):
         DefectSynthDataset(tmp_path / "runs")
 
 
-def test_apportion_adds_up_and_follows_the_shares():
-    assert apportion(np.array([0.3, 0.7]), 10).tolist() == [3, 7]
-    assert apportion(np.full(3, 1 / 3), 4).tolist() == [2, 1, 1]
-    assert apportion(np.array([0.0, 1.0]), 5).tolist() == [0, 5]
-
-
-def test_interleave_spreads_every_number():
-    assert interleave(np.array([2, 2, 2])).tolist() == [0, 1, 2, 0, 1, 2]
-    assert interleave(np.array([1, 4, 0])).tolist() == [1, 1, 0, 1, 1]
-
-
-# --- transforms ------------------------------------------------------------------------------------------------------
-
-
 def albumentations_transform():
     albumentations = pytest.importorskip("albumentations")
     return albumentations.Compose(
@@ -375,7 +335,21 @@ def test_transform_cannot_write_into_the_source():
     assert np.array_equal(Keeps.kept.image, fresh.image)
 
 
-# --- workers ---------------------------------------------------------------------------------------------------------
+def test_folder_dataset_holds_each_sample_once(tmp_path):
+    write_generated(tmp_path, NoiseSource(), {"hole": [7, 3], "crack": [0, 1, 5]})
+    dataset = DefectSynthDataset(tmp_path)
+    assert [(item["defect"], item["seed"]) for item in dataset] == [
+        ("crack", 0),
+        ("crack", 1),
+        ("crack", 5),
+        ("hole", 3),
+        ("hole", 7),
+    ]
+    drawn = DefectSynthDataset(tmp_path, length=40, clean_fraction=0.5)
+    assert {(d, s) for item in drawn for d, s in [(item["defect"], item["seed"])] if d == "hole"} == {
+        ("hole", 3),
+        ("hole", 7),
+    }
 
 
 def forks(test):
@@ -439,84 +413,6 @@ def test_default_collate_makes_a_batch():
     assert batch["mask"].shape == (4, SIZE, SIZE)
     assert batch["label"].tolist() == [0, 1, 2, 0]
     assert batch["label"].dtype == torch.int64
-
-
-# --- generated folder ------------------------------------------------------------------------------------------------
-
-
-def test_folder_gives_back_what_was_generated(tmp_path):
-    source = NoiseSource()
-    folder = write_generated(tmp_path, source, {"hole": [7, 3], "crack": [0, 1, 5]})
-
-    read = open_source(folder)
-
-    assert isinstance(read, FolderSource)
-    assert isinstance(read, DefectSource)
-    assert (read.category, read.defects, read.seeds("hole")) == ("hazelnut", ("crack", "hole"), (3, 7))
-    for sample, seed in zip(read.sample("crack", [5, 0]), (5, 0), strict=True):
-        expected = source.one("crack", seed)
-        assert np.array_equal(sample.image, expected.image)
-        assert np.array_equal(sample.mask, expected.mask)
-        assert np.array_equal(sample.clean, expected.clean)
-        assert sample.provenance == expected.provenance
-
-
-def test_folder_dataset_holds_each_sample_once(tmp_path):
-    write_generated(tmp_path, NoiseSource(), {"hole": [7, 3], "crack": [0, 1, 5]})
-    dataset = DefectSynthDataset(tmp_path)
-    assert [(item["defect"], item["seed"]) for item in dataset] == [
-        ("crack", 0),
-        ("crack", 1),
-        ("crack", 5),
-        ("hole", 3),
-        ("hole", 7),
-    ]
-    drawn = DefectSynthDataset(tmp_path, length=40, clean_fraction=0.5)
-    assert {(d, s) for item in drawn for d, s in [(item["defect"], item["seed"])] if d == "hole"} == {
-        ("hole", 3),
-        ("hole", 7),
-    }
-
-
-def test_folder_names_a_missing_seed(tmp_path):
-    read = FolderSource(write_generated(tmp_path, NoiseSource(), {"hole": [7, 3]}))
-    with pytest.raises(DataError, match="no sample of 'hole' with seed 4: it holds 2 seeds from 3 to 7"):
-        read.sample("hole", [3, 4])
-    with pytest.raises(UnknownDefectError, match="known: hole"):
-        read.sample("crack", [3])
-    with pytest.raises(ConfigError, match="per_defect 3 is more than the 2 samples of 'hole'; use 2"):
-        DefectSynthDataset(tmp_path, per_defect=3)
-
-
-def test_damaged_folders_are_named(tmp_path):
-    folder = write_generated(tmp_path, NoiseSource(), {"hole": [0, 1]})
-    read = FolderSource(folder)
-    (folder / "test/hole/000000.png").write_bytes(b"\x89PNG")
-    (folder / "ground_truth/hole/000001_mask.png").unlink()
-    with pytest.raises(DataError, match=r"000000\.png cannot be read as an image"):
-        read.sample("hole", [0])
-    with pytest.raises(DataError, match=r"000001_mask\.png is named in provenance\.jsonl but missing"):
-        read.sample("hole", [1])
-
-    index = folder / "provenance.jsonl"
-    lines = index.read_text()
-    index.write_text(lines + lines)
-    with pytest.raises(DataError, match="line 3: seed 0 of 'hole' is there twice"):
-        FolderSource(folder)
-    index.write_text("{}\n")
-    with pytest.raises(DataError, match="line 1: not a sample's record"):
-        FolderSource(folder)
-    index.write_text("")
-    with pytest.raises(DataError, match="expected samples of one category, found no sample"):
-        FolderSource(folder)
-
-
-def test_several_categories_must_be_told_apart(tmp_path):
-    write_generated(tmp_path, NoiseSource(), {"hole": [0]})
-    (tmp_path / "hazelnut").rename(tmp_path / "other")
-    write_generated(tmp_path, NoiseSource(), {"hole": [0]})
-    with pytest.raises(DataError, match=r"holds several categories \(hazelnut, other\)"):
-        DefectSynthDataset(tmp_path)
 
 
 @forks

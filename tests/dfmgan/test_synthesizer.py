@@ -16,7 +16,7 @@ from defect_synth.dfmgan.generator import DFMGAN
 from defect_synth.dfmgan.synthesizer import DefectSynthesizer
 from defect_synth.engine.checkpoint import load_checkpoint, save_checkpoint
 from defect_synth.errors import CheckpointError, ConfigError, OutputError, UnknownDefectError
-from defect_synth.export.generate import generate
+from defect_synth.export.generated_folder import generate
 from defect_synth.samples import DefectSource
 
 
@@ -152,7 +152,7 @@ def test_generated_folder_reads_back_and_continues_to_the_same_bytes(source, tmp
 
 def test_folder_of_another_checkpoint_is_refused(source, run, tmp_path):
     generate(source, tmp_path, count=1)
-    with pytest.raises(OutputError, match="another checkpoint or other settings"):
+    with pytest.raises(OutputError, match="samples of another source or other settings"):
         generate(DefectSynthesizer.load(run, truncation_defect=0.5), tmp_path, count=2)
 
 

@@ -21,7 +21,7 @@ from defect_synth.augment.adapters.albumentations import DefectSynth, call_seede
 from defect_synth.compositor.bank import bank_from_samples
 from defect_synth.demo.hazelnut import render
 from defect_synth.errors import ConfigError, DataError, DefectSynthError, UnknownDefectError
-from defect_synth.export.generate import generate
+from defect_synth.export.generated_folder import generate
 from defect_synth.painter import Painter
 from defect_synth.samples import DefectSample, Provenance
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from defect_synth.errors import ConfigError
-from defect_synth.export.generate import generate
+from defect_synth.export.generated_folder import generate
 from defect_synth.nn.torchvision_import import ensure_torchvision
 from tests.fake_painter import SIDE, FakePainter
 

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-import defect_synth.export.generate as module
+import defect_synth.export.generated_folder as module
 from defect_synth.errors import ConfigError, OutputError, UnknownDefectError
-from defect_synth.export.generate import INDEX, SHEET, Shard, generate
+from defect_synth.export.generated_folder import INDEX, SHEET, Shard, generate
 from tests.fake_sources import Dots, tree
 
 COUNT = 37
@@ -136,7 +136,7 @@ def test_a_shard_is_read_as_part_of_parts():
 
 def test_a_folder_of_another_source_is_refused_also_when_only_a_journal_is_there(tmp_path):
     generate(Dots(), tmp_path, count=3, shard=Shard(1, 2))
-    with pytest.raises(OutputError, match="another checkpoint"):
+    with pytest.raises(OutputError, match="samples of another source"):
         generate(Dots("other"), tmp_path, count=3, shard=Shard(2, 2))
 
 
