@@ -1,1 +1,1 @@
-"""Numerics that must be right: one public function each, its definition beside its fast form."""
+"""Operations and layers that all networks share, each with its definition and, where it pays, a fast form."""

@@ -1,4 +1,4 @@
-"""Bias, leaky ReLU, gain and clamp as one differentiable step that remembers only its output."""
+"""Bias, leaky ReLU, gain and clamp as one differentiable step that stores only its output for the backward pass."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 SLOPE = 0.2
-ACTIVATION_GAIN = math.sqrt(2)  # restores the variance that a leaky ReLU removes
+ACTIVATION_GAIN = math.sqrt(2)  # restores the variance that a leaky ReLU takes away
 
 
 def bias_act(x: Tensor, bias: Tensor | None, *, gain: float = ACTIVATION_GAIN, clamp: float = math.inf) -> Tensor:
@@ -20,11 +20,14 @@ def bias_act(x: Tensor, bias: Tensor | None, *, gain: float = ACTIVATION_GAIN, c
         bias: [C] or None.
         gain: Multiplies the activation; must be positive.
         clamp: Symmetric bound of the result.
+
+    Returns:
+        [N, C, ...] in the dtype of `x`; differentiable twice.
     """
     if bias is not None:
         x = x + bias.to(x.dtype).reshape([1, -1] + [1] * (x.ndim - 2))
         if not torch.is_grad_enabled():
-            return _activate_(x, gain, clamp)  # `x` is ours to overwrite
+            return _activate_(x, gain, clamp)  # the sum above is ours, so it may be overwritten
     out: Tensor = _Activation.apply(x, gain, clamp)  # type: ignore[no-untyped-call]
     return out
 
@@ -57,7 +60,7 @@ class _Activation(torch.autograd.Function):
 
 
 class _ActivationGrad(torch.autograd.Function):
-    """The derivative: linear in `grad`, and piecewise constant in `y`, so it is its own transpose."""
+    """The derivative: linear in `grad` and piecewise constant in `y`, so that it is its own transpose."""
 
     @staticmethod
     def forward(ctx: Any, grad: Tensor, y: Tensor, gain: float, clamp: float) -> Tensor:

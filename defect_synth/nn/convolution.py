@@ -37,17 +37,23 @@ def conv_layer(
     Args:
         x: [N, I, H, W].
         weight: [O, I, 3, 3].
-        mode: `same` keeps the size, `up` doubles it (transposed convolution, then the binomial filter), `down` halves
-            it (binomial filter, then stride 2).
+        mode: `same` keeps the size, `up` doubles it (transposed convolution, then the binomial filter), and `down`
+            halves it (binomial filter, then stride 2).
         style: [N, I], multiplies input channels.
         scale: [N, O], multiplies output channels.
         bias: [O].
-        noise: [1 or N, 1, H', W'].
+        noise: [1 or N, 1, H', W'] at the size of the result.
         activate: Apply the leaky ReLU and the clamp.
         clamp: Symmetric bound of the result.
+
+    Returns:
+        [N, O, H', W'].
+
+    Raises:
+        ValueError: The noise has another shape.
     """
     if noise is not None:
-        # The kernels walk the noise beside the output: a smaller one would be read past its end.
+        # The kernels index the noise like the output, so they would read past the end of a smaller one.
         side = {"same": 1.0, "up": 2.0, "down": 0.5}[mode]
         height, width = int(x.shape[2] * side), int(x.shape[3] * side)
         if noise.shape[1:] != (1, height, width) or noise.shape[0] not in (1, x.shape[0]):
@@ -72,7 +78,7 @@ def conv_layer_reference(
     activate: bool,
     clamp: float,
 ) -> Tensor:
-    """The definition of `conv_layer`, and what other devices and number formats compute."""
+    """The definition of `conv_layer`, which is also used on other devices and for other dtypes."""
     y = _before_activation(x, weight, style, scale, bias, noise, mode, BY_TORCH)
     return bias_act(y, None, gain=1.0, clamp=clamp) if activate else y
 
@@ -123,8 +129,8 @@ def _differentiable_backward(
     grad: Tensor, inputs: tuple[Tensor | None, ...], y: Tensor, needed: tuple[bool, ...], mode: Mode, activate: bool,
     clamp: float,
 ) -> list[Tensor | None]:  # fmt: skip
-    """The gradients of the linear map that the layer is on this side of its kinks, as a graph of their own."""
-    # Other names for the inputs: `scale` is a function of `style`, and only the direct paths count here.
+    """Gradients as a graph of their own: between the kinks of the activation the layer is a linear map."""
+    # Views are nodes of their own: `scale` depends on `style`, but only the direct paths count here.
     named = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
     x, weight, style, scale, bias, noise = named
     assert x is not None

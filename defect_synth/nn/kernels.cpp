@@ -1,14 +1,14 @@
-// Convolutions and resampling on channels-last maps, for processors whose 3x3 convolutions are bound by arithmetic.
+// Convolutions and resampling on channels-last maps, for processors whose 3x3 convolutions are limited by arithmetic.
 //
-// Two bilinear algorithms (Winograd 1980, Toom-Cook) share one frame. Along each axis a tile d of the input and the
-// filter g give the output tile A [(G g) * (B d)], * element by element; in two dimensions along both axes, and
-// summed over input channels that product is one matrix product per point:
+// Two bilinear algorithms (Winograd 1980, Toom-Cook) have the same form. Along each axis a tile d of the input and the
+// filter g give the output tile A [(G g) * (B d)], where * is the product of elements. In two dimensions this is done
+// along both axes, and summed over input channels the product is one matrix product for each point:
 //
 //   same  3 taps, stride 1        6 points for  4 outputs (12 products otherwise)
 //   down  3 taps, stride 2        5 points for  2 outputs (6)
 //
-// Every output number is summed in an order that depends on nothing but its own tile: not on the number of threads, the
-// batch, or which other tiles are computed. Compiled by native.py on the machine it runs on; vectors are GCC's.
+// The order of the sums of an output tile depends on that tile alone, not on the number of threads or on the batch. The
+// file is compiled by native.py on the machine that runs it; vectors are extensions of GCC.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -56,7 +56,7 @@ INLINE void store(T* p, V<T> v) { *reinterpret_cast<V<T>*>(p) = v; }
 template <typename T>
 INLINE V<T> all(T value) { return V<T>{} + value; }
 
-// Memory that a thread keeps from call to call.
+// Working memory of a thread, reused from call to call.
 struct Scratch {
     void* data = nullptr;
     std::size_t size = 0;
@@ -87,8 +87,8 @@ struct Same {
     static constexpr double A[4][6] = {{1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, -1, 8, -8, 1}};
 };
 
-// Filters on every second pixel fall apart: w0 x[2i] + w2 x[2i + 2] (2 outputs from 3 points), and w1 x[2i + 1]. Only for
-// gradients of filters: for maps, sums over channels are too short to repay the transforms.
+// A filter with stride 2 separates into w0 x[2i] + w2 x[2i + 2] (2 outputs from 3 points) and w1 x[2i + 1]. It is used for
+// gradients of filters only: for maps, the sums over channels are too short to make up for the transforms.
 struct Down {
     static constexpr int P = 5, IN = 5, OUT = 2, STEP_IN = 4, STEP_OUT = 2, OFFSET = 0;
     static constexpr double G[5][3] = {{1, 0, 0}, {1, 0, 1}, {0, 0, 1}, {0, 1, 0}, {0, 1, 0}};

@@ -1,4 +1,4 @@
-"""The few layers all networks share: equalised linear and convolution, styled convolution, ToRGB / ToMask."""
+"""Layers that the networks share: equalised linear and convolution, style-modulated convolution, ToRGB and ToMask."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from defect_synth.nn.upfirdn import BINOMIAL, upfirdn2d
 class EqualLinear(nn.Module):
     """Linear layer with equalised learning rate: [N, in] -> [N, out].
 
-    Weights are stored with unit variance and scaled by `lr_multiplier / sqrt(in_features)` when used, so that Adam
-    moves all of them at the same relative speed (Karras et al. 2018).
+    Weights are stored with unit variance and multiplied by `lr_multiplier / sqrt(in_features)` when they are used, so
+    that Adam changes all weights at the same relative speed (Karras et al. 2018).
     """
 
     def __init__(self, in_features: int, out_features: int, *, lr_multiplier: float = 1.0, bias: float = 0.0) -> None:
@@ -34,9 +34,9 @@ class EqualLinear(nn.Module):
 
 
 class EqualConv(nn.Module):
-    """Convolution of the discriminators: [N, I, H, W] -> [N, O, H, W], or half the size with `down`.
+    """Convolution of the discriminators: [N, I, H, W] -> [N, O, H, W], at half the size with `down`.
 
-    Activated layers are bias -> leaky ReLU -> gain -> clamp; `gain` multiplies both the activation and the clamp.
+    With `activate` it is followed by bias, leaky ReLU, gain and clamp; `gain` multiplies activation and clamp.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class EqualConv(nn.Module):
         self.down, self.activate, self.gain, self.clamp = down, activate, gain, clamp
 
     def forward(self, x: Tensor) -> Tensor:
-        # A positive gain commutes with the leaky ReLU, so filter and bias carry it and no pass over the features does.
+        # A positive gain commutes with the leaky ReLU: applied to filter and bias it saves a pass over the features.
         gain = (ACTIVATION_GAIN if self.activate else 1.0) * self.gain
         kernel = self.weight.shape[2]
         weight = (self.weight * (self.weight_gain * gain)).to(x.dtype)
@@ -74,7 +74,7 @@ class EqualConv(nn.Module):
 
 
 class StyleConv(nn.Module):
-    """Style-modulated 3x3 convolution with noise: one layer of a synthesis or residual block.
+    """Style-modulated 3x3 convolution with noise, a layer of a synthesis or residual block.
 
     y = clamp(sqrt(2) * leaky_relu(modconv(x, weight, style) + noise * noise_strength + bias)), style = affine(w).
     """
@@ -86,7 +86,7 @@ class StyleConv(nn.Module):
     ) -> None:
         super().__init__()
         self.affine = EqualLinear(w_dim, in_channels, bias=1.0)
-        # No equalised gain: demodulation makes the scale of the weight irrelevant.
+        # No equalised gain, because demodulation makes the scale of the weights irrelevant.
         self.weight = nn.Parameter(_filters(out_channels, in_channels, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.noise_strength = nn.Parameter(torch.zeros([]))
@@ -98,11 +98,11 @@ class StyleConv(nn.Module):
         style = self.affine(w)
         weight: Tensor = self.weight
         if x.dtype == torch.float16:
-            # Keeps float16 sums finite; both factors cancel in the demodulation (Karras et al. 2020a, appendix).
+            # Keeps float16 sums finite. Both factors cancel in the demodulation (Karras et al. 2020a, appendix).
             weight = weight / weight.abs().amax(dim=(1, 2, 3), keepdim=True)
             style = style / style.abs().amax(dim=1, keepdim=True)
         scale = demodulation(weight, style)
-        # A positive gain commutes with the leaky ReLU: the small factors carry it instead of another pass over y.
+        # A positive gain commutes with the leaky ReLU: applied to the small factors it saves a pass over y.
         gain = ACTIVATION_GAIN
         noise = self.noise_const[None, None] if noise is None else noise
         return conv_layer(
@@ -133,7 +133,7 @@ class Projection(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w) * self.style_gain
-        # One small matrix per sample: [N, O, I] x [N, I, HW] would copy x; scaling a handful of filters is cheaper.
+        # For one sample, scaling the few filters is cheaper than scaling x.
         if x.shape[0] == 1:
             y = F.conv2d(x, (self.weight * style[:, :, None, None]).to(x.dtype))
         else:
@@ -143,6 +143,6 @@ class Projection(nn.Module):
 
 
 def _filters(out_channels: int, in_channels: int, kernel: int) -> Tensor:
-    """Unit normal filters in the layout that CPU convolutions are fastest in."""
+    """Standard normal filters in the memory layout in which CPU convolutions are fastest."""
     weight = torch.randn(out_channels, in_channels, kernel, kernel)
     return weight.contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Keep freed memory inside the process: large feature maps are allocated anew in every layer of every step."""
+"""Keep freed memory inside the process, because each layer of each step allocates large feature maps again."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _GIBIBYTE = 1 << 30
 
 @cache
 def keep_memory() -> bool:
-    """Stop glibc from returning freed buffers to the kernel; does nothing on other C libraries.
+    """Stop glibc from returning freed memory to the operating system; no effect with other C libraries.
 
-    By default every buffer above 32 MiB is mapped, zeroed page by page and unmapped again at each use, which can cost
-    as much as the convolutions. The process then keeps its peak memory until it ends.
+    By default each buffer above 32 MiB is mapped, zeroed page by page and unmapped at every use, which can take as long
+    as the convolutions. With this setting the process keeps its peak memory until it ends.
 
     Returns:
-        Whether it had an effect.
+        Whether the setting was accepted.
     """
     if not sys.platform.startswith("linux"):
         return False
     try:
         libc = ctypes.CDLL(None)
-        libc.gnu_get_libc_version  # noqa: B018 - only glibc has it, and only glibc's numbers are known here
+        libc.gnu_get_libc_version  # noqa: B018 - only glibc has this function, and the constants are glibc's
         mallopt = libc.mallopt
     except (OSError, AttributeError):
         return False

@@ -1,8 +1,8 @@
-"""The compiled kernels of `kernels.cpp`: built once per machine with the user's C++ compiler, or not used at all.
+"""The compiled kernels of `kernels.cpp`, built once on each machine with the user's C++ compiler.
 
-Nothing is downloaded and nothing is compiled before the first convolution needs it. Where there is no compiler, the
-processor is not x86-64 or ARM, or `DEFECT_SYNTH_NATIVE=0` is set, every operation takes its PyTorch form, which gives
-the same numbers to rounding.
+Nothing is downloaded, and nothing is compiled before the first convolution needs it. Without a compiler, on processors
+other than x86-64 and ARM, and with `DEFECT_SYNTH_NATIVE=0`, every operation takes its PyTorch form, which gives the
+same numbers up to rounding.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ SWITCH = "DEFECT_SYNTH_NATIVE"
 _SOURCE = Path(__file__).with_name("kernels.cpp")
 _FLAGS = ("-O3", "-march=native", "-fopenmp", "-std=c++17", "-fPIC", "-shared",
           "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros")  # fmt: skip
-_SECONDS = 300  # a compiler on a busy machine
+_TIMEOUT = 300  # seconds, enough for a compiler on a busy machine
 _lock = threading.Lock()
 _state: list[ctypes.CDLL | None] = []  # empty until the first use
 
 
 def compiled() -> ctypes.CDLL | None:
-    """The kernels, compiled on the first call; None where they cannot or shall not be used."""
+    """The kernels, compiled on the first call; None if they cannot be compiled or are switched off."""
     if not _state:
         with _lock:
             if not _state:
@@ -43,12 +43,12 @@ def compiled() -> ctypes.CDLL | None:
 
 
 def describe() -> str:
-    """`native` or `torch`: which form of the operations this process computes with on a CPU."""
+    """`native` or `torch`, depending on which form of the operations this process uses on a CPU."""
     return "torch" if compiled() is None else "native"
 
 
 def supports(*tensors: Tensor) -> bool:
-    """Whether the kernels can take these: on a CPU, all float32 or all float64, and the kernels are there."""
+    """Whether the kernels can process these tensors: all float32 or all float64, on a CPU, and kernels available."""
     first = tensors[0]
     if first.device.type != "cpu" or first.dtype not in _PREFIX or any(t.dtype != first.dtype for t in tensors):
         return False
@@ -56,7 +56,13 @@ def supports(*tensors: Tensor) -> bool:
 
 
 def call(name: str, like: Tensor, *arguments: object) -> None:
-    """Run `<dtype of like>_<name>`; tensors become pointers (None: null), the last argument is added: threads."""
+    """Run the kernel `<dtype of like>_<name>`.
+
+    Tensors become pointers, None becomes a null pointer, and the number of threads is added as the last argument.
+
+    Raises:
+        MemoryError: The kernel could not allocate its working memory.
+    """
     kernels = compiled()
     assert kernels is not None
     function = getattr(kernels, f"{_PREFIX[like.dtype]}_{name}")
@@ -86,17 +92,17 @@ def _load() -> ctypes.CDLL | None:
         return None
     compiler = _compiler()
     if compiler is None:
-        log.info("no C++ compiler found: convolutions take their slower PyTorch form; install g++ to change that")
+        log.info("no C++ compiler found: convolutions use their slower PyTorch form; install g++ to change that")
         return None
     try:
         name = f"kernels-{_key(compiler)}.so"
         for folder in _folders():
             if _private(folder):
                 return ctypes.CDLL(str(_built(compiler, folder / name)))
-        log.warning("no folder of one's own to keep compiled kernels in: convolutions take their slower PyTorch form")
+        log.warning("no private folder for compiled kernels: convolutions use their slower PyTorch form")
     except (OSError, subprocess.SubprocessError) as error:
         detail = getattr(error, "stderr", None) or str(error)
-        log.info("the kernels could not be compiled, convolutions take their slower PyTorch form: %s", detail[-500:])
+        log.info("the kernels could not be compiled, so convolutions use their slower PyTorch form: %s", detail[-500:])
     return None
 
 
@@ -107,7 +113,7 @@ def _compiler() -> str | None:
 
 
 def _key(compiler: str) -> str:
-    """Names source, flags, compiler and processor: a home folder may be shared by machines of several kinds."""
+    """Hash of source, flags, compiler and processor, since different machines may share a home folder."""
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=60, check=True).stdout
     digest = hashlib.sha256(_SOURCE.read_bytes() + " ".join(_FLAGS).encode() + version)
     digest.update(platform.machine().encode())
@@ -120,7 +126,7 @@ def _key(compiler: str) -> str:
 
 
 def _folders() -> list[Path]:
-    """Where compiled kernels may be kept, best first."""
+    """Folders for compiled kernels, the best one first."""
     found = []
     if cache := os.environ.get("XDG_CACHE_HOME"):
         found.append(Path(cache))
@@ -131,7 +137,7 @@ def _folders() -> list[Path]:
 
 
 def _private(folder: Path) -> bool:
-    """Whether `folder` is there (it is made if it can be), ours, and nobody else can write to it."""
+    """Whether `folder` exists or can be created, belongs to this user, and cannot be written by anybody else."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.lstat()
@@ -142,14 +148,14 @@ def _private(folder: Path) -> bool:
 
 
 def _built(compiler: str, target: Path) -> Path:
-    """Compile to a name of our own and rename: several processes may do so at once, each with the same result."""
+    """Compile to a temporary name and rename, since several processes may do so at the same time."""
     if target.exists():
         return target
     handle, name = tempfile.mkstemp(suffix=".so", prefix=target.stem, dir=target.parent)
     os.close(handle)
     try:
         subprocess.run([compiler, *_FLAGS, str(_SOURCE), "-o", name], capture_output=True, text=True,
-                       timeout=_SECONDS, check=True)  # fmt: skip
+                       timeout=_TIMEOUT, check=True)  # fmt: skip
         os.replace(name, target)
     finally:
         Path(name).unlink(missing_ok=True)

@@ -1,15 +1,16 @@
-"""Two environment faults that would otherwise be our users' first impression."""
+"""A work-around for torchvision from PyPI beside a CPU build of torch."""
 
 from __future__ import annotations
 
 
 def ensure_torchvision() -> None:
-    """Make `import torchvision` work where a CUDA-built torchvision sits beside a CPU-only torch.
+    """Make `import torchvision` work if torchvision was built for CUDA and torch for CPUs only.
 
-    PyPI's torchvision links CUDA; beside a CPU build of torch its compiled part is skipped in silence and the import
-    then fails with "operator torchvision::nms does not exist". Declaring the two missing operators lets the rest of
-    torchvision (all that timm and anomalib use) load; calling them still raises torchvision's own error. Call this
-    before importing timm, torchvision or anomalib. Does nothing where the import works.
+    The torchvision of PyPI is linked against CUDA. Beside a CPU build of torch its compiled part is skipped silently,
+    and the import fails with "operator torchvision::nms does not exist". Once the two missing operators are declared,
+    the rest of torchvision can be imported, which is all that timm and anomalib use; calling one of the two still
+    raises torchvision's own error. Call this function before importing timm, torchvision or anomalib. It does nothing
+    if the import works.
     """
     import sys
 
@@ -28,5 +29,5 @@ def ensure_torchvision() -> None:
         try:
             library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         except RuntimeError:
-            continue  # this operator is there
+            continue  # this operator exists
     import torchvision  # noqa: F401

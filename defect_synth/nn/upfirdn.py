@@ -1,4 +1,4 @@
-"""Upsample, pad, filter, downsample: the only resampling of StyleGAN2, differentiable any number of times."""
+"""Upsample, pad, filter, downsample: the resampling of StyleGAN2, differentiable any number of times."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ BINOMIAL: Taps = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
 def upfirdn2d(
     x: Tensor, taps: Taps, *, up: int = 1, down: int = 1, pad: tuple[int, int] = (0, 0), gain: float = 1.0
 ) -> Tensor:
-    """Insert `up - 1` zeros after every pixel, pad with zeros, convolve with `taps` on both axes, keep `down`-th.
+    """Insert `up - 1` zeros after each pixel, pad, convolve with `taps` along both axes, keep every `down`-th pixel.
 
     Args:
-        x: [N, C, H, W], any float dtype; the memory format is kept.
-        taps: One-dimensional filter, applied along rows and columns (convolution: the filter is flipped).
+        x: [N, C, H, W] of any float dtype; the result has the same memory format.
+        taps: One-dimensional filter for rows and columns. It is flipped, as in a convolution.
         up: Upsampling factor.
         down: Downsampling factor.
-        pad: Zeros before and after, on both axes, counted after zero insertion; negative crops.
+        pad: Zeros before and after, along both axes, counted after the insertion of zeros; negative numbers crop.
         gain: Multiplies the result.
 
     Returns:
@@ -40,15 +40,15 @@ def upfirdn2d(
 
 
 def upsample2d(x: Tensor) -> Tensor:
-    """Double the resolution with `BINOMIAL`; zero outside the border. [N, C, H, W] -> [N, C, 2H, 2W]."""
+    """Double the resolution with `BINOMIAL`, with zeros outside the border: [N, C, H, W] -> [N, C, 2H, 2W]."""
     return upfirdn2d(x, BINOMIAL, up=2, pad=(2, 1), gain=4.0)
 
 
 class _Upfirdn2d(torch.autograd.Function):
     """The transpose of a resampling is a resampling, so every derivative is this function again.
 
-    Without this, the second derivative of a depthwise convolution falls apart into one call per channel, which made R1
-    more than ten times slower.
+    Torch's own second derivative of a depthwise convolution makes one call for each channel, which made R1 more than
+    ten times as slow.
     """
 
     @staticmethod
@@ -69,7 +69,7 @@ class _Upfirdn2d(torch.autograd.Function):
 def _transposed_padding(
     shape: torch.Size, out_shape: torch.Size, num_taps: int, up: int, down: int, pad: Padding
 ) -> Padding:
-    """Padding with which the transpose of a resampling returns exactly to `shape`."""
+    """Padding with which the transpose of a resampling has exactly the given shape."""
     sides = []
     for size, out_size, before in ((shape[2], out_shape[2], pad[0]), (shape[3], out_shape[3], pad[2])):
         sides += [num_taps - 1 - before, size * up - out_size * down + before - up + 1]
@@ -99,7 +99,7 @@ def _resample(x: Tensor, taps: Taps, up: int, down: int, pad: Padding, gain: flo
 
 
 def _resample_native(x: Tensor, taps: Taps, up: int, down: int, pad: Padding, gain: float) -> Tensor:
-    """`_resample` by the compiled kernel: one axis after the other, no zeros multiplied."""
+    """`_resample` by the compiled kernel, which filters one axis after the other and skips the inserted zeros."""
     n, channels, height, width = x.shape
     out_height = (height * up + pad[0] + pad[1] - len(taps)) // down + 1
     out_width = (width * up + pad[2] + pad[3] - len(taps)) // down + 1
@@ -114,15 +114,15 @@ def _resample_native(x: Tensor, taps: Taps, up: int, down: int, pad: Padding, ga
     return y.contiguous(memory_format=torch.channels_last) if last else y
 
 
-_INTERLEAVED = 8  # channels from which on they, and not columns, are computed together
-_BILINEAR_REACH = 3  # padding up to which one border pixel of zeros is enough for `_double`
+_INTERLEAVED = 8  # from this many channels on, a vector register holds channels and not columns
+_BILINEAR_REACH = 3  # up to this padding one border pixel of zeros is enough for `_double`
 
 
 def _double(x: Tensor, pad: Padding, gain: float) -> Tensor:
     """`_resample` for `BINOMIAL` and up=2, without inserting zeros.
 
-    Every output pixel has two taps per axis, 1/8 and 3/8: half of bilinear interpolation, once the image has a border
-    of zeros. Interpolation begins where padding of 2 would, one doubled border pixel in.
+    Along each axis every output pixel has two taps, 1/8 and 3/8, which is half of bilinear interpolation of the image
+    with a border of zeros. The interpolated image begins where a padding of 2 would, at one doubled border pixel.
     """
     top, bottom, left, right = pad
     layout = torch.channels_last if _is_channels_last(x) else torch.contiguous_format
@@ -138,13 +138,13 @@ def _is_channels_last(x: Tensor) -> bool:
 
 @lru_cache(maxsize=64)
 def _line(taps: Taps, gain: float, dtype: torch.dtype) -> Tensor:
-    """One axis' share of the filter, flipped."""
+    """The flipped filter of one axis, with the square root of the gain."""
     return (torch.tensor(taps[::-1], dtype=torch.float64) * math.sqrt(gain)).to(dtype)
 
 
 @lru_cache(maxsize=64)
 def _kernel(taps: Taps, gain: float, channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Depthwise kernel, flipped because conv2d correlates. [C, 1, K, K]."""
+    """Depthwise kernel [C, 1, K, K], flipped because conv2d computes a correlation."""
     line = torch.tensor(taps[::-1], dtype=torch.float64)
     plane = torch.outer(line, line) * gain
     return plane.to(device=device, dtype=dtype).repeat(channels, 1, 1, 1).contiguous(memory_format=torch.channels_last)

@@ -46,7 +46,7 @@ def test_auc_agrees_with_counting_every_pair_and_with_scikit_learn():
 
 
 @pytest.mark.parametrize("value", [0, 1])
-def test_empty_and_full_masks_say_nothing(value):
+def test_empty_and_full_masks_give_nan(value):
     mask, image = np.full((16, 16), value, np.uint8), np.zeros((16, 16, 3), np.uint8)
     assert all(np.isnan(mask_change(image, image, mask)))
     assert np.isnan(outline_contrast(image, mask))
@@ -60,7 +60,7 @@ def test_outline_contrast_of_literal_images():
     assert outline_contrast(image, mask) == pytest.approx(5 / 6)
 
 
-def test_outline_contrast_sees_a_mask_that_is_too_large():
+def test_outline_contrast_is_lower_for_a_mask_that_is_too_large():
     rng = np.random.default_rng(0)
     image = (rng.normal(100, 8, (64, 64, 3))).clip(0, 255).astype(np.uint8)
     image[20:40, 20:40] = 30
@@ -68,7 +68,7 @@ def test_outline_contrast_sees_a_mask_that_is_too_large():
     assert outline_contrast(image, square(64, 12, 48)) < 0.3
 
 
-def test_summary_leaves_out_what_says_nothing_and_brackets_the_mean():
+def test_nan_is_left_out_and_the_interval_contains_the_mean():
     nothing = [np.nan] * 3
     found = change_agreement(np.array([[30, 1, 1.0], nothing, [10, 3, 0.8], [20, 2, 0.9]]))
     assert (found.inside, found.outside, found.images) == (20, 2, 3)
@@ -84,7 +84,7 @@ def test_contrast_is_compared_with_real_masks():
     assert 0.2 / 0.7 <= found.low < 0.5 < found.high <= 0.4 / 0.5
 
 
-def test_nothing_to_compare_is_refused():
+def test_images_without_usable_masks_are_refused():
     with pytest.raises(DataError, match="at least 1 mask that is neither empty nor full, got 0"):
         change_agreement(np.full((2, 3), np.nan))
     with pytest.raises(DataError, match="at least 1 generated and 1 real mask"):

@@ -92,7 +92,7 @@ def test_equals_brute_force_with_real_lpips_features():
     assert corrected.value > 0.01
 
 
-def test_protocols_differ_where_the_scale_of_the_references_moves_an_image_to_another_cluster():
+def test_protocols_differ_where_the_value_range_of_real_images_changes_the_nearest_one():
     generated, real = plain([10, 20, 240, 250]), plain([15, 245])
 
     official, corrected = clustered_lpips(MeanColour(), generated, real)
@@ -156,7 +156,7 @@ def test_too_few_images_are_refused():
         clustered_lpips(MeanColour(), plain([1]), plain([]), (OFFICIAL,))
 
 
-def test_stand_in_for_lpips_bears_the_name_of_its_extractor_and_measures_directions():
+def test_substitute_for_lpips_has_the_name_of_its_extractor_and_compares_directions():
     class Corners:
         name, digest = "corners", "c"
 

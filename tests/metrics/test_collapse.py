@@ -104,31 +104,31 @@ def test_report_has_every_figure_and_all_are_finite():
     assert all(np.isfinite(value) and type(value) is float for value in blank.values())
 
 
-def test_healthy_samples_bring_no_warning():
+def test_good_samples_give_no_warning():
     assert advice(*healthy()) == ()
 
 
-def test_black_masks_bring_one_warning_that_names_the_setting_to_lower():
+def test_empty_masks_give_one_warning_that_names_the_setting_to_lower():
     images, masks = healthy()
     (text,) = advice(images, np.zeros_like(masks))
     assert text.startswith("100% of the masks are empty (real: 0%)")
     assert "lower transfer.lambda_match, for instance to 0.2" in text
 
 
-def test_white_masks_bring_one_warning():
+def test_full_masks_give_one_warning():
     images, masks = healthy()
     (text,) = advice(images, np.ones_like(masks))
     assert text.startswith("100% of the masks cover the whole image (real: 0%)")
     assert "lambda_match" in text
 
 
-def test_some_empty_masks_bring_a_milder_warning():
+def test_some_empty_masks_give_a_milder_warning():
     images, masks = healthy()
     masks[0, 0] = 0
     assert [text.split(":")[0] for text in advice(images, masks)] == ["17% of the masks are empty (real"]
 
 
-def test_masks_along_the_border_bring_a_warning_unless_real_ones_lie_there_too():
+def test_masks_at_the_border_give_a_warning_unless_real_ones_lie_there_too():
     images, masks = healthy()
     masks[:, :, 0, 3:6] = 1
     (text,) = advice(images, masks)
@@ -136,7 +136,7 @@ def test_masks_along_the_border_bring_a_warning_unless_real_ones_lie_there_too()
     assert advice(images, masks, replace(REAL, border_contact=1.0)) == ()
 
 
-def test_masks_much_larger_or_smaller_than_real_ones_bring_a_warning():
+def test_masks_much_larger_or_smaller_than_real_ones_give_a_warning():
     images, masks = healthy()
     (text,) = advice(images, masks, replace(REAL, area_q05=0.001, area_q50=0.005, area_q95=0.01))
     assert "masks larger than the defect" in text
@@ -144,7 +144,7 @@ def test_masks_much_larger_or_smaller_than_real_ones_bring_a_warning():
     assert "shrinking towards black" in text
 
 
-def test_equal_masks_of_one_object_bring_a_warning_about_mode_seeking():
+def test_equal_masks_of_one_object_give_a_warning_about_mode_seeking():
     images, masks = healthy()
     masks[:] = masks[:, :1]
     (text,) = advice(images, masks)
@@ -152,14 +152,14 @@ def test_equal_masks_of_one_object_bring_a_warning_about_mode_seeking():
     assert "raise transfer.lambda_mode_seeking" in text
 
 
-def test_defects_that_z_defect_does_not_change_bring_a_warning():
+def test_defects_that_z_defect_does_not_change_give_a_warning():
     images, masks = healthy()
     images[:] = images[:, :1]
     (text,) = advice(images, masks)
     assert text.startswith("defects of different z_defect differ by 0.00 grey levels")
 
 
-def test_equal_objects_bring_a_warning():
+def test_equal_objects_give_a_warning():
     images, masks = healthy()
     images[1], masks[1] = images[0], masks[0]
     (text,) = advice(images, masks)

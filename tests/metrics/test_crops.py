@@ -18,7 +18,7 @@ def test_window_stays_inside_the_image():
     assert crop_window(box((0, 64), (0, 64))) == (0, 0, 64)
 
 
-def test_window_of_a_speck_is_not_smaller_than_an_eighth():
+def test_window_of_a_tiny_defect_is_not_smaller_than_an_eighth():
     assert crop_window(box((10, 11), (10, 11))) == (6, 6, 8)
 
 

@@ -8,7 +8,7 @@ from tests.metrics.nuts import noise, nuts
 FIRST = [0.831982, 0.229089, 0.340294]  # features of the gradient below, seed 0
 
 
-def test_random_features_are_the_same_for_ever():
+def test_random_features_do_not_change_between_versions():
     gradient = torch.arange(3 * 32 * 32).remainder(256).to(torch.uint8).view(1, 3, 32, 32)
 
     features = RandomFeatures()(gradient)

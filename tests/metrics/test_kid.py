@@ -188,7 +188,7 @@ def test_error_of_mmd2_is_about_the_spread_over_repeated_draws():
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.35)
 
 
-def test_images_that_no_subset_draws_are_not_asked_for_and_do_not_matter():
+def test_images_that_no_subset_draws_are_not_requested():
     real, fake = gaussian(5, seed=0), gaussian(300, seed=1, shift=0.2)
     asked = []
 

@@ -38,7 +38,7 @@ def distance(lpips, x, y):
     return (lpips.embed(x).double() - lpips.embed(y).double()).square().sum(dim=1)
 
 
-def test_distance_equals_the_sum_over_layers_written_out(random_lpips):
+def test_distance_equals_the_explicit_sum_over_layers(random_lpips):
     trunk, linear = random_weights()
     x, y = images(1), images(1, seed=1)
     maps = []

@@ -58,7 +58,7 @@ def test_masks_of_the_same_kind_do_not_differ_beyond_chance():
     assert found.empty_share == 0
 
 
-def test_larger_displaced_and_touching_masks_are_found_out():
+def test_larger_displaced_and_border_masks_are_detected():
     real = mask_shapes(blobs(12, 0))
     larger = mask_realism(real, mask_shapes(blobs(60, 1, side=9, low=4, high=18)))
     moved = mask_realism(real, mask_shapes(blobs(60, 1, low=0, high=2)))

@@ -24,7 +24,7 @@ def test_literal_distances():
     assert found.low < 1 < found.high
 
 
-def test_copies_are_told_from_new_images():
+def test_copies_are_distinguished_from_new_images():
     train, held_out = gaussian(8, 0), gaussian(16, 1)
     copies = train.repeat(10, 1) + gaussian(80, 2, spread=0.05)
 
@@ -43,7 +43,7 @@ def test_equal_seeds_give_equal_intervals():
     assert memorisation(*sets, seed=4).low != memorisation(*sets, seed=5).low
 
 
-def test_sets_that_cannot_answer_are_refused():
+def test_empty_sets_and_held_out_copies_are_refused():
     train = gaussian(4, 0)
     with pytest.raises(DataError, match="at least 1 held-out image, got 0"):
         memorisation(train, train[:0], train)

@@ -71,7 +71,7 @@ def name(metric, view, against="training defects"):
     return f"{metric} ({NETWORK}), {view}, to {against}"
 
 
-def test_stand_ins_never_bear_the_names_of_published_figures(fresh):
+def test_substitutes_never_have_the_names_of_published_figures(fresh):
     names = [figure.name for figure in fresh.of("hole").figures]
     assert not any("KID" in each or "LPIPS" in each for each in names)
     assert name("MMD x1000", "whole image") in names
@@ -87,7 +87,7 @@ def test_inception_features_make_a_figure_called_kid():
     assert "KID x1000 (Inception), whole image, to held-out defects" in [f.name for f in found.of("hole").figures]
 
 
-def test_copies_have_a_better_mmd_to_training_and_are_found_out(fresh, copied):
+def test_copies_have_a_better_mmd_to_training_and_are_detected(fresh, copied):
     fresh, copied = fresh.of("hole"), copied.of("hole")
     ratio = name("nearest-neighbour ratio", "whole image")
 
@@ -100,7 +100,7 @@ def test_copies_have_a_better_mmd_to_training_and_are_found_out(fresh, copied):
     assert copied.closest[0].real == f"{copied.closest[0].seed % 6}.png"
 
 
-def test_interval_of_mmd_brackets_it_and_samples_of_the_same_distribution_are_within(fresh):
+def test_interval_of_mmd_contains_it_and_contains_0_for_the_same_distribution(fresh):
     figures = {figure.name: figure for figure in fresh.of("hole").figures}
     mmd = figures[name("MMD x1000", "whole image", "held-out defects")]
     assert mmd.low < mmd.value < mmd.high
@@ -116,7 +116,7 @@ def test_masks_and_agreement_are_reported(fresh, copied):
     assert any("no paired clean images" in reason for reason in copied.of("hole").skipped)
 
 
-def test_what_cannot_be_computed_is_said():
+def test_figures_that_cannot_be_computed_are_listed_with_the_reason():
     few = {"hole": RealDefects(real_images(3, 0))}
     found = measure_quality(Nuts(), few, [RandomFeatures()], count=8, lpips_count=4).of("hole")
     assert found.held_out == 0
@@ -143,7 +143,7 @@ def test_a_second_call_draws_nothing_and_gives_the_same_report(tmp_path):
     assert json.dumps(before.to_json()) == json.dumps(after.to_json())
 
 
-def test_an_interrupted_call_goes_on_where_it_stopped(tmp_path):
+def test_an_interrupted_call_continues_where_it_stopped(tmp_path):
     settings = {"count": 140, "lpips_count": 10, "cache": tmp_path}
 
     def stop(_text, done, _total):
@@ -171,7 +171,7 @@ def test_results_of_a_source_with_another_digest_are_not_reused(tmp_path):
     assert other.drawn == list(range(8))
 
 
-def test_a_finite_source_is_used_as_far_as_it_goes():
+def test_all_samples_of_a_finite_source_are_used():
     class Folder(Nuts):
         def seeds(self, defect):
             return (5, 7, 9)

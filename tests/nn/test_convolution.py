@@ -53,7 +53,7 @@ def test_values_gradients_and_second_gradients_equal_the_definition(mode, n, siz
         assert float((ours - theirs).detach().abs().max()) <= 1e-12 * float(theirs.detach().abs().max() + 1)
 
 
-def test_the_gradient_knows_that_the_scale_follows_the_style(rng):
+def test_the_gradient_accounts_for_a_scale_that_depends_on_the_style(rng):
     """Demodulation makes one argument a function of another; the direct paths alone must be counted."""
     x, weight, style, *_ = operands("same", 2, 6, rng, full=True)
 
@@ -138,7 +138,7 @@ def test_cached_filters_change_nothing(rng):
             assert all(torch.equal(a, b) for a, b in zip(fresh, cached, strict=True))
 
 
-def test_weights_that_a_fused_optimiser_moved_are_read_afresh(rng):
+def test_weights_that_a_fused_optimiser_changed_are_read_again(rng):
     """A fused optimiser leaves no trace in the tensor's version."""
     layer = torch.nn.Conv2d(16, 16, 3)
     optimizer = torch.optim.Adam(layer.parameters(), lr=0.1, fused=True)

@@ -112,7 +112,7 @@ def test_demodulated_output_of_white_noise_has_unit_power(rng):
     assert 0.9 < power < 1.1
 
 
-def test_a_sample_is_not_touched_by_the_styles_of_others(rng):
+def test_a_sample_does_not_depend_on_the_styles_of_others(rng):
     x, weight, style = (t.detach() for t in operands(rng))
     y = modulated_conv2d(x, weight, style)
     style[1:] += 1

@@ -55,7 +55,7 @@ def compiler(monkeypatch):
     return calls
 
 
-def test_kernels_are_compiled_once_and_put_in_place_whole(compiler, tmp_path):
+def test_kernels_are_compiled_once_and_appear_whole(compiler, tmp_path):
     target = tmp_path / "kernels-0.so"
     assert native._built("g++", target) == native._built("g++", target) == target
     assert len(compiler) == 1

@@ -64,7 +64,7 @@ def test_first_and_second_derivatives_are_right(count, up, down, pad, rng):
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(("up", "down", "pad"), [(2, 1, (2, 1)), (1, 2, (1, 1)), (1, 1, (2, 2)), (1, 1, (-1, 3))])
-def test_the_memory_format_is_kept_and_does_not_change_the_values(layout, up, down, pad, rng):
+def test_the_memory_format_is_preserved_and_does_not_change_the_values(layout, up, down, pad, rng):
     x = torch.randn(2, 5, 8, 8, generator=rng)
     got = upfirdn2d(x.contiguous(memory_format=layout), BINOMIAL, up=up, down=down, pad=pad)
     assert got.is_contiguous(memory_format=layout)
@@ -86,6 +86,6 @@ def test_upsampling_does_not_shift_the_image():
     torch.testing.assert_close(y.sum(), torch.tensor(4.0))
 
 
-def test_the_dtype_is_kept():
+def test_the_dtype_is_preserved():
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         assert upsample2d(torch.ones(1, 1, 4, 4, dtype=dtype)).dtype == dtype
