@@ -51,7 +51,7 @@ class EfficientNetLite0:
         # Without batch normalisation and with channels last a CPU is 2.5 times as fast.
         self._fast = copy.deepcopy(self.network)
         fold_batch_norm(self._fast)
-        self._fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._fast.to(memory_format=torch.channels_last)
 
     def to(self, device: torch.device | str) -> EfficientNetLite0:
         """Move the weights and return the extractor itself."""
@@ -69,9 +69,7 @@ class EfficientNetLite0:
 
     def _features(self, images: Tensor, masks: Tensor | None) -> Tensor:
         x = self._normalise(images).contiguous(memory_format=torch.channels_last)
-        maps: Any = self._fast.forward_intermediates(  # type: ignore[operator]
-            x, indices=[3, 4], intermediates_only=True
-        )
+        maps: Any = self._fast.forward_intermediates(x, indices=[3, 4], intermediates_only=True)
         return pool(maps, masks)
 
     def _normalise(self, images: Tensor) -> Tensor:

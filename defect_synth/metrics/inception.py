@@ -53,7 +53,7 @@ class InceptionFeatures:
             raise CheckpointError(f"{path} holds another network; {_EXPECTED}") from error
         self.digest = f"{self.name} {tensors_digest(tensors)}"
         fold_batch_norm(self._network)
-        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network.to(memory_format=torch.channels_last)
 
     def to(self, device: torch.device | str) -> InceptionFeatures:
         """Move the weights and return the extractor itself."""

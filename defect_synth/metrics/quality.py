@@ -97,8 +97,9 @@ def measure_quality(
         raise DataError(f"real images must have the same side, got {', '.join(map(str, sorted(resolutions)))} pixels")
     keep_memory()
     embedding = FeatureEmbedding(extractors[0]) if embedding is None else embedding
-    for part in (source, *extractors, embedding):
-        if not part.digest:
+    digests = [(source, source.digest), *((e, e.digest) for e in extractors), (embedding, embedding.digest)]
+    for part, digest in digests:
+        if not digest:
             raise ConfigError(
                 f"{type(part).__name__} has an empty digest, so its results cannot be told from those of another one; "
                 "give it a digest of its weights and settings"
