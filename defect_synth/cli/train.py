@@ -16,64 +16,77 @@ if TYPE_CHECKING:
     from defect_synth.engine.loop import Ended
 
 
+MethodName = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        help="painter: paints on your own normal images, minutes. dfmgan: images from noise, hours. "
+        "finetune, diffaug, cdc, sdgan, defect-gan: what the paper compares with.",
+    ),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help="painter: PAINT_128, PAINT_256 or PAINT_TINY. dfmgan: PAPER_256 (default on a GPU), FAST_128 (default "
+        "on a CPU), FAST_64 or TINY. Others: fast or paper."
+    ),
+]
+PartitionName = Annotated[
+    str | None,
+    typer.Option("--partition", help="P1, P2 or P3: learn from a third of each defect, as in the paper. Default: all."),
+]
+Protocol = Annotated[
+    str | None, typer.Option(help="dfmgan: corrected (default), or official: as the authors' program behaves.")
+]
+SafeAugment = Annotated[
+    bool, typer.Option("--safe-augment", help="dfmgan: for parts whose orientation or colour matters.")
+]
+TrainingDevice = Annotated[
+    str | None,
+    typer.Option("--device", help="auto (default), cpu, cuda, cuda:1 or mps; the painter trains on the CPU."),
+]
+Precision = Annotated[str | None, typer.Option(help="dfmgan: auto (default), float32, bfloat16 or float16.")]
+Features = Annotated[
+    Path | None,
+    typer.Option(help="EfficientNet-Lite0 weights: for the painter's discriminators, or to choose DFMGAN's snapshots."),
+]
+MaxMemory = Annotated[
+    float | None,
+    typer.Option(
+        "--max-memory",
+        "--max-vram",
+        metavar="GiB",
+        help="dfmgan: of the GPU, or of the process on a CPU; cuts batches into parts that should fit. Losses depend on "
+        "the parts, so keep it when you resume.",
+    ),
+]
+FromDFMGAN = Annotated[
+    str | None, typer.Option("--from-dfmgan", help="painter: a trained DFMGAN of the category to learn from.")
+]
+
+
 def train(
     data: Annotated[Path, typer.Argument(help="A category's folder, a folder of categories, a CSV or a COCO JSON.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder.")],
     category: Annotated[str | None, typer.Option(help="Which category of a folder of categories.")] = None,
     defects: Annotated[str | None, typer.Option(help="Comma-separated; default: all.")] = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            help="painter: paints on your own normal images, minutes. dfmgan: images from noise, hours. "
-            "finetune, diffaug, cdc, sdgan, defect-gan: what the paper compares with."
-        ),
-    ] = "painter",
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            help="painter: PAINT_128, PAINT_256 or PAINT_TINY. dfmgan: PAPER_256 (default on a GPU), FAST_128 (default "
-            "on a CPU), FAST_64 or TINY. Others: fast or paper."
-        ),
-    ] = None,
+    method: MethodName = "painter",
+    preset: Preset = None,
     resolution: Resolution = None,
-    partition: Annotated[
-        str | None, typer.Option(help="P1, P2 or P3: learn from a third of each defect, as in the paper. Default: all.")
-    ] = None,
+    partition: PartitionName = None,
     minutes: Annotated[float | None, typer.Option(help="Time budget for this call.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --output.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    protocol: Annotated[
-        str | None, typer.Option(help="dfmgan: corrected (default), or official: as the authors' program behaves.")
-    ] = None,
-    safe_augment: Annotated[
-        bool, typer.Option("--safe-augment", help="dfmgan: for parts whose orientation or colour matters.")
-    ] = False,
-    device: Annotated[
-        str | None, typer.Option(help="auto (default), cpu, cuda, cuda:1, mps; the painter trains on the CPU.")
-    ] = None,
-    precision: Annotated[str | None, typer.Option(help="dfmgan: auto (default), float32, bfloat16 or float16.")] = None,
-    features: Annotated[
-        Path | None,
-        typer.Option(
-            help="EfficientNet-Lite0 weights: for the painter's discriminators, or to choose DFMGAN's snapshots."
-        ),
-    ] = None,
-    max_memory: Annotated[
-        float | None,
-        typer.Option(
-            "--max-memory",
-            "--max-vram",
-            metavar="GiB",
-            help="dfmgan: of the GPU, or of the process on a CPU; cuts batches into parts that should fit. Losses "
-            "depend on the parts, so keep it when you resume.",
-        ),
-    ] = None,
-    from_dfmgan: Annotated[
-        str | None, typer.Option("--from-dfmgan", help="painter: a trained DFMGAN of the category to learn from.")
-    ] = None,
+    protocol: Protocol = None,
+    safe_augment: SafeAugment = False,
+    device: TrainingDevice = None,
+    precision: Precision = None,
+    features: Features = None,
+    max_memory: MaxMemory = None,
+    from_dfmgan: FromDFMGAN = None,
     settings: Set = None,
 ) -> None:
-    """Train a generator of a category's defects; what each method takes is said at its options."""
+    """Train a generator of a category's defects; the help of an option says which methods use it."""
     from defect_synth.cli.methods import MethodOptions, plan
     from defect_synth.engine.distributed import joined
     from defect_synth.errors import ConfigError
