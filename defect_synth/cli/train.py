@@ -56,8 +56,8 @@ MaxMemory = Annotated[
         "--max-memory",
         "--max-vram",
         metavar="GiB",
-        help="dfmgan: of the GPU, or of the process on a CPU; cuts batches into parts that should fit. Losses depend on "
-        "the parts, so keep it when you resume.",
+        help="dfmgan: of the GPU, or of the process on a CPU; cuts batches into parts that should fit. Losses depend "
+        "on the parts, so keep it when you resume.",
     ),
 ]
 FromDFMGAN = Annotated[

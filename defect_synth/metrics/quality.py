@@ -29,7 +29,7 @@ from defect_synth.metrics.clustered_lpips import (
 )
 from defect_synth.metrics.features import FeatureExtractor
 from defect_synth.metrics.measurements import Measurements, Measurer, to_tensor
-from defect_synth.metrics.quality_figures import Comparison, compute_figures, nearest_training_images
+from defect_synth.metrics.quality_figures import SetComparison, compute_figures, nearest_training_images
 from defect_synth.metrics.quality_report import DefectQuality, QualityReport
 from defect_synth.nn.memory import keep_memory
 from defect_synth.samples import DefectSource, FiniteSource, content_digest
@@ -139,7 +139,7 @@ class _QualityTask:
         seeds = _seeds(self.source, defect, self.count)
         held_out = real.held_out if real.held_out is not None and len(real.held_out) else None
         generated, clusters = self._generated(defect, seeds, to_tensor(real.training.images))
-        comparison = Comparison(
+        comparison = SetComparison(
             training=self.measurer.measure(real.training.images, real.training.masks),
             held_out=None if held_out is None else self.measurer.measure(held_out.images, held_out.masks),
             generated=generated,

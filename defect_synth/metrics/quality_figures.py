@@ -29,7 +29,7 @@ _K = 3  # the k-th nearest neighbour sets the radius in precision and recall
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class SetComparison:
     """The measurements of the images of one defect category that are compared.
 
     Attributes:
@@ -69,7 +69,7 @@ class Comparison:
 
 
 def compute_figures(
-    comparison: Comparison, networks: Sequence[str], clusters: Sequence[ClusteredDistance], cluster_network: str
+    comparison: SetComparison, networks: Sequence[str], clusters: Sequence[ClusteredDistance], cluster_network: str
 ) -> tuple[tuple[Figure, ...], tuple[str, ...]]:
     """All figures of one defect category, and for those that could not be computed the reasons."""
     figures: list[Figure] = []
@@ -96,7 +96,7 @@ def compute_figures(
 
 
 def nearest_training_images(
-    comparison: Comparison, network: str, seeds: Sequence[int], names: Sequence[str]
+    comparison: SetComparison, network: str, seeds: Sequence[int], names: Sequence[str]
 ) -> tuple[Neighbour, ...]:
     """The ten generated images whose defect crops are nearest to that of a training image, nearest first.
 
@@ -111,7 +111,7 @@ def nearest_training_images(
     return tuple(Neighbour(seeds[i], names[int(nearest[i])], float(distances[i])) for i in order)
 
 
-def _mmd(comparison: Comparison, network: str, view: str) -> Iterator[Figure]:
+def _mmd(comparison: SetComparison, network: str, view: str) -> Iterator[Figure]:
     """KID or its substitute times 1000, as published: to each set of real images, and between these for comparison."""
     of, note = comparison.features(network, view)
     metric = "KID x1000" if network == PUBLISHED_NETWORK else "MMD x1000"
@@ -146,7 +146,7 @@ def _clustered(clusters: Sequence[ClusteredDistance], network: str) -> Iterator[
                      better="higher", note=note)  # fmt: skip
 
 
-def _precision_recall(comparison: Comparison, network: str, view: str) -> Iterator[Figure]:
+def _precision_recall(comparison: SetComparison, network: str, view: str) -> Iterator[Figure]:
     of, note = comparison.features(network, view)
     note = f"k = {_K}{', ' if note else ''}{note}"
     for against, real in comparison.references:
@@ -155,7 +155,7 @@ def _precision_recall(comparison: Comparison, network: str, view: str) -> Iterat
         yield Figure("recall", network, view, against, found.recall, better="higher", note=note)
 
 
-def _memorisation(comparison: Comparison, network: str, view: str) -> Iterator[Figure]:
+def _memorisation(comparison: SetComparison, network: str, view: str) -> Iterator[Figure]:
     of, note = comparison.features(network, view)
     if comparison.held_out is None:
         raise DataError("no held-out defects; give a run that was trained with --partition, or name a partition")
@@ -166,7 +166,7 @@ def _memorisation(comparison: Comparison, network: str, view: str) -> Iterator[F
     yield Figure("closer than any held-out image", network, view, against, found.closer, better="lower")
 
 
-def _masks(comparison: Comparison) -> Iterator[Figure]:
+def _masks(comparison: SetComparison) -> Iterator[Figure]:
     found = mask_realism(comparison.real.shapes, comparison.generated.shapes, comparison.seed)
     units = {
         "area": "octaves", "x": "image widths", "y": "image heights", "elongation": "octaves",
@@ -180,7 +180,7 @@ def _masks(comparison: Comparison) -> Iterator[Figure]:
     yield Figure("empty masks", "", "mask", "", found.empty_share, better="lower")
 
 
-def _change(comparison: Comparison) -> Iterator[Figure]:
+def _change(comparison: SetComparison) -> Iterator[Figure]:
     if np.isnan(comparison.generated.changes).all():
         raise DataError("the source has no paired clean images")
     found = change_agreement(comparison.generated.changes, comparison.seed)
@@ -189,7 +189,7 @@ def _change(comparison: Comparison) -> Iterator[Figure]:
     yield Figure("mask-change AUC", "", "mask", "", found.auc, found.low, found.high, "higher")
 
 
-def _contrast(comparison: Comparison) -> Iterator[Figure]:
+def _contrast(comparison: SetComparison) -> Iterator[Figure]:
     found = contrast_agreement(comparison.generated.contrasts, comparison.real.contrasts, comparison.seed)
     yield Figure("outline contrast ratio", "", "mask", "real defects", found.ratio, found.low, found.high, "near 1",
                  f"median contrast {found.generated:.2f} generated, {found.real:.2f} real")  # fmt: skip
