@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+import torch
 
 from defect_synth.benchmark.tasks.classifier_scores import calibration_error, score
+from defect_synth.nn.torchvision_import import ensure_torchvision
 
 
 def test_figures_equal_those_counted_by_hand():
@@ -28,7 +30,7 @@ def test_calibration_error_weighs_the_gap_of_each_bin_by_its_answers():
 
 
 def test_figures_equal_those_of_scikit_learn_and_torchmetrics():
-    import torch
+    ensure_torchvision()  # torchmetrics imports it
     from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
     from torchmetrics.functional.classification import multiclass_calibration_error
 
