@@ -84,6 +84,7 @@ def html_report(results: BenchmarkResults, folder: Path) -> str:
         categories=[_section(results, category, folder) for category in categories(results)],
         arms=[f"{arm.name}: {arm.about}" for arm in results.arms],
         left_out=left_out(results),
+        step_is_chosen=results.protocol["classifier"]["evaluations"] > 1,
         versions=versions(results),
     )
 
@@ -116,7 +117,7 @@ def _forest_plots(results: BenchmarkResults, category: str) -> list[Chart]:
                     _DIRECTIONS.get(c.verdict, "flat"))
                 for c in compared
             ]  # fmt: skip
-            title = f"{str(task.name).capitalize()}: {task.compared_figure} against real images alone"
+            title = f"{task.name.capitalize()}: {task.compared_figure} against real images alone"
             note = (
                 f"Dots: paired difference on {compared[0].images} test images; bars: 95 % bootstrap intervals over "
                 "images; coloured if the verdict below is a gain or a loss."

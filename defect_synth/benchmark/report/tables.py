@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from defect_synth.benchmark.arms import REAL
 from defect_synth.benchmark.report.published import published
 from defect_synth.benchmark.report.report_table import ReportTable, difference_in_points, percent
-from defect_synth.benchmark.report.summary import ArmSummary, accuracy_summaries, mean_of, probe_summaries
+from defect_synth.benchmark.report.summary import accuracy_summaries, mean_of, probe_summaries
 from defect_synth.benchmark.results import BenchmarkResults
-from defect_synth.benchmark.task_results import AnswersResult
 from defect_synth.benchmark.tasks.all_tasks import TASKS
 
 
@@ -59,14 +56,15 @@ def published_tables(results: BenchmarkResults, category: str) -> list[ReportTab
 
 def headline(results: BenchmarkResults, category: str) -> list[str]:
     """One sentence for each comparison with the arm `real`, in the order of the arms."""
-    lines = _real_alone(accuracy_summaries(results, category), "Real images alone")
+    accuracies = {summary.arm: summary.mean.mean for summary in accuracy_summaries(results, category)}
+    probed = {summary.arm: summary.mean.mean for summary in probe_summaries(results, category)}
+    lines = []
+    if REAL in accuracies:
+        lines.append(f"Real images alone: {percent(accuracies[REAL])} % accuracy.")
     lines += _differences(results, category, "classification")
-    lines += _real_alone(probe_summaries(results, category), "Linear probe, real images alone")
+    if REAL in probed:
+        lines.append(f"Linear probe, real images alone: {percent(probed[REAL])} % accuracy.")
     return lines + [f"Linear probe, {line}" for line in _differences(results, category, "probe")]
-
-
-def _real_alone(summaries: Sequence[ArmSummary[AnswersResult]], what: str) -> list[str]:
-    return [f"{what}: {percent(summary.mean.mean)} % accuracy." for summary in summaries if summary.arm == REAL]
 
 
 def _differences(results: BenchmarkResults, category: str, task: str) -> list[str]:

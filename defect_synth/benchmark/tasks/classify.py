@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from defect_synth.benchmark.report.report_table import ReportTable, number_range
 from defect_synth.benchmark.report.summary import accuracy_summaries, mean_of, mean_recall
 from defect_synth.benchmark.results import BenchmarkResults
 from defect_synth.benchmark.statistics import wilson_interval
-from defect_synth.benchmark.task_results import ClassificationResult
+from defect_synth.benchmark.task_results import ClassificationResult, TaskResult
 from defect_synth.benchmark.tasks.classifier import train_classifier
 from defect_synth.benchmark.tasks.classifier_scores import score
 from defect_synth.benchmark.tasks.task import ArmData, Trial
@@ -25,10 +25,10 @@ from defect_synth.benchmark.tasks.task import ArmData, Trial
 class ClassificationTask:
     """Train a classifier on the images of an arm and let it answer for the test images."""
 
-    name = "classification"
-    length = 1.0
-    record = ClassificationResult
-    compared_figure = "accuracy"
+    name: ClassVar[str] = "classification"
+    length: ClassVar[float] = 1.0
+    record: ClassVar[type[TaskResult]] = ClassificationResult
+    compared_figure: ClassVar[str] = "accuracy"
 
     def __init__(self, protocol: BenchmarkProtocol, device: str) -> None:
         self._protocol, self._config, self._device = protocol, protocol.classifier, device

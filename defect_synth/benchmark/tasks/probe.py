@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from defect_synth.benchmark.report.report_table import ReportTable, percent
 from defect_synth.benchmark.report.summary import mean_of, mean_recall, probe_summaries
 from defect_synth.benchmark.results import BenchmarkResults
 from defect_synth.benchmark.statistics import wilson_interval
-from defect_synth.benchmark.task_results import ProbeResult
+from defect_synth.benchmark.task_results import ProbeResult, TaskResult
 from defect_synth.benchmark.tasks.classifier_scores import score
 from defect_synth.benchmark.tasks.linear_probe import (
     ProbeConfig,
@@ -53,10 +53,10 @@ class RealFeatures:
 class ProbeTask:
     """Train a linear probe on the images of an arm and let it answer for the test images."""
 
-    name = "probe"
-    length = 0.3
-    record = ProbeResult
-    compared_figure = "accuracy of the linear probe"
+    name: ClassVar[str] = "probe"
+    length: ClassVar[float] = 0.3
+    record: ClassVar[type[TaskResult]] = ProbeResult
+    compared_figure: ClassVar[str] = "accuracy of the linear probe"
 
     def __init__(self, protocol: BenchmarkProtocol, config: ProbeConfig, device: str) -> None:
         self._protocol, self._config, self._device = protocol, config, device

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from defect_synth.benchmark.protocol import BenchmarkProtocol
 from defect_synth.benchmark.report.paper_tables import paper_tables
 from defect_synth.benchmark.report.report_table import ReportTable
 from defect_synth.benchmark.results import BenchmarkResults
-from defect_synth.benchmark.task_results import DefectFigures, QualityResult
+from defect_synth.benchmark.task_results import DefectFigures, QualityResult, TaskResult
 from defect_synth.benchmark.tasks.quality_networks import QualityConfig, QualityNetworks, load_quality_networks
 from defect_synth.benchmark.tasks.task import ArmData, Trial
 from defect_synth.data.store import ImageArrays, load
@@ -39,10 +39,10 @@ class QualityTask:
     measured, since some systems have no masks to crop defects by.
     """
 
-    name = "quality"
-    length = 0.6
-    record = QualityResult
-    compared_figure = ""
+    name: ClassVar[str] = "quality"
+    length: ClassVar[float] = 0.6
+    record: ClassVar[type[TaskResult]] = QualityResult
+    compared_figure: ClassVar[str] = ""
 
     def __init__(self, config: QualityConfig, device: str, output: Path) -> None:
         self._config, self._device, self._cache = config, device, output / "quality"

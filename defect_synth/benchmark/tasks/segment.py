@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from defect_synth.benchmark.report.comparison_tables import comparison_tables
 from defect_synth.benchmark.report.report_table import ReportTable, percent
 from defect_synth.benchmark.report.summary import mean_of, segmentation_summaries
 from defect_synth.benchmark.results import BenchmarkResults
-from defect_synth.benchmark.task_results import SegmentationResult
+from defect_synth.benchmark.task_results import SegmentationResult, TaskResult
 from defect_synth.benchmark.tasks.batches import TrainingMix
 from defect_synth.benchmark.tasks.segmentation_scores import segmentation_scores
 from defect_synth.benchmark.tasks.segmenter import SegmentConfig, train_segmenter
@@ -26,10 +26,10 @@ from defect_synth.benchmark.tasks.task import ArmData, Trial
 class SegmentationTask:
     """Train a U-Net on the images of an arm and let it mark the defects of the test images, good ones included."""
 
-    name = "segmentation"
-    length = 0.6
-    record = SegmentationResult
-    compared_figure = "IoU per image"
+    name: ClassVar[str] = "segmentation"
+    length: ClassVar[float] = 0.6
+    record: ClassVar[type[TaskResult]] = SegmentationResult
+    compared_figure: ClassVar[str] = "IoU per image"
 
     def __init__(self, protocol: BenchmarkProtocol, config: SegmentConfig, device: str) -> None:
         self._protocol, self._config, self._device = protocol, config, device

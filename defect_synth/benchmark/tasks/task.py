@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from defect_synth.benchmark.arms import Arm
 from defect_synth.benchmark.labelled import with_one_label
@@ -76,27 +76,19 @@ class ArmData:
 
 
 class Task(Protocol):
-    """A task of the benchmark; `tasks.all_tasks.TASKS` lists all of them."""
+    """A task of the benchmark; `tasks.all_tasks.TASKS` lists all of them.
 
-    @property
-    def name(self) -> str:
-        """The field of `BenchmarkResults` that holds its results; also in keys of the result store and in messages."""
-        ...
+    Attributes:
+        name: The field of `BenchmarkResults` that holds its results; also in keys of the result store and in messages.
+        length: Estimated time of one trial, in classifier trainings.
+        record: Type of its results.
+        compared_figure: The figure that arms are compared by, as the report calls it; empty if they are not compared.
+    """
 
-    @property
-    def length(self) -> float:
-        """Estimated time of one trial, in classifier trainings."""
-        ...
-
-    @property
-    def record(self) -> type[TaskResult]:
-        """Type of its results."""
-        ...
-
-    @property
-    def compared_figure(self) -> str:
-        """The figure that arms are compared by, as the report calls it; empty if they are not compared."""
-        ...
+    name: ClassVar[str]
+    length: ClassVar[float]
+    record: ClassVar[type[TaskResult]]
+    compared_figure: ClassVar[str]
 
     @classmethod
     def from_protocol(cls, protocol: BenchmarkProtocol, device: str, output: Path) -> Self | None:

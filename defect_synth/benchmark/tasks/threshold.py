@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from defect_synth.benchmark.progress import StepCallback
 from defect_synth.benchmark.protocol import BenchmarkProtocol, ThresholdConfig
 from defect_synth.benchmark.report.report_table import ReportTable, percent
 from defect_synth.benchmark.results import BenchmarkResults
-from defect_synth.benchmark.task_results import ThresholdResult, ThresholdRule
+from defect_synth.benchmark.task_results import TaskResult, ThresholdResult, ThresholdRule
 from defect_synth.benchmark.tasks.anomaly_detector import ABOUT, PatchDetector, auroc, best_threshold, f1_at
 from defect_synth.benchmark.tasks.task import ArmData, Trial
 
@@ -50,8 +50,14 @@ class DetectorScores:
         assert test_good is not None
         detector = PatchDetector(data.context.good.images)
         defective = test.select(test.where_defective())
-        scores = (detector.scores(images) for images in (held_out.images, test_good.images, defective.images))
-        return cls(data, detector, *scores, (*test_good.names, *defective.names))
+        return cls(
+            data=data,
+            detector=detector,
+            held_out=detector.scores(held_out.images),
+            good=detector.scores(test_good.images),
+            defective=detector.scores(defective.images),
+            test_names=(*test_good.names, *defective.names),
+        )
 
 
 class ThresholdTask:
@@ -60,10 +66,10 @@ class ThresholdTask:
     The arm `real` gives the rules to compare with: the few real validation images, good images alone, and the oracle.
     """
 
-    name = "thresholds"
-    length = 0.3
-    record = ThresholdResult
-    compared_figure = ""
+    name: ClassVar[str] = "thresholds"
+    length: ClassVar[float] = 0.3
+    record: ClassVar[type[TaskResult]] = ThresholdResult
+    compared_figure: ClassVar[str] = ""
 
     def __init__(self, config: ThresholdConfig) -> None:
         self._config = config
@@ -134,7 +140,7 @@ def _reference_rules(scores: DetectorScores) -> list[tuple[str, float, int]]:
     """(rule, threshold, number of defect images that it saw) of the rules without generated images."""
     held_out, validation = scores.held_out, scores.data.context.validation
     rules = []
-    real = [] if validation is None else validation.where_defective()
+    real = np.empty(0, np.int64) if validation is None else validation.where_defective()
     if validation is not None and len(real):
         of_real = scores.detector.scores(validation.images[real])
         rules.append(("the few real validation defects", best_threshold(held_out, of_real).threshold, len(real)))
