@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from defect_synth.demo.hazelnut import DEFECTS, render
+from defect_synth.demo.models import shipped_painter
 from defect_synth.painter import Painter
-from defect_synth.product.foreground import foreground
+from defect_synth.product.foreground import find_foreground
 from defect_synth.samples import Pixels
 
 RESOLUTION, PER_DEFECT = 256, 2
@@ -40,7 +41,7 @@ def crop(image: Pixels, mask: Pixels) -> Pixels:
 def generated(painter: Painter, defect: str, seed: int) -> Pixels:
     """One painting on a normal nut, cropped."""
     normal = render(NORMAL + seed, RESOLUTION).image
-    mask = painter.propose_mask(defect, foreground(normal), seed, image=normal)
+    mask = painter.propose_mask(defect, find_foreground(normal), seed, image=normal)
     return crop(painter.paint(normal, mask, defect, seed), mask)
 
 
@@ -70,7 +71,7 @@ def sheet(rows: list[tuple[str, list[Pixels]]]) -> Image.Image:
 
 def main() -> None:
     """Draw and save the picture."""
-    painter = Painter.load("demo")
+    painter = Painter.load(shipped_painter())
     drawn = [(defect, number * PER_DEFECT + i) for number, defect in enumerate(DEFECTS) for i in range(PER_DEFECT)]
     rows = [
         ("real", [real(defect, seed) for defect, seed in drawn]),

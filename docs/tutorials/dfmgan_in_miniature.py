@@ -9,11 +9,12 @@ hours of a CPU, PAPER_256 hours to days of a GPU.
 from pathlib import Path
 
 from defect_synth import DefectSynthesizer
-from defect_synth.config import TINY, override
+from defect_synth.config import override
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
 from defect_synth.demo.hazelnut import write_demo
-from defect_synth.dfmgan.train import train_category
+from defect_synth.dfmgan.config import TINY
+from defect_synth.dfmgan.train import train_dfmgan
 from defect_synth.export.generated_folder import generate
 
 # 1. Data, as in the tutorial of the painter.
@@ -25,9 +26,9 @@ config = override(TINY, {"pretrain.total_kimg": 0.064, "transfer.total_kimg": 0.
 
 # 3. Stage 1 learns to draw normal objects from z_object. Stage 2 freezes that network and, for each defect, learns
 #    residual features from z_defect, which are added inside a mask that the network draws itself (Eq. 1 of the paper).
-summary = train_category(table, partition, config, Path("runs/hazelnut-gan"), defects=["crack", "hole"])
-for stage, ended in summary.stages.items():
-    print(f"{stage}: {ended.iterations} iterations in {ended.seconds:.0f} s")
+ended = train_dfmgan(table, partition, config, Path("runs/hazelnut-gan"), defects=["crack", "hole"])
+for stage, how in ended.items():
+    print(f"{stage}: {how.iterations} iterations in {how.seconds:.0f} s")
 
 # 4. Samples. Each has the same object without the defect beside it.
 synthesizer = DefectSynthesizer.load("runs/hazelnut-gan", redraw=0)  # redraw=0: keep empty masks, frequent so early

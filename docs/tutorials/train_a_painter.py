@@ -26,8 +26,9 @@ print(table.category, {defect: len(table.of(defect)) for defect in table.defects
 partition = everything(table, validation_fraction=0.0, seed=0)
 
 # 3. Training: stage 1' reconstructs normal images, stage 2' learns what the defects add to them.
-run = train_painter(table, partition, PAINT_TINY, Path("runs/hazelnut"))
-print("trained:", run.path)
+ended = train_painter(table, partition, PAINT_TINY, Path("runs/hazelnut"))
+for stage, how in ended.items():
+    print(f"{stage}: {how.iterations} iterations in {how.seconds:.0f} s")
 
 # 4. Samples, on the normal images that the painter carries with it ...
 painter = Painter.load("runs/hazelnut")

@@ -42,7 +42,13 @@ METHODS: dict[str, tuple[str, ...]] = {
     "dfmgan-official": ("--method", "dfmgan", "--preset", "TINY", "--protocol", "official", *_settings(SHORT)),
     "painter": ("--method", "painter", "--preset", "PAINT_TINY"),
     "finetune": ("--method", "finetune", "--resolution", "32", *_settings(IMAGE_GAN)),
-    "diffaug": ("--method", "diffaug", "--resolution", "32", *_settings(IMAGE_GAN)),
+    "diffaug": (
+        "--method",
+        "diffaug",
+        "--resolution",
+        "32",
+        *_settings([setting for setting in IMAGE_GAN if "transfer" not in setting]),  # it has one stage
+    ),
     "cdc": ("--method", "cdc", "--resolution", "32", *_settings(IMAGE_GAN)),
     "sdgan": ("--method", "sdgan", "--resolution", "32", *_settings(TRANSLATION)),
     "defect-gan": ("--method", "defect-gan", "--resolution", "32", *_settings(TRANSLATION)),

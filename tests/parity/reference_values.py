@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from defect_synth.config import TINY, override
+from defect_synth.config import override
 from defect_synth.dfmgan import objectives
 from defect_synth.dfmgan.backbone import Backbone
+from defect_synth.dfmgan.config import TINY
 from defect_synth.dfmgan.discriminators import build_discriminator, build_match_discriminator
 from defect_synth.dfmgan.generator import DFMGAN
-from defect_synth.engine.draws import Latents
+from defect_synth.dfmgan.latents import Latents
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import reference_stylegan2 as reference
