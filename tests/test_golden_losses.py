@@ -1,7 +1,7 @@
 """A short training of each method gives the losses that it gave before: a refactoring may not change them.
 
-The tables in `tests/golden/losses` were written by the commit before the package was divided into rooms. Training is
-repeated with the same data, seed and settings. Different processors and kernels round differently, and adversarial
+The tables in `tests/golden/losses` were written by the commit before the package was divided into rooms (the painter's
+`discriminator_loss` was called `judge_loss` then). Training is repeated with the same data, seed and settings. Different processors and kernels round differently, and adversarial
 training multiplies such differences from step to step, so only the first three iterations of a stage are compared, each
 less closely than the one before. Measured between compiled kernels, torch's AVX-512 and torch without vector units, the
 largest differences were 0.9 %, 1.3 % and 4.9 %; another order of images or another weight of a loss changes tens of
@@ -39,7 +39,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("golden") / "data", command)
 
 
-@pytest.mark.parametrize("method", METHODS)
+SLOW = {"dfmgan-official", "cdc"}  # ten seconds and more
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(method, marks=pytest.mark.slow) if method in SLOW else method for method in METHODS]
+)
 def test_losses_are_those_of_the_golden_table(method: str, data: Path, tmp_path: Path) -> None:
     golden = from_text((GOLDEN / f"{method}.txt").read_text("utf-8"))
     losses = from_text(to_text(train(method, data, tmp_path / "run", command)))
