@@ -1,11 +1,13 @@
 """A short training of each method gives the losses that it gave before: a refactoring may not change them.
 
 The tables in `tests/golden/losses` were written by the commit before the package was divided into rooms (the painter's
-`discriminator_loss` was called `judge_loss` then). Training is repeated with the same data, seed and settings. Different processors and kernels round differently, and adversarial
-training multiplies such differences from step to step, so only the first three iterations of a stage are compared, each
-less closely than the one before. Measured between compiled kernels, torch's AVX-512 and torch without vector units, the
-largest differences were 0.9 %, 1.3 % and 4.9 %; another order of images or another weight of a loss changes tens of
-percent. The later rows of the tables are there to be read.
+`discriminator_loss` was called `judge_loss` then). Training is repeated with the same data, seed and settings.
+
+Different processors and kernels round differently, and adversarial training multiplies such differences from step to
+step, so only the first three iterations of a stage are compared, each less closely than the one before. Measured
+between compiled kernels, torch with AVX-512 and torch without vector units, the largest differences were 0.9 %, 1.3 %
+and 4.9 %; another order of images or another weight of a loss changes tens of percent. The later rows are there to be
+read.
 """
 
 from __future__ import annotations
