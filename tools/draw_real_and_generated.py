@@ -1,12 +1,13 @@
-"""Draw docs/images/real_and_generated.png: defects of the procedural product above those of the shipped painter.
+"""Draw docs/images/real_and_generated.png: a normal image, a mask, the painted defect, and a real defect beside it.
 
     python -m tools.draw_real_and_generated
 
-Neither row is picked: the first two seeds of each defect. The nuts have not been seen in the painter's training.
+Nothing is picked: these are the first two seeds of each defect. The nuts have not been seen in the painter's training.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -14,10 +15,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from defect_synth.demo.hazelnut import DEFECTS, render
-from defect_synth.demo.models import shipped_painter
-from defect_synth.painter import Painter
+from defect_synth.open import open_painter
 from defect_synth.product.foreground import find_foreground
-from defect_synth.samples import Pixels
+from defect_synth.samples import DefectPainter, Pixels, mask_to_pixels
 
 RESOLUTION, PER_DEFECT = 256, 2
 REAL, NORMAL = 7_000_000, 8_000_000  # first seeds; `demo-data` and the painter's training use none of them
@@ -38,11 +38,12 @@ def crop(image: Pixels, mask: Pixels) -> Pixels:
     return cv2.resize(image[top : top + side, left : left + side], (TILE, TILE), interpolation=cv2.INTER_CUBIC)
 
 
-def generated(painter: Painter, defect: str, seed: int) -> Pixels:
-    """One painting on a normal nut, cropped."""
+def painted(painter: DefectPainter, defect: str, seed: int) -> tuple[Pixels, Pixels, Pixels]:
+    """A normal nut, a mask and the painting, cropped alike."""
     normal = render(NORMAL + seed, RESOLUTION).image
     mask = painter.propose_mask(defect, find_foreground(normal), seed, image=normal)
-    return crop(painter.paint(normal, mask, defect, seed), mask)
+    shown = np.repeat(mask_to_pixels(mask)[:, :, None], 3, axis=2)
+    return crop(normal, mask), crop(shown, mask), crop(painter.paint(normal, mask, defect, seed), mask)
 
 
 def real(defect: str, seed: int) -> Pixels:
@@ -51,7 +52,7 @@ def real(defect: str, seed: int) -> Pixels:
     return crop(sample.image, sample.mask)
 
 
-def sheet(rows: list[tuple[str, list[Pixels]]]) -> Image.Image:
+def sheet(rows: Sequence[tuple[str, Sequence[Pixels]]]) -> Image.Image:
     """Rows of tiles with a label on the left and the defects above."""
     count = len(rows[0][1])
     width = SIDE_LABEL + count * TILE + (count - 1) * GAP + (len(DEFECTS) - 1) * GAP
@@ -71,11 +72,15 @@ def sheet(rows: list[tuple[str, list[Pixels]]]) -> Image.Image:
 
 def main() -> None:
     """Draw and save the picture."""
-    painter = Painter.load(shipped_painter())
+    painter = open_painter("demo")
+    assert isinstance(painter, DefectPainter)
     drawn = [(defect, number * PER_DEFECT + i) for number, defect in enumerate(DEFECTS) for i in range(PER_DEFECT)]
+    clean, masks, paintings = zip(*(painted(painter, defect, seed) for defect, seed in drawn), strict=True)
     rows = [
+        ("normal", clean),
+        ("mask", masks),
+        ("painted", paintings),
         ("real", [real(defect, seed) for defect, seed in drawn]),
-        ("generated", [generated(painter, defect, seed) for defect, seed in drawn]),
     ]
     page = sheet(rows)
     page.quantize(256).save(Path(__file__).parents[1] / "docs" / "images" / "real_and_generated.png", optimize=True)
