@@ -22,7 +22,7 @@ from defect_synth.product.symmetry import Symmetry
 from defect_synth.samples import DefectSample, Pixels, Provenance
 
 DONOR_PROB = 0.9
-"""How likely an attempt starts from a real defect: such paintings look more real, and cover more of what is real."""
+"""How likely an attempt starts from a real defect: such paintings look more real and cover more real defects."""
 
 PAINTING_VERSION = 8
 """Raised whenever the same checkpoint paints other bytes than before."""
@@ -233,7 +233,7 @@ class PainterBase:
 
 
 def _digest(weights: str, donor_prob: float | None, normals: Sequence[Pixels] | None) -> str:
-    # "way" was the name of the version when it was 8: digests of 0.1.0 stay valid.
+    # The text before the version stays as in 0.1.0, so that the digests stay the same, too.
     digest = hashlib.sha256(f"{weights} way {PAINTING_VERSION}".encode())
     if donor_prob is not None:
         digest.update(f" donor_prob {donor_prob}".encode())

@@ -2,7 +2,7 @@
 
 Colours, differences between neighbours at two scales, and the distance to the border of the mask form a vector at each
 pixel of the mask. The distributions of these vectors are compared by projecting them on random directions, sorting the
-projections and comparing them value by value. A free painting so learns the colours, contrast, grain and rim of a real
+projections and comparing them value by value. So a free painting learns the colours, contrast, grain and rim of a real
 defect, wherever its own structure puts them. Not in the paper.
 """
 
@@ -38,7 +38,7 @@ def texture_distance(painted: Tensor, wanted: Tensor, mask: Tensor, places: Tens
     """
     count, size = len(mask), mask.shape[2] * mask.shape[3]
     flat = mask.reshape(count, size) > 0
-    # Number k of a mask's pixels is the first place where the running count is above k.
+    # Pixel number k of a mask is the first position whose running count is above k.
     running = flat.cumsum(dim=1)
     total = running[:, -1:]
     index = torch.searchsorted(running, (places * total).long() + 1).clamp_(max=size - 1)
