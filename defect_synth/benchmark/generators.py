@@ -80,12 +80,7 @@ class Generators:
             self._record(context, "DFMGAN", "given", source.digest, f"the run {self.run.name}", 0)
             return source
         if self.shipped.dfmgan is not None:
-            files = set(self.shipped.dfmgan.values())
-            source = (
-                DefectSynthesizer.load(files.pop(), device=self.device)
-                if len(files) == 1
-                else DefectSynthesizer(self.shipped.dfmgan, device=self.device)
-            )
+            source = DefectSynthesizer.load(self.shipped.dfmgan, device=self.device)
             self._record(context, "DFMGAN", "shipped", source.digest, _SHIPPED, 0)
             return source
         folder = context.folder / "dfmgan"

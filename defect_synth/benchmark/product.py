@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-from safetensors import SafetensorError, safe_open
-
 from defect_synth.benchmark.protocol import EmbeddedProduct
 from defect_synth.data.layouts import Table, index
+from defect_synth.demo import models
 from defect_synth.demo.hazelnut import CATEGORY, DEFECTS, write_demo
+from defect_synth.dfmgan.checkpoint import DFMGANCard
+from defect_synth.engine.checkpoint import read_card
 from defect_synth.errors import ConfigError
 
 PRODUCT_SEED = 7
@@ -23,11 +23,11 @@ class ShippedModels(NamedTuple):
     """Models of the package that are used instead of training, where there are any.
 
     Attributes:
-        dfmgan: Defect -> checkpoint, or None.
-        painter: The painter's file, or None.
+        dfmgan: File with the DFMGAN of every defect, or None.
+        painter: File of the painter, or None.
     """
 
-    dfmgan: dict[str, Path] | None = None
+    dfmgan: Path | None = None
     painter: Path | None = None
 
 
@@ -58,33 +58,20 @@ def embedded_product(
 
 
 def shipped_models(side: int) -> ShippedModels:
-    """The models of the package for the embedded product at this resolution."""
-    return ShippedModels(shipped_dfmgan(side), shipped_painter())
+    """The package's DFMGAN, if it draws images of this side, and its painter.
 
+    Both only if the cards beside them show that they were not trained on the benchmark's images.
 
-def shipped_dfmgan(side: int) -> dict[str, Path] | None:
-    """The package's DFMGAN of each defect of the embedded product; None if one is missing at this resolution.
-
-    A file holds one defect, or several of them (a bundle).
+    Raises:
+        CheckpointError: The installation is incomplete.
     """
-    found: dict[str, Path] = {}
-    for path in sorted(_models().glob("**/*.safetensors")):
-        try:
-            with safe_open(path, framework="pt") as file:
-                info = json.loads((file.metadata() or {}).get("defect_synth", "{}"))
-        except (SafetensorError, OSError, ValueError):
-            continue
-        if info.get("kind") not in ("dfmgan", "dfmgan-set") or info["model"]["backbone"]["resolution"] != side:
-            continue
-        if _trained_on_other_seed(path):
-            found |= dict.fromkeys(info.get("defects") or [info["defect"]], path)
-    return found if set(found) == set(DEFECTS) else None
-
-
-def shipped_painter() -> Path | None:
-    """The package's painter of the embedded product, or None."""
-    path = _models() / "demo_painter.safetensors"
-    return path if path.is_file() and _trained_on_other_seed(path) else None
+    dfmgan, painter = models.shipped_dfmgan(), models.shipped_painter()
+    card = read_card(dfmgan, DFMGANCard)
+    usable = card.model.backbone.resolution == side and set(card.defects) == set(DEFECTS)
+    return ShippedModels(
+        dfmgan=dfmgan if usable and _trained_on_other_seed(dfmgan) else None,
+        painter=painter if _trained_on_other_seed(painter) else None,
+    )
 
 
 def _trained_on_other_seed(path: Path) -> bool:
@@ -94,7 +81,3 @@ def _trained_on_other_seed(path: Path) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return type(seed) is int and seed != PRODUCT_SEED
-
-
-def _models() -> Path:
-    return Path(str(resources.files("defect_synth"))) / "demo" / "models"

@@ -7,9 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from defect_synth.benchmark import BenchmarkRequest, load_protocol, run_benchmark
 from defect_synth.benchmark.arms import ARMS, SYSTEMS, Arm
@@ -336,33 +334,28 @@ def test_the_embedded_product_needs_no_data_and_has_a_positive_control(tmp_path)
 
 
 def test_a_shipped_generator_is_used_for_the_embedded_product_alone(tmp_path, monkeypatch, dfmgan):
-    from defect_synth.benchmark import product as embedded
+    from defect_synth.benchmark.product import PRODUCT_SEED, shipped_models
+    from defect_synth.demo import models
+    from defect_synth.dfmgan.bundle import pack
     from defect_synth.dfmgan.checkpoint import DFMGANCard
     from defect_synth.engine.checkpoint import save_checkpoint
 
-    models = tmp_path / "models"
-    monkeypatch.setattr(embedded, "_models", lambda: models)
-    assert embedded.shipped_dfmgan(32) is None
+    files, bundle = {}, tmp_path / "bundle.safetensors"
+    monkeypatch.setattr(models, "shipped_dfmgan", lambda: bundle)
     for defect in ("crack", "cut", "hole", "print"):
-        assert embedded.shipped_dfmgan(32) is None  # not before every defect is there
-        info = DFMGANCard(kind="dfmgan", model=TINY_GENERATOR.model, category="hazelnut", defect=defect)
-        save_checkpoint(models / "demo" / f"{defect}.safetensors", info, dfmgan.state_dict())
-        card = models / "demo" / f"{defect}.json"
-        card.write_text(json.dumps({"images": {"seed": embedded.PRODUCT_SEED}}))
-        assert embedded.shipped_dfmgan(32) is None  # it may have learnt from test images
-        card.write_text(json.dumps({"images": {"seed": 0}}))
-    assert set(embedded.shipped_dfmgan(32)) == {"crack", "cut", "hole", "print"}
-    assert embedded.shipped_dfmgan(64) is None
-
-    one = tmp_path / "one" / "demo.safetensors"  # a packed file holds all of them
-    defects = ["crack", "cut", "hole", "print"]
-    held = {"kind": "dfmgan-set", "model": {"backbone": {"resolution": 128}}, "defects": defects}
-    one.parent.mkdir()
-    save_file({"x": torch.zeros(1)}, one, {"defect_synth": json.dumps(held)})
-    one.with_suffix(".json").write_text(json.dumps({"images": {"seed": 0}}))
-    monkeypatch.setattr(embedded, "_models", lambda: one.parent)
-    assert embedded.shipped_dfmgan(128) == dict.fromkeys(held["defects"], one)
-    monkeypatch.setattr(embedded, "_models", lambda: models)
+        files[defect] = tmp_path / f"{defect}.safetensors"
+        card = DFMGANCard(kind="dfmgan", model=TINY_GENERATOR.model, category="hazelnut", defect=defect)
+        save_checkpoint(files[defect], card, dfmgan.state_dict())
+    for defects, seed, used in (
+        (["crack", "cut", "hole"], 0, False),  # a defect is missing
+        ([*files], PRODUCT_SEED, False),  # it may have learnt from test images
+        ([*files], 0, True),
+    ):
+        bundle.unlink(missing_ok=True)
+        pack({defect: files[defect] for defect in defects}, bundle)
+        bundle.with_suffix(".json").write_text(json.dumps({"images": {"seed": seed}}))
+        assert shipped_models(32).dfmgan == (bundle if used else None)
+    assert shipped_models(64).dfmgan is None
 
     request = BenchmarkRequest(categories=("hazelnut",), output=tmp_path / "out")
     changes = {"arms": ["real", "DFMGAN only"], "segmentation": None, "threshold": None, "per_defect": 3,
