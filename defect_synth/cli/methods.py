@@ -122,9 +122,9 @@ def _dfmgan(options: MethodOptions, seed: int, processes: int) -> Planned:
 def _within_memory(config: TrainConfig, max_memory: float, processes: int) -> TrainConfig:
     """The largest micro-batches that fit, so that fewer parts do the same work."""
     from defect_synth.config import override
-    from defect_synth.dfmgan.memory import fitting
+    from defect_synth.dfmgan.memory import largest_micro_batches
 
-    sizes = fitting(config, max_memory, processes)
+    sizes = largest_micro_batches(config, max_memory, processes)
     return override(config, {f"{stage}.micro_batch": size for stage, size in sizes.items()})
 
 

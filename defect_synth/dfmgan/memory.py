@@ -22,7 +22,7 @@ _FEATURE_MAPS = {"pretrain": 26, "transfer": 32}
 """How many float32 feature maps of each resolution a backward pass holds for each image."""
 
 
-def needed(config: TrainConfig, stage: StageName, micro_batch: int) -> float:
+def memory_needed(config: TrainConfig, stage: StageName, micro_batch: int) -> float:
     """GiB that training a stage takes with `micro_batch` images per backward pass."""
     with torch.device("meta"):
         modules = [DFMGAN(config.model), build_discriminator(config.model)]
@@ -34,7 +34,7 @@ def needed(config: TrainConfig, stage: StageName, micro_batch: int) -> float:
     return _PROGRAM + 4 * (weights + features * _FEATURE_MAPS[stage] * micro_batch) / _GIB
 
 
-def fitting(config: TrainConfig, gib: float, processes: int = 1) -> dict[StageName, int]:
+def largest_micro_batches(config: TrainConfig, gib: float, processes: int = 1) -> dict[StageName, int]:
     """The largest micro-batch of each stage that should fit into `gib` GiB and that `processes` can share.
 
     Raises:
@@ -49,9 +49,9 @@ def fitting(config: TrainConfig, gib: float, processes: int = 1) -> dict[StageNa
         sizes = [s for s in config.micro_batches(stage) if s <= most and batch // s % processes == 0]
         if not sizes:
             raise ConfigError(f"{stage}.batch {batch} cannot be shared evenly by {processes} processes")
-        fit = [size for size in sizes if needed(config, stage, size) <= gib]
+        fit = [size for size in sizes if memory_needed(config, stage, size) <= gib]
         if not fit:
-            least = needed(config, stage, sizes[0])
+            least = memory_needed(config, stage, sizes[0])
             raise ConfigError(
                 f"--max-memory {gib:g} is too little: {stage} needs about {least:.1f} GiB even with {sizes[0]} images "
                 "per backward pass; use a smaller preset or --resolution"

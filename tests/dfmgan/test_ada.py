@@ -24,14 +24,14 @@ GEOMETRY = ("scale", "rotate", "anisotropic_scale", "translation")
 BLIT = ("flip", "rotate90", "integer_translation")
 COLOR = ("brightness", "contrast", "luma_flip", "hue", "saturation")
 NORMAL_VALUES = (4, 6, 8, 9, 10, 11, 14)
-AFTER_ROTATION_GATE = 15 + 6
+CHANCE_OF_ROTATION_AFTER = 15 + 6
 
 
 def only(*names: str) -> AugmentConfig:
     return AugmentConfig(**{name: float(name in names) for name in (*GEOMETRY, *BLIT, *COLOR)})
 
 
-def open_gates(values: float, count: int = 1) -> torch.Tensor:
+def uniforms_with_all_transforms(values: float, count: int = 1) -> torch.Tensor:
     uniforms = torch.full((count, NUM_UNIFORMS), values, dtype=torch.float64)
     uniforms[:, 15:] = 0
     return uniforms
@@ -44,12 +44,12 @@ def test_augmentation_agrees_with_the_authors_at_fixed_percentiles(kind, percent
     arrays = np.load(FIXTURE)
     names = {"blit_only": BLIT, "geom_only": GEOMETRY, "color_only": COLOR, "bgc": (*BLIT, *GEOMETRY, *COLOR)}[kind]
     images = torch.from_numpy(arrays["x"])
-    uniforms = open_gates(percentile, len(images))
+    uniforms = uniforms_with_all_transforms(percentile, len(images))
     # Two habits of the fixture's debug mode: its normal values are erfinv(2 p - 1) without sqrt(2), and the rotation
     # after the anisotropic scaling stays off.
     wanted = torch.erfinv(torch.tensor(2 * percentile - 1, dtype=torch.float64)) / math.sqrt(2)
     uniforms[:, NORMAL_VALUES] = (torch.erf(wanted) + 1) / 2
-    uniforms[:, AFTER_ROTATION_GATE] = 0.999999
+    uniforms[:, CHANCE_OF_ROTATION_AFTER] = 0.999999
 
     drawn = draw(only(*names), 0.99999, uniforms, images.shape[2])
 
@@ -83,7 +83,7 @@ def test_one_image_does_not_change_with_its_neighbours():
 
 
 def test_safe_preset_leaves_orientation_and_hue_alone():
-    drawn = draw(AugmentConfig().safe(), 1.0, open_gates(0.9), 32)
+    drawn = draw(AugmentConfig().safe(), 1.0, uniforms_with_all_transforms(0.9), 32)
     assert drawn.inverse[0, 0, 1] == 0
     assert drawn.inverse[0, 1, 0] == 0
     assert drawn.inverse[0, 0, 0] > 0
@@ -93,14 +93,14 @@ def test_safe_preset_leaves_orientation_and_hue_alone():
 
 def test_color_moves_brightness_and_undoes_two_half_turns_of_hue():
     images = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    brighter = draw(only("brightness"), 1.0, open_gates(0.8413447), 4)  # one standard deviation
+    brighter = draw(only("brightness"), 1.0, uniforms_with_all_transforms(0.8413447), 4)  # one standard deviation
     torch.testing.assert_close(apply_color(images, brighter.color), images + 0.2, atol=1e-5, rtol=0)
-    half = draw(only("hue"), 1.0, open_gates(0.99999999), 4).color
+    half = draw(only("hue"), 1.0, uniforms_with_all_transforms(0.99999999), 4).color
     torch.testing.assert_close(apply_color(apply_color(images, half), half), images, atol=1e-4, rtol=0)
 
 
 def test_geometry_is_differentiable_twice():
-    inverse = draw(only("rotate", "scale"), 1.0, open_gates(0.55, 1), 6).inverse
+    inverse = draw(only("rotate", "scale"), 1.0, uniforms_with_all_transforms(0.55, 1), 6).inverse
     images = torch.rand(1, 1, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: apply_geometry(x, inverse), (images,))
     assert torch.autograd.gradgradcheck(lambda x: apply_geometry(x, inverse).square(), (images,))
@@ -108,7 +108,7 @@ def test_geometry_is_differentiable_twice():
 
 def test_pair_moves_image_and_mask_alike():
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    drawn = draw(only("rotate", "translation"), 1.0, open_gates(0.7, 2), 16)
+    drawn = draw(only("rotate", "translation"), 1.0, uniforms_with_all_transforms(0.7, 2), 16)
     moved, mask = augment_pair(images, images[:, :1].clone(), drawn)
     torch.testing.assert_close(mask, moved[:, :1].clamp(-1, 1))
     assert mask.abs().max() <= 1

@@ -1,5 +1,3 @@
-"""Mapping, truncation, rows of w and noise of the backbone."""
-
 from __future__ import annotations
 
 import pytest
@@ -92,7 +90,7 @@ class TestNoise:
         assert backbone.noise_numel == stored.shape[1] == 16 + 2 * (64 + 256 + 1024)
         torch.testing.assert_close(backbone(w, stored), backbone(w))
 
-    def test_zeros_are_the_absence_of_noise(self, backbone, w):
+    def test_zeros_switch_noise_off(self, backbone, w):
         silent = backbone(w, torch.zeros(3, backbone.noise_numel))
         assert (silent - backbone(w)).abs().max() > 1e-3
         for name, parameter in backbone.named_parameters():
@@ -110,7 +108,7 @@ class TestNoise:
 
 
 @pytest.mark.parametrize("noisy", [True, False])
-def test_one_sample_without_gradients_gives_what_it_gives_in_a_batch(backbone, w, rng, noisy):
+def test_a_sample_alone_without_gradients_is_what_it_is_in_a_batch(backbone, w, rng, noisy):
     noise = torch.randn(3, backbone.noise_numel, generator=rng) if noisy else None
     batch = backbone(w, noise).detach()
     with torch.no_grad():

@@ -1,5 +1,3 @@
-"""One file for all defects of a run: what comes out of it is what went in."""
-
 from __future__ import annotations
 
 import json
@@ -46,12 +44,12 @@ def files_of(run):
     return {path.parent.name: path for path in run.glob("defects/*/model.safetensors")}
 
 
-def test_a_packed_run_draws_the_samples_of_the_run(tmp_path):
+def test_a_bundle_draws_the_samples_of_the_run(tmp_path):
     run = write_run(tmp_path / "run", ("cut", "hole"))
-    packed = tmp_path / "nut.safetensors"
-    result = CliRunner().invoke(app, ["pack", str(run), "-o", str(packed)])
+    bundle = tmp_path / "nut.safetensors"
+    result = CliRunner().invoke(app, ["pack", str(run), "-o", str(bundle)])
     assert result.exit_code == 0, result.output
-    apart, together = DefectSynthesizer.load(run), DefectSynthesizer.load(packed)
+    apart, together = DefectSynthesizer.load(run), DefectSynthesizer.load(bundle)
     assert together.defects == ("cut", "hole")
     assert together.category == "nut"
     for defect in together.defects:
@@ -79,17 +77,17 @@ def test_the_backbone_is_stored_once_and_half_halves_the_bytes(tmp_path):
     assert len(DefectSynthesizer.load(tmp_path / "True.safetensors").sample("print", [0])) == 1
 
 
-def test_each_part_says_of_itself_what_its_file_said(tmp_path):
+def test_the_card_of_each_defect_is_that_of_its_file(tmp_path):
     run = write_run(tmp_path / "run", ("cut", "hole"))
     pack(files_of(run), tmp_path / "p.safetensors")
-    packed = load_checkpoint(tmp_path / "p.safetensors", DFMGANCard)
+    bundle = load_checkpoint(tmp_path / "p.safetensors", DFMGANCard)
     for defect, path in files_of(run).items():
-        assert unpack(packed, defect).card == read_card(path, DFMGANCard)
+        assert unpack(bundle, defect).card == read_card(path, DFMGANCard)
     with pytest.raises(CheckpointError, match="holds cut, hole"):
-        unpack(packed, "print")
+        unpack(bundle, "print")
 
 
-def test_defects_of_two_runs_are_not_packed(tmp_path):
+def test_defects_of_two_runs_are_refused(tmp_path):
     one, two = write_run(tmp_path / "a", ("cut",)), write_run(tmp_path / "b", ("hole",), seed=1)
     with pytest.raises(CheckpointError, match="only defects of one run"):
         pack({**files_of(one), **files_of(two)}, tmp_path / "p.safetensors")

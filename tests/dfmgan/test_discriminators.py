@@ -1,5 +1,3 @@
-"""Minibatch standard deviation and what D must not depend on."""
-
 from __future__ import annotations
 
 import pytest

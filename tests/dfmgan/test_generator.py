@@ -1,5 +1,3 @@
-"""Eq. 1 and what follows from it: outside its mask a defect does not exist."""
-
 from __future__ import annotations
 
 import pytest
@@ -136,7 +134,7 @@ def test_painting_a_trunk_equals_the_whole_forward_pass(dfmgan, rng):
     assert torch.equal(painted.mask_logits, whole.mask_logits)
 
 
-def test_one_sample_without_gradients_gives_what_it_gives_in_a_batch(dfmgan, rng):
+def test_a_sample_alone_without_gradients_is_what_it_is_in_a_batch(dfmgan, rng):
     inputs = codes(dfmgan, rng)
     batch = [t.detach() for t in dfmgan(*inputs)]
     with torch.no_grad():
@@ -170,7 +168,7 @@ def test_the_object_below_the_first_residual_block_does_not_depend_on_the_defect
     assert torch.equal(dfmgan.paint(trunk, w_object, w_defect + 1, *noise).image, b.image)
 
 
-def test_float16_is_refused_for_networks_that_clamp_nothing():
+def test_float16_is_refused_for_a_network_without_clamping():
     config = TINY.model.model_copy(update={"backbone": TINY.model.backbone.model_copy(update={"conv_clamp": 1e30})})
     with pytest.raises(ConfigError, match=r"conv_clamp is 1e\+30.*float32 or bfloat16"):
         set_precision(DFMGAN(config), torch.float16)
@@ -200,6 +198,6 @@ def test_a_mask_box_leaves_no_defect_beyond_it_and_nothing_else_changed():
     torch.testing.assert_close(narrow.image[far.expand(-1, 3, -1, -1)], clean.image[far.expand(-1, 3, -1, -1)])
 
 
-def test_a_box_that_is_none_is_refused():
+def test_a_mask_box_of_no_height_is_refused():
     with pytest.raises(ConfigError, match="mask_box must be"):
         override(TINY.model, {"residual.mask_box": (0.5, 0.5, 0.0, 1.0)})

@@ -1,12 +1,10 @@
-"""--max-memory: the parts a batch is cut into."""
-
 from __future__ import annotations
 
 import pytest
 
 from defect_synth.config import override
 from defect_synth.dfmgan.config import FAST_64, FAST_128, PAPER_256, TINY
-from defect_synth.dfmgan.memory import fitting, needed
+from defect_synth.dfmgan.memory import largest_micro_batches, memory_needed
 from defect_synth.errors import ConfigError
 
 
@@ -32,30 +30,32 @@ def wide(config):
     ],
 )  # fmt: skip
 def test_the_estimate_is_near_what_was_measured_and_rarely_below(config, stage, size, measured):
-    assert 0.97 * measured <= needed(wide(config), stage, size) <= 1.25 * measured
+    assert 0.97 * measured <= memory_needed(wide(config), stage, size) <= 1.25 * measured
 
 
-def test_the_largest_parts_that_fit_are_chosen_in_whole_groups():
-    assert fitting(PAPER_256, 1000) == {"pretrain": 16, "transfer": 16}  # never above the default: the same losses
-    small = fitting(PAPER_256, 7)
+def test_the_largest_micro_batches_that_fit_are_chosen_in_whole_groups():
+    # Never more than the default, so that the losses stay the same.
+    assert largest_micro_batches(PAPER_256, 1000) == {"pretrain": 16, "transfer": 16}
+    small = largest_micro_batches(PAPER_256, 7)
     assert small == {"pretrain": 4, "transfer": 4}
     assert all(
-        needed(PAPER_256, stage, size) <= 7 < needed(PAPER_256, stage, 2 * size) for stage, size in small.items()
+        memory_needed(PAPER_256, stage, size) <= 7 < memory_needed(PAPER_256, stage, 2 * size)
+        for stage, size in small.items()
     )
 
 
-def test_processes_get_parts_they_can_share():
-    assert fitting(PAPER_256, 1000, processes=8) == {"pretrain": 4, "transfer": 4}
+def test_processes_get_micro_batches_that_they_can_share():
+    assert largest_micro_batches(PAPER_256, 1000, processes=8) == {"pretrain": 4, "transfer": 4}
     with pytest.raises(ConfigError, match=r"pretrain\.batch 8 cannot be shared evenly by 3 processes"):
-        fitting(TINY, 1000, processes=3)
+        largest_micro_batches(TINY, 1000, processes=3)
 
 
 def test_too_little_memory_says_how_much_is_needed():
     with pytest.raises(
         ConfigError, match=r"--max-memory 0.2 is too little: pretrain needs about 0\.\d GiB even with 4"
     ):
-        fitting(TINY, 0.2)
+        largest_micro_batches(TINY, 0.2)
 
 
 def test_a_micro_batch_that_was_set_is_an_upper_bound():
-    assert fitting(override(PAPER_256, {"pretrain.micro_batch": 8}), 1000)["pretrain"] == 8
+    assert largest_micro_batches(override(PAPER_256, {"pretrain.micro_batch": 8}), 1000)["pretrain"] == 8

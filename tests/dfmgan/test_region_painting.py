@@ -1,5 +1,3 @@
-"""Boxes hold every pixel that a mask can change, through every block above it."""
-
 from __future__ import annotations
 
 import torch
@@ -16,17 +14,17 @@ def mask_with(size, *places):
     return mask
 
 
-def test_boxes_cover_open_pixels_of_every_resolution_and_far_parts_have_their_own():
+def test_boxes_cover_the_masks_of_every_resolution_and_distant_components_have_their_own():
     found = boxes([mask_with(32, (1, 2), (30, 30)), mask_with(64, (2, 4), (40, 8))])
     assert found == [Box(0, 4, 0, 4), Box(20, 24, 4, 8), Box(28, 32, 28, 32)]
 
 
-def test_an_empty_mask_has_no_box_and_a_full_one_has_the_map():
+def test_an_empty_mask_has_no_box_and_a_full_one_has_the_whole_map():
     assert boxes([mask_with(32)]) == []
     assert boxes([torch.ones(1, 1, 32, 32, dtype=torch.bool)]) == [Box(0, 32, 0, 32)]
 
 
-def test_a_change_stays_in_the_box_after_a_block_and_the_box_read_gives_it(rng):
+def test_a_change_stays_in_its_box_after_a_block_and_can_be_computed_from_the_box_read(rng):
     torch.manual_seed(0)
     block = DFMGAN(TINY.model).backbone.synthesis.block(32)
     x = torch.randn(1, 32, 16, 16, generator=rng)

@@ -30,7 +30,7 @@ def test_the_components_that_stay_are_those_of_opencv(share):
         np.testing.assert_array_equal(after >= 0.1, expected(before >= np.float32(0.1), share))
 
 
-def test_what_stays_and_what_was_no_defect_keeps_its_logits():
+def test_other_cells_keep_their_logits():
     logits = torch.full((1, 1, 8, 8), -2.0)
     logits[0, 0, 1:4, 1:4] = 3.0
     logits[0, 0, 6, 6] = 1.0
@@ -72,7 +72,7 @@ def test_a_component_with_a_forbidden_cell_is_removed_whatever_its_size_and_the_
     ).any()  # nothing is left: it will be drawn again
 
 
-def test_nothing_happens_to_an_empty_mask_or_without_a_share():
+def test_an_empty_mask_and_a_share_of_0_change_nothing():
     empty = torch.full((2, 1, 4, 4), -1.0)
     assert remove_small_components(empty, 0.0, 0.5) is empty
     some = torch.randn(2, 1, 4, 4)

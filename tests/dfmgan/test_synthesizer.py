@@ -85,13 +85,13 @@ def test_items_are_the_same_for_0_1_and_4_workers(run):
     assert items(0) == items(1) == items(4)
 
 
-def test_pickled_source_gives_the_same_bytes(source):
+def test_a_pickled_source_gives_the_same_bytes(source):
     copy = pickle.loads(pickle.dumps(source))
     assert len(pickle.dumps(source)) < 10_000
     assert same(copy.sample("cut", [5])[0], source.sample("cut", [5])[0])
 
 
-def test_fixed_object_with_varying_defect_and_the_reverse(source):
+def test_one_object_with_several_defects_and_one_defect_code_on_several_objects(source):
     one_object = source.sample("hole", [0, 1, 2], object_seeds=[9, 9, 9])
     assert all(np.array_equal(s.clean, one_object[0].clean) for s in one_object)
     assert not np.array_equal(one_object[0].mask, one_object[1].mask)
@@ -100,7 +100,7 @@ def test_fixed_object_with_varying_defect_and_the_reverse(source):
     assert one_code[1].provenance.parameters["defect_seed"] == 4
 
 
-def test_clean_image_is_the_backbones_own(run):
+def test_the_clean_image_is_that_of_the_backbone(run):
     source = DefectSynthesizer.load(run, precision="float32")  # by itself it takes bfloat16 where a processor has it
     network = build_generator(load_checkpoint(run / "defects/hole/model.safetensors", DFMGANCard))
     z = draw_codes(3, 3, TINY.model.backbone.z_dim).z_object[None]
@@ -173,7 +173,7 @@ def scarce(tmp_path_factory):
     return root
 
 
-def test_what_has_no_defect_is_drawn_again_by_its_own_seed(scarce):
+def test_a_sample_without_a_defect_is_drawn_again_by_its_own_seed(scarce):
     once, again = DefectSynthesizer.load(scarce, redraw=0), DefectSynthesizer.load(scarce)
     first, second = once.sample("hole", range(24)), again.sample("hole", range(24))
     bare = [not sample.mask.any() for sample in first]
@@ -188,7 +188,7 @@ def test_what_has_no_defect_is_drawn_again_by_its_own_seed(scarce):
     assert once.digest != again.digest
 
 
-def test_codes_that_were_asked_for_are_drawn_whatever_they_give(scarce):
+def test_given_code_seeds_are_used_even_if_there_is_no_defect(scarce):
     once, again = DefectSynthesizer.load(scarce, redraw=0), DefectSynthesizer.load(scarce)
     asked = again.sample("hole", range(12), defect_seeds=range(12))
     assert all(same(a, b) for a, b in zip(once.sample("hole", range(12)), asked, strict=True))

@@ -1,5 +1,3 @@
-"""Checkpoints: what goes in comes out, equal content is equal bytes, and anything else is refused by name."""
-
 from __future__ import annotations
 
 import json
@@ -61,7 +59,7 @@ def test_other_content_has_another_digest(change, saved, tmp_path):
     assert load_checkpoint(other, TrainingCard).digest != load_checkpoint(saved, TrainingCard).digest
 
 
-def test_a_newer_format_is_refused_with_the_way_out(tmp_path):
+def test_a_newer_format_is_refused_with_what_to_do(tmp_path):
     path = tmp_path / "newer.safetensors"
     save_checkpoint(path, CARD.model_copy(update={"format": FORMAT + 1}), TENSORS)
     with pytest.raises(CheckpointError, match=rf"format {FORMAT + 1}; this version reads up to {FORMAT}: upgrade"):
@@ -91,7 +89,7 @@ def test_another_kind_is_refused(saved, tmp_path):
             read(path, SetCard, "several")
 
 
-def test_the_kind_of_any_file_is_told_from_its_header(saved, tmp_path):
+def test_the_kind_of_a_file_is_read_from_its_header(saved, tmp_path):
     (tmp_path / "text").write_text("some text")
     save_file(TENSORS, tmp_path / "foreign.safetensors")
     assert checkpoint_kind(saved) == "training"

@@ -1,4 +1,4 @@
-"""Two processes train what one trains: the same bytes, also when one of them is told to stop and all go on later."""
+"""Two processes train to the same bytes as one, even if they are stopped and resumed."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ with joined("auto") as (team, device):
         seen |= {"error": type(error).__name__, "text": str(error)}
     iterate, done = loop._iterate, []
 
-    def until_told(*arguments):
+    def until_stopped(*arguments):
         terms = iterate(*arguments)
         done.append(arguments[1])
         if team.rank == 1 and len(done) == 3:
             os.kill(os.getpid(), signal.SIGTERM)  # the second process only
         return terms
 
-    loop._iterate = until_told
+    loop._iterate = until_stopped
     try:
         train(resume=False)
     except KeyboardInterrupt:
@@ -82,7 +82,7 @@ def rows(path):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A run of one process, the same of two that were interrupted, and what the two have to say."""
+    """A run of one process, the same run of two that were interrupted, and what these two printed."""
     root = tmp_path_factory.mktemp("runs")
     data = write_mvtec(root / "data", category="nut", defects={"hole": 6}, good=12, size=40)
     with socket.socket() as probe:
@@ -114,7 +114,7 @@ def test_two_processes_end_with_the_bytes_of_one(runs, part):
     for name in ("model.safetensors", "state.safetensors"):
         assert (one / part / name).read_bytes() == (two / part / name).read_bytes(), name
     sheets = sorted(path.name for path in (one / part / "samples").iterdir())
-    # Where it was stopped there is no sheet: it was no snapshot.
+    # There is no contact sheet of the iteration at which they were stopped.
     assert sheets == sorted(path.name for path in (two / part / "samples").iterdir())
 
 
@@ -126,7 +126,7 @@ def test_losses_in_the_log_are_equal_and_written_once(runs, part):
     assert {"generator", "discriminator", "r1_penalty", "path_length"} <= ours[0].keys()
 
 
-def test_all_stop_when_one_is_told_to_and_all_go_on(runs):
+def test_all_stop_when_one_is_stopped_and_all_resume(runs):
     _, _, said = runs
     assert [process["stopped_after"] for process in said] == [3, 3]
     assert [process["iterations"] for process in said] == [{"backbone": 5, "hole": 4}] * 2
@@ -136,7 +136,7 @@ def test_the_first_process_alone_reports(runs):
     assert [("reports" in process, process["device"]) for process in runs[2]] == [(True, "cpu"), (False, "cpu")]
 
 
-def test_a_mistake_that_the_first_process_meets_reaches_all(runs):
+def test_an_error_in_the_first_process_is_raised_in_all(runs):
     assert [process["error"] for process in runs[2]] == ["UnknownDefectError", "ToldElsewhereError"]
     assert {process["text"] for process in runs[2]} == {"unknown defect 'holes' for nut; known: hole"}
 
@@ -156,13 +156,13 @@ def test_parts_are_shared_evenly_in_order_or_refused():
         (3, "another number of processes$"),
     ],
 )
-def test_processes_that_cannot_share_a_batch_are_told_what_would_do(world, advice):
+def test_a_number_of_processes_that_cannot_share_a_batch_is_refused_with_a_micro_batch_that_can(world, advice):
     require_shares(PAPER_256, Processes(0, 2))
     with pytest.raises(ConfigError, match=rf"a batch of 32 in parts of 16 .* {world} processes; use {advice}"):
         require_shares(PAPER_256, Processes(0, world))
 
 
-def test_a_process_that_was_started_alone_is_alone(monkeypatch):
+def test_a_single_process_needs_no_group(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with joined("cpu") as (team, device):
         assert (team, device) == (Processes(0, 1), "cpu")

@@ -1,5 +1,3 @@
-"""The log of a run: rows are means over whole ticks, also over a stop and a resume."""
-
 from __future__ import annotations
 
 import json
@@ -16,7 +14,7 @@ def test_a_row_is_the_mean_over_the_iterations_in_which_a_phase_took_part():
     assert tick.finish() == {}
 
 
-def test_a_tick_that_is_saved_and_loaded_goes_on_as_if_nothing_had_happened():
+def test_a_tick_continues_from_its_state():
     whole, first, second = Tick(), Tick(), Tick()
     values = [0.1, 0.7, 1 / 3, 1e-9]
     for value in values:
@@ -28,14 +26,14 @@ def test_a_tick_that_is_saved_and_loaded_goes_on_as_if_nothing_had_happened():
     assert second.finish() == whole.finish()  # the same bits
 
 
-def test_a_snapshot_at_the_end_of_a_tick_holds_nothing_of_it():
+def test_a_finished_tick_has_no_state():
     tick = Tick()
     tick.add({"a": 1.0})
     tick.finish()
     assert tick.state() == {}
 
 
-def test_a_resumed_log_drops_rows_after_the_snapshot_and_half_a_row(tmp_path):
+def test_a_resumed_log_drops_rows_after_the_snapshot_and_a_row_cut_short(tmp_path):
     log = Log(tmp_path, 0)
     for iteration in (4, 8, 12):
         log.write(iteration, iteration / 1000, {"loss": float(iteration)}, 3.5)

@@ -1,4 +1,4 @@
-"""A run that is killed and resumed ends with the bytes of one that never was."""
+"""A run that is killed and resumed ends with the bytes of one that was not."""
 
 from __future__ import annotations
 

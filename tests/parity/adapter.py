@@ -57,8 +57,8 @@ class Adapter:
             self.match_discriminator = build_match_discriminator(config)
             self.match_discriminator.load_state_dict(snapshot.match_discriminator)
 
-    # The check compares either with the authors' float16 masks or, under `--mask fp32`, with float32 ones; it does not
-    # tell the adapter which, so we read the command line it was started with. None: as the snapshot says.
+    # The check compares with the authors' float16 masks or, under `--mask fp32`, with float32 masks. It does not tell
+    # the adapter which of them, so the adapter reads the command line. None: as the snapshot says.
     mask_dtype: str | None = "float32" if "fp32" in sys.argv else None
 
     @property
