@@ -15,7 +15,7 @@ def latents(key=(0, 0, 0), batch=6, **changes):
     return draw_latents(Draws(*key, CPU), batch, TINY.model, **settings)
 
 
-def test_stage_2_has_codes_and_noise_of_both_networks_all_different(self):
+def test_stage_2_has_codes_and_noise_of_both_networks_all_different():
     drawn = latents()
     assert len(drawn) == 6
     assert drawn.z_object.shape == drawn.z_defect.shape == drawn.z_object_mix.shape == (6, TINY.model.backbone.z_dim)
@@ -28,17 +28,17 @@ def test_stage_2_has_codes_and_noise_of_both_networks_all_different(self):
     assert not torch.equal(drawn.noise_object[:3], drawn.noise_object_2)
 
 
-def test_stage_1_has_no_codes_or_noise_of_defects(self):
+def test_stage_1_has_no_codes_or_noise_of_defects():
     drawn = latents(defect_noise=0, second=False)
     assert drawn.z_defect is drawn.z_defect_mix is drawn.noise_defect is drawn.noise_defect_2 is None
     assert drawn.cut_defect is drawn.noise_object_2 is None
 
 
-def test_the_object_is_the_same_with_and_without_a_defect(self):
+def test_the_object_is_the_same_with_and_without_a_defect():
     assert torch.equal(latents().z_object, latents(defect_noise=0, second=False).z_object)
 
 
-def test_mixing_happens_as_often_as_asked_and_cuts_everywhere(self):
+def test_mixing_happens_as_often_as_asked_and_cuts_everywhere():
     assert latents(mixing_prob=0.0).cut_object is None
     cuts = [latents(key=(0, i, 0), batch=2, mixing_prob=1.0) for i in range(200)]
     assert {c.cut_object for c in cuts} == set(range(1, TINY.model.backbone.num_ws))
@@ -47,7 +47,7 @@ def test_mixing_happens_as_often_as_asked_and_cuts_everywhere(self):
     assert 40 <= mixed <= 80
 
 
-def test_a_part_has_its_samples_of_every_tensor(self):
+def test_a_part_has_its_samples_of_every_tensor():
     whole = latents(mixing_prob=1.0)
     part = whole.part(1, 3)
     assert len(part) == 2
