@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from defect_synth.errors import CheckpointError, MissingExtraError
 from defect_synth.painter.config import PainterModelConfig
 from defect_synth.painter.painter_base import PainterBase, PainterDescription
-from defect_synth.painter.product_assets import read_luggage
-from defect_synth.painter.region_painting import Floats, Request
+from defect_synth.painter.product_assets import unpack_product_assets
+from defect_synth.painter.region_painting import Floats, NetworkInput
 from defect_synth.samples import Pixels
 
 PAINTER_FILE = "painter.onnx"
@@ -61,7 +61,7 @@ class OnnxPainter(PainterBase):
         super().__init__(
             folder,
             description,
-            read_luggage(description.category, description.defects, card["product"], pngs),
+            unpack_product_assets(description.category, description.defects, card["product"], pngs),
             _OnnxNetwork(network),
             hashlib.sha256(network.read_bytes()).hexdigest(),
             normals=normals,
@@ -85,8 +85,8 @@ class _OnnxNetwork:
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._inputs = [i.name for i in self._session.get_inputs()]  # those that this network reads
 
-    def __call__(self, request: Request) -> tuple[Floats, Floats]:
-        values = vars(request) | request.codes._asdict()
+    def __call__(self, inputs: NetworkInput) -> tuple[Floats, Floats]:
+        values = vars(inputs) | inputs.codes._asdict()
         colour, opacity = self._session.run(
             ["colour", "opacity"], {name: np.ascontiguousarray(values[name]) for name in self._inputs}
         )

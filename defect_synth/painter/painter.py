@@ -18,8 +18,8 @@ from defect_synth.painter.checkpoint import PAINTER_FOLDER, load_painter, painte
 from defect_synth.painter.codes import PaintingCodes
 from defect_synth.painter.network import PainterModel
 from defect_synth.painter.painter_base import PainterBase, PainterDescription
-from defect_synth.painter.product_assets import read_luggage
-from defect_synth.painter.region_painting import Floats, Request
+from defect_synth.painter.product_assets import unpack_product_assets
+from defect_synth.painter.region_painting import Floats, NetworkInput
 from defect_synth.samples import Pixels
 
 _Item = TypeVar("_Item")
@@ -57,7 +57,7 @@ class Painter(PainterBase):
         super().__init__(
             path,
             PainterDescription(card.category, card.defects, card.reference, card.model),
-            read_luggage(card.category, card.defects, card.product, pngs),
+            unpack_product_assets(card.category, card.defects, card.product, pngs),
             _TorchNetwork(checkpoint.network),
             f"{checkpoint.digest} {native.describe()}",  # the same weights paint other last bits with other kernels
             normals=normals,
@@ -101,16 +101,16 @@ class _TorchNetwork:
         self._model = model
 
     @torch.no_grad()
-    def __call__(self, request: Request) -> tuple[Floats, Floats]:
+    def __call__(self, inputs: NetworkInput) -> tuple[Floats, Floats]:
         def tensor(values: Floats) -> torch.Tensor:
             found = torch.from_numpy(values)
             # One concatenation of mixed memory layouts would slow down all layers that follow.
             return found.contiguous(memory_format=torch.channels_last) if found.ndim == 4 else found
 
-        view, mask, donor, label = map(tensor, (request.view, request.mask, request.donor, request.defect))
-        codes = PaintingCodes(*map(tensor, request.codes))
-        if request.has_donor.all():
+        view, mask, donor, label = map(tensor, (inputs.view, inputs.mask, inputs.donor, inputs.defect))
+        codes = PaintingCodes(*map(tensor, inputs.codes))
+        if inputs.has_donor.all():
             painted = self._model.paint_from_donors(view, mask, donor, codes, label)
         else:
-            painted = self._model(view, mask, donor, tensor(request.has_donor) > 0.5, codes, label)
+            painted = self._model(view, mask, donor, tensor(inputs.has_donor) > 0.5, codes, label)
         return painted.colour.numpy(), painted.opacity.numpy()

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
 from defect_synth.painter.config import PainterModelConfig
-from defect_synth.painter.product_assets import Luggage
-from defect_synth.painter.region_painting import Brush, Network, Sizes
+from defect_synth.painter.product_assets import ProductAssets
+from defect_synth.painter.region_painting import PaintingNetwork, RegionPainter
 from defect_synth.product.foreground import find_foreground
 from defect_synth.product.symmetry import Symmetry
 from defect_synth.samples import DefectSample, Pixels, Provenance
@@ -78,8 +78,8 @@ class PainterBase:
         self,
         path: Path,
         description: PainterDescription,
-        assets: Luggage,
-        network: Network,
+        assets: ProductAssets,
+        network: PaintingNetwork,
         weights: str,
         *,
         normals: Sequence[Pixels] | None,
@@ -93,12 +93,14 @@ class PainterBase:
         self._parameters = {} if donor_prob is None else {"donor_prob": donor_prob}
         model, defects, reference = description.model, description.defects, description.reference
         self._masks, self._surroundings = assets.masks, assets.surroundings(model.side, reference)
-        sizes = Sizes(model.side, model.z_dim, model.map_channels, len(defects), model.grain > 0)
         share = DONOR_PROB if donor_prob is None else float(donor_prob)
         self._region_painters = {
-            name: Brush(network, sizes, assets.banks[name], assets.gates[name], label, reference, share, assets.grey)
+            name: RegionPainter(
+                network, model, assets.donors[name], assets.limits[name], label, len(defects), reference, share,
+                grey=assets.grey,
+            )
             for label, name in enumerate(defects)
-        }
+        }  # fmt: skip
         self._normals: list[tuple[Pixels, NDArray[np.bool_]]] = (
             list(assets.normals) if normals is None else [(image, find_foreground(image)) for image in normals]
         )

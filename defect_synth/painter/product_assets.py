@@ -1,8 +1,11 @@
-"""What a painter knows of its product, unpacked from a checkpoint: masks, donors, colours, normal images. No torch."""
+"""What a painter knows of its product besides its networks: new masks, donors, quality limits and normal images.
+
+Numbers are stored in the card of the checkpoint and images as PNG bytes beside the weights. No torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,110 +15,162 @@ from numpy.typing import NDArray
 from defect_synth.data.png import decode_png, encode_png
 from defect_synth.errors import CheckpointError
 from defect_synth.painter.donors import DonorBank
-from defect_synth.painter.quality_check import Gate, detail
+from defect_synth.painter.quality_check import PaintingLimits, colour_statistics, fine_detail
 from defect_synth.product.exemplar import Exemplar
 from defect_synth.product.mask_source import MaskSource
 from defect_synth.product.shapes import DefectShape
 from defect_synth.product.surroundings import Surroundings, learn_surroundings
 from defect_synth.product.symmetry import Symmetry
-from defect_synth.samples import Pixels, pixels_to_mask
+from defect_synth.samples import Pixels, mask_to_pixels, pixels_to_mask
 
-_TINT = 4  # grey levels between channels
-_TINTED = 0.001  # share of the pixels
+Bytes = NDArray[np.uint8]
+Normal = tuple[Pixels, NDArray[np.bool_]]
+"""A normal image uint8 [H, W, 3] and its foreground bool [H, W]."""
+
+_MAX_TINT = 4  # grey levels between channels
+_MAX_TINTED = 0.001  # share of the pixels
 
 
 @dataclass(frozen=True, eq=False)
-class Luggage:
-    """Masks, and for each defect donors and gate; normal images [H, W, 3] with their products [H, W].
+class ProductAssets:
+    """What a painter knows of its product.
 
-    `grey`: nothing that was learnt from has a colour.
+    Attributes:
+        masks: Proposes new masks.
+        donors: Defect category -> its donors.
+        limits: Defect category -> what its paintings should look like.
+        normals: Normal images with their foregrounds.
+        grey: None of the images has any colour.
     """
 
     masks: MaskSource
-    banks: Mapping[str, DonorBank]
-    gates: Mapping[str, Gate]
-    normals: tuple[tuple[Pixels, NDArray[np.bool_]], ...]
+    donors: Mapping[str, DonorBank]
+    limits: Mapping[str, PaintingLimits]
+    normals: tuple[Normal, ...]
     grey: bool
 
     def surroundings(self, side: int, reference: int) -> Surroundings | None:
-        """See `learn_surroundings`."""
-        exemplars = {name: bank.exemplars for name, bank in self.banks.items()}
+        """What surrounds the real defects, see `learn_surroundings`."""
+        exemplars = {name: bank.exemplars for name, bank in self.donors.items()}
         return learn_surroundings(self.masks.symmetry, exemplars, self.normals, side, reference)
 
 
-def read_luggage(
-    category: str, defects: tuple[str, ...], product: Mapping[str, Any], pictures: Mapping[str, NDArray[np.uint8]]
-) -> Luggage:
-    """Unpack.
+def pack_product_assets(
+    symmetry: Symmetry,
+    shapes: Mapping[str, Sequence[DefectShape]],
+    exemplars: Mapping[str, Sequence[Exemplar]],
+    normals: Sequence[Normal],
+) -> tuple[dict[str, Any], dict[str, Bytes]]:
+    """Pack what a painter knows of its product for its checkpoint.
+
+    Args:
+        symmetry: How the product may be moved.
+        shapes: Defect category -> its real masks.
+        exemplars: The same categories -> their real defects.
+        normals: Normal images with their foregrounds.
+
+    Returns:
+        Numbers as plain values for the card, and images as PNG bytes, uint8 [n], by name.
+    """
+    product = {
+        "symmetry": symmetry.to_json(),
+        "donor_scales": {name: [e.scale for e in items] for name, items in exemplars.items()},
+        "shapes": {
+            name: [
+                {"offset": list(s.offset), "radius": s.radius, "inside": s.inside, "margin": s.margin}
+                for s in shapes[name]
+            ]
+            for name in exemplars
+        },
+        "statistics": {name: [colour_statistics(e.image, e.mask) for e in items] for name, items in exemplars.items()},
+    }
+    images: dict[str, Pixels] = {}
+    for i, (image, foreground) in enumerate(normals):
+        images[f"normal.{i:03d}"] = image
+        images[f"foreground.{i:03d}"] = mask_to_pixels(foreground.astype(np.uint8))
+    for name, items in exemplars.items():
+        for k, exemplar in enumerate(items):
+            images[f"donor.{name}.{k:03d}"] = exemplar.image
+            images[f"donor_mask.{name}.{k:03d}"] = mask_to_pixels(exemplar.mask)
+        for k, shape in enumerate(shapes[name]):
+            images[f"shape.{name}.{k:03d}"] = mask_to_pixels(shape.mask)
+    return product, {name: _encode(image) for name, image in images.items()}
+
+
+def unpack_product_assets(
+    category: str, defects: Sequence[str], product: Mapping[str, Any], images: Mapping[str, Bytes]
+) -> ProductAssets:
+    """The inverse of `pack_product_assets`.
 
     Args:
         category: Object category.
-        defects: In the order of their labels.
-        product: `PainterInfo.product`.
-        pictures: PNG bytes by name.
+        defects: Defect categories in the order of their labels.
+        product: Numbers, from the card.
+        images: PNG bytes by name.
 
     Raises:
-        CheckpointError: A part is missing or damaged.
+        CheckpointError: Something is missing or damaged.
     """
     try:
         symmetry = Symmetry(**product["symmetry"])
-        shapes = {
-            name: [
-                DefectShape(
-                    _mask(pictures, f"shape.{name}.{k:03d}"), (float(p["offset"][0]), float(p["offset"][1])),
-                    float(p["radius"]), float(p["inside"]), float(p.get("margin", 0.0)),
-                )
-                for k, p in enumerate(product["shapes"][name])
-            ]
-            for name in defects
-        }  # fmt: skip
-        banks = {
+        shapes = {name: _shapes(product["shapes"][name], name, images) for name in defects}
+        donors = {
             name: DonorBank(
                 [
                     Exemplar(
-                        unpack(pictures[f"donor.{name}.{k:03d}"]), _mask(pictures, f"donor_mask.{name}.{k:03d}"), scale
+                        decode_png(images[f"donor.{name}.{k:03d}"].tobytes()),
+                        _decode_mask(images[f"donor_mask.{name}.{k:03d}"]),
+                        scale,
                     )
                     for k, scale in enumerate(product["donor_scales"][name])
                 ],
-                turns=symmetry.num_rotations, mirror=symmetry.can_mirror,
+                num_rotations=symmetry.num_rotations,
+                can_mirror=symmetry.can_mirror,
             )
             for name in defects
-        }  # fmt: skip
-        gates = {
-            name: Gate(product["statistics"][name], [detail(e.image, e.mask) for e in banks[name].exemplars])
+        }
+        limits = {
+            name: PaintingLimits(
+                product["statistics"][name], [fine_detail(e.image, e.mask) for e in donors[name].exemplars]
+            )
             for name in defects
         }
-        names = sorted(n.split(".", 1)[1] for n in pictures if n.startswith("normal."))
+        numbers = sorted(name.split(".", 1)[1] for name in images if name.startswith("normal."))
         normals = tuple(
-            (unpack(pictures[f"normal.{n}"]), _mask(pictures, f"foreground.{n}").astype(bool)) for n in names
+            (decode_png(images[f"normal.{n}"].tobytes()), _decode_mask(images[f"foreground.{n}"]).astype(bool))
+            for n in numbers
         )
     except (KeyError, TypeError, ValueError, AssertionError) as error:
         raise CheckpointError(
-            f"the painter lacks a part of its product ({type(error).__name__}: {error}); train it anew"
+            f"the painter's knowledge of its product is incomplete ({type(error).__name__}: {error}); train it again"
         ) from None
-    pictured = [e.image for bank in banks.values() for e in bank.exemplars] + [image for image, _ in normals]
-    return Luggage(MaskSource(shapes, symmetry, category), banks, gates, normals, all(map(is_grey, pictured)))
+    pictured = [e.image for bank in donors.values() for e in bank.exemplars] + [image for image, _ in normals]
+    masks = MaskSource(shapes, symmetry, category)
+    return ProductAssets(masks, donors, limits, normals, all(map(is_grey, pictured)))
 
 
 def is_grey(image: Pixels) -> bool:
-    """Whether uint8 [H, W, 3] has no colour, but for what compression may leave."""
+    """Whether an image uint8 [H, W, 3] has no colour, apart from what compression may leave."""
     lowest, highest = image.min(axis=2), image.max(axis=2)
-    return bool(((highest - lowest) > _TINT).mean() < _TINTED)
+    return bool(((highest - lowest) > _MAX_TINT).mean() < _MAX_TINTED)
 
 
-def pack(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3] RGB or [H, W] -> PNG bytes, uint8 [n]."""
-    return np.frombuffer(bytearray(encode_png(picture, compression=9)), np.uint8)
+def _shapes(places: Sequence[Mapping[str, Any]], name: str, images: Mapping[str, Bytes]) -> list[DefectShape]:
+    return [
+        DefectShape(
+            _decode_mask(images[f"shape.{name}.{k:03d}"]),
+            (float(place["offset"][0]), float(place["offset"][1])),
+            float(place["radius"]),
+            float(place["inside"]),
+            float(place.get("margin", 0.0)),  # older painters have none
+        )
+        for k, place in enumerate(places)
+    ]
 
 
-def unpack(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The inverse of `pack`.
-
-    Raises:
-        ValueError: Not a picture.
-    """
-    return decode_png(data.tobytes())
+def _encode(image: Pixels) -> Bytes:
+    return np.frombuffer(bytearray(encode_png(image, compression=9)), np.uint8)  # writable, as torch wants it
 
 
-def _mask(pictures: Mapping[str, NDArray[np.uint8]], name: str) -> Pixels:
-    return pixels_to_mask(unpack(pictures[name]))
+def _decode_mask(data: Bytes) -> Pixels:
+    return pixels_to_mask(decode_png(data.tobytes()))

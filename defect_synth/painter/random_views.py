@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defect_synth.painter.window import Window, sample, window_of
+from defect_synth.painter.window import Window, resample, window_around
 from defect_synth.product.exemplar import relative_scale
 from defect_synth.product.symmetry import Symmetry
 from defect_synth.samples import Pixels
@@ -47,13 +47,13 @@ class _View:
         """The view of an image [H, W, 3]."""
         if self.matrix is None:
             return self._turned(self.window.cut(image, self.side))
-        return self._turned(sample(image, self.matrix, self.side, smooth=True))
+        return self._turned(resample(image, self.matrix, self.side, cubic=True))
 
     def of_mask(self, mask: Pixels) -> Pixels:
         """The view of a mask [H, W]; thin lines survive shrinking."""
         if self.matrix is None:
             return self._turned(self.window.cut(mask, self.side))
-        soft = sample(mask * np.uint8(255), self.matrix, self.side, border=cv2.BORDER_CONSTANT)  # no defect beyond it
+        soft = resample(mask * np.uint8(255), self.matrix, self.side, border=cv2.BORDER_CONSTANT)  # no defect beyond it
         return self._turned((soft >= (64 if self.scale > 1.1 else 128)).astype(np.uint8))
 
     def _turned(self, array: NDArray[Any]) -> Pixels:
@@ -79,7 +79,7 @@ class RandomViews:
 
     def around(self, rng: np.random.Generator, image: Pixels, mask: Pixels, part: Pixels) -> tuple[Pixels, Pixels]:
         """A view of image [H, W, 3] and mask [H, W] around a part of the mask, which lies a little off the middle."""
-        window = window_of(part, self._side, relative_scale(part.shape, self._reference))
+        window = window_around(part, self._side, relative_scale(part.shape, self._reference))
         off = _OFF_CENTRE * window.size
         top, left = window.top + round(rng.uniform(-off, off)), window.left + round(rng.uniform(-off, off))
         view = self._draw(rng, Window(top, left, window.size))

@@ -1,6 +1,6 @@
-"""One painting: view, donor, codes, network, quality gate, and back into the image at its own resolution.
+"""Painting one defect into the region of an image that a mask marks: the way of a single painting from start to end.
 
-NumPy and OpenCV only; the network is a function, so torch and onnxruntime paint alike.
+NumPy and OpenCV only. The network is a function, so that torch and onnxruntime paint alike.
 """
 
 from __future__ import annotations
@@ -9,39 +9,40 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from defect_synth.errors import CheckpointError
 from defect_synth.painter.appearance import appearance_of_one, recolour_one
+from defect_synth.painter.blending import blend, extend_values
 from defect_synth.painter.codes import PaintingCodes, draw_codes
-from defect_synth.painter.donors import LEAST_COVERED, Costs, DonorBank
-from defect_synth.painter.quality_check import Gate, detail, statistics
-from defect_synth.painter.window import clusters, focus, resize, window_of
+from defect_synth.painter.config import PainterModelConfig
+from defect_synth.painter.donor_matching import Costs
+from defect_synth.painter.donors import MIN_COVERAGE, DonorBank
+from defect_synth.painter.quality_check import PaintingLimits, colour_statistics, fine_detail
+from defect_synth.painter.window import computed_part, resize, split_mask, window_around
 from defect_synth.product.exemplar import relative_scale
 from defect_synth.samples import Pixels
 
 Floats = NDArray[np.float32]
 
-_TRIES = 3
-_LENS = 0.8  # pixels of the image, standard deviation of its blur
-_BLURRED = 1.5  # image pixels for one of the view from which on only donors have the detail
-_SEED = 0x9A17
+_ATTEMPTS = 3
+_MAX_FREE_ENLARGEMENT = 1.5  # pixels of the image per pixel of the view beyond which free paintings would be blurred
+_STREAM = 0x9A17  # separates these random numbers from those of the mask
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
-    """What a network is asked to paint, all float32 with a leading axis of 1.
+class NetworkInput:
+    """What the network is asked to paint: float32 arrays with a leading axis of 1.
 
-    S is the side of the view or of the part of it that is computed, see `painter_window.focus`.
+    S is the side of the computed part of the view, see `computed_part`.
 
     Attributes:
         view: Signal, [1, 3, S, S].
         mask: 0 or 1, [1, 1, S, S].
         donor: Signal, [1, 3, S, S].
-        has_donor: 1 where the donor counts, [1].
-        codes: What is free.
+        has_donor: 1 if the painting starts from the donor, 0 if it is free, [1].
+        codes: The free part of the painting.
         defect: One-hot, [1, number of defects].
     """
 
@@ -53,211 +54,190 @@ class Request:
     defect: Floats
 
 
-Network = Callable[[Request], tuple[Floats, Floats]]
-"""Request -> colour [1, 3, S, S] (signal) and opacity [1, 1, S, S] (0 outside the mask)."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Of the network: side of views, length of z, channels of the maps, number of defects, whether it wants grain."""
-
-    side: int
-    z_dim: int
-    map_channels: int
-    num_defects: int
-    grain: bool
+PaintingNetwork = Callable[[NetworkInput], tuple[Floats, Floats]]
+"""Input -> colour [1, 3, S, S] (signal) and opacity [1, 1, S, S] (0 to 1, 0 outside the mask)."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Scene:
-    """What all attempts at one window share: it and its mask [w, w], both as a view, what donors cost in it, and
-    pixels of the view for one of the reference images.
+class _Region:
+    """One part of a mask, which all attempts paint.
+
+    Attributes:
+        image: The window, uint8 [w, w, 3].
+        mask: Its mask, uint8 [w, w] in {0, 1}, not empty.
+        view: The window as a view, uint8 [side, side, 3].
+        view_mask: Its mask, uint8 [side, side], not empty.
+        costs: How badly each donor pose suits the view.
+        scale: Pixels of the view per pixel of the training images.
     """
 
-    ground: Pixels
-    inside: Pixels
+    image: Pixels
+    mask: Pixels
     view: Pixels
-    seen: Pixels
+    view_mask: Pixels
     costs: Costs
     scale: float
 
 
 @dataclass(frozen=True, eq=False)
-class Brush:
-    """What paints one defect.
+class _Attempt:
+    """A painted window, uint8 [w, w, 3], equal to the image outside the mask, and the detail it lacks, see `blur`."""
+
+    image: Pixels
+    blur: float
+
+
+@dataclass(frozen=True, eq=False)
+class RegionPainter:
+    """Paints one defect category.
 
     Attributes:
         network: The trained network.
-        sizes: Its sizes.
-        bank: The defect's donors.
-        gate: The defect's colours.
-        label: The defect's index.
-        reference: Longer side of the images that the painter learnt from.
-        donor_prob: How likely an attempt starts from a real defect.
-        grey: Paint without colour, as the product is.
+        model: Its sizes.
+        donors: The donors of the defect.
+        limits: Colours and detail that paintings should have.
+        label: Index of the defect.
+        num_defects: Number of defects that the network knows.
+        reference: Longer side of the training images, in pixels.
+        donor_prob: How likely an attempt starts from a donor.
+        grey: The product has no colour, so the painting must have none.
     """
 
-    network: Network
-    sizes: Sizes
-    bank: DonorBank
-    gate: Gate
+    network: PaintingNetwork
+    model: PainterModelConfig
+    donors: DonorBank
+    limits: PaintingLimits
     label: int
+    num_defects: int
     reference: int
     donor_prob: float
     grey: bool = False
 
-    def paint(self, image: Pixels, mask: Pixels, name: str, seed: int) -> Pixels:
-        """A copy of `image` with the defect in `mask` (not empty); see `Painter.paint`.
+    def paint(self, image: Pixels, mask: Pixels, defect: str, seed: int) -> Pixels:
+        """Paint the defect into a mask.
+
+        Args:
+            image: uint8 [H, W, 3].
+            mask: uint8 [H, W] in {0, 1}, not empty.
+            defect: Name of the defect category, a part of the seed.
+            seed: 0 or more.
+
+        Returns:
+            uint8 [H, W, 3], equal to `image` outside the mask.
 
         Raises:
-            CheckpointError: The network draws no numbers.
+            CheckpointError: The network gives NaN or infinity in all attempts.
         """
-        side = self.sizes.side
-        density = relative_scale(image.shape, self.reference)
+        scale = relative_scale(image.shape, self.reference)
         out = image.copy()
-        key = (seed, zlib.crc32(name.encode()), _SEED)
-        for number, part in enumerate(clusters(mask, side, density)):
-            window = window_of(part, side, density)
-            ground = window.cut(out, window.size)
-            inside = window.cut(part, window.size)
-            view, seen = _seen(ground, inside, side)
-            scene = _Scene(ground, inside, view, seen, self.bank.costs(view, seen), side / window.size * density)
-            best, least = None, np.inf
-            for attempt in range(_TRIES):
-                last = attempt == _TRIES - 1
-                tried = self._attempt(scene, np.random.default_rng((*key, number, attempt)), last)
-                if tried is None:
-                    continue
-                made, blur = tried
-                excess = self.gate.excess(statistics(made, inside)) + blur
-                if excess < least:
-                    best, least = made, excess
-                if excess == 0:
-                    break
-            if best is None:
-                raise CheckpointError(
-                    "the painter draws no numbers but NaN or infinity: its training was too short or diverged; "
-                    "train again with more --minutes or another --seed"
-                )
-            window.lay(out, best)
+        key = (seed, zlib.crc32(defect.encode()), _STREAM)
+        for number, part in enumerate(split_mask(mask, self.model.side, scale)):
+            window = window_around(part, self.model.side, scale)
+            region = self._region(window.cut(out, window.size), window.cut(part, window.size), scale)
+            window.paste(self._best_attempt(region, (*key, number)), out)
         return out
 
-    def _attempt(self, scene: _Scene, rng: np.random.Generator, last: bool) -> tuple[Pixels, float] | None:
-        """Paint a window: uint8 [w, w, 3], its ground changed inside the mask only, and how blurred it is to the gate.
+    def _region(self, image: Pixels, mask: Pixels, scale: float) -> _Region:
+        side = self.model.side
+        view, view_mask = resize(image, side), resize(mask, side)
+        if not view_mask.any():  # the mask is a dot that falls between the pixels of the view
+            view_mask = (resize(mask.astype(np.float32)[:, :, None], side).reshape(side, side) > 0).astype(np.uint8)
+        costs = self.donors.matcher.costs(view, view_mask)
+        return _Region(image, mask, view, view_mask, costs, side / len(image) * scale)
 
-        The last attempt is made from a donor where one fits, if any may be: two others were refused.
+    def _best_attempt(self, region: _Region, key: tuple[int, ...]) -> Pixels:
+        """The first attempt that passes the quality check, or the one that misses it least: uint8 [w, w, 3]."""
+        best, least = None, np.inf
+        for number in range(_ATTEMPTS):
+            last = number == _ATTEMPTS - 1
+            attempt = self._attempt(region, np.random.default_rng((*key, number)), last)
+            if attempt is None:
+                continue
+            excess = self.limits.excess(colour_statistics(attempt.image, region.mask)) + attempt.blur
+            if excess < least:
+                best, least = attempt.image, excess
+            if excess == 0:
+                break
+        if best is None:
+            raise CheckpointError(
+                "the painter gives NaN or infinity instead of colours: its training was too short or diverged; "
+                "train again with more --minutes or another --seed"
+            )
+        return best
 
-        None: the network drew something that is no number, as one that is hardly trained may.
+    def _attempt(self, region: _Region, rng: np.random.Generator, last: bool) -> _Attempt | None:
+        """Paint a region once; None if the network gives NaN or infinity, as a hardly trained one may.
+
+        The last attempt starts from a donor where one fits, unless `donor_prob` is 0: two others have failed.
         """
-        ground, inside, view, seen, scale = scene.ground, scene.inside, scene.view, scene.seen, scene.scale
-        side, size = self.sizes.side, ground.shape[0]
-        share = 1.0 if last and self.donor_prob > 0 else self.donor_prob
-        from_donor = bool(rng.random() < share) or size > _BLURRED * side
-        choice = self.bank.pick(scene.costs, rng)
-        focused = focus(seen)
-        view, seen = np.ascontiguousarray(view[focused]), np.ascontiguousarray(seen[focused])
-        laid = self.bank.lay(view, seen, choice, scale=scale)
-        from_donor = from_donor and laid.covered >= LEAST_COVERED
+        side, size = self.model.side, len(region.image)
+        donor_prob = 1.0 if last and self.donor_prob > 0 else self.donor_prob
+        from_donor = bool(rng.random() < donor_prob) or size > _MAX_FREE_ENLARGEMENT * side
+        choice = self.donors.matcher.select(region.costs, rng)
+        part = computed_part(region.view_mask)
+        view, mask = np.ascontiguousarray(region.view[part]), np.ascontiguousarray(region.view_mask[part])
+        fitted = self.donors.fit(view, mask, choice, scale=region.scale)
+        from_donor = from_donor and fitted.coverage >= MIN_COVERAGE
         noise = rng.standard_normal(5, dtype=np.float32)
         if self.grey:
             noise[3:] = noise[2]
-        donor = recolour_one(_signal(laid.picture), seen, noise)
-        colour, opacity = self._ask(view, seen, donor, from_donor, rng)
+        donor = recolour_one(_signal(fitted.image), mask, noise)
+        colour, opacity = self._run_network(view, mask, donor, from_donor, rng)
         if not (np.isfinite(colour).all() and np.isfinite(opacity).all()):
             return None
         if self.grey:
             colour = np.repeat(colour.mean(axis=2, keepdims=True), 3, axis=2)
-        drawn, blur = None, 0.0
+        painted, blur = None, 0.0
         if not from_donor:  # a donor brings its own detail
-            drawn = _mixed(view, seen, colour, opacity)
-            wanted = detail(laid.picture, seen) if laid.covered >= LEAST_COVERED else 0.0
-            blur = self.gate.blur(detail(drawn, seen), wanted)
+            painted = blend(view, mask, colour, opacity)
+            donor_detail = fine_detail(fitted.image, mask) if fitted.coverage >= MIN_COVERAGE else 0.0
+            blur = self.limits.blur(fine_detail(painted, mask), donor_detail)
         if size == side:
-            out = ground.copy()
-            out[focused] = _mixed(view, seen, colour, opacity) if drawn is None else drawn
-            return out, blur
+            out = region.image.copy()
+            out[part] = blend(view, mask, colour, opacity) if painted is None else painted
+            return _Attempt(out, blur)
 
         def enlarged(values: Floats) -> Floats:
             whole = np.zeros((side, side, values.shape[2]), np.float32)
-            whole[focused] = _spread(values, seen)
+            whole[part] = extend_values(values, mask)
             return resize(whole, size).reshape(size, size, -1)
 
         if from_donor:
-            # The donor in the image's own resolution, and what the network changes about it from the view's.
-            fine = self.bank.lay(ground, inside, choice, scale=scale * size / side).picture
-            colour = recolour_one(_signal(fine), inside, noise) + enlarged(colour - donor)
+            # The donor in the resolution of the image, changed by what the network changed in that of the view.
+            fine = self.donors.fit(region.image, region.mask, choice, scale=region.scale * size / side).image
+            colour = recolour_one(_signal(fine), region.mask, noise) + enlarged(colour - donor)
         else:
             colour = enlarged(colour)
-        return _mixed(ground, inside, colour, enlarged(opacity)), blur
+        return _Attempt(blend(region.image, region.mask, colour, enlarged(opacity)), blur)
 
-    def _ask(
+    def _run_network(
         self, view: Pixels, mask: Pixels, donor: Floats, from_donor: bool, rng: np.random.Generator
     ) -> tuple[Floats, Floats]:
-        """Run the network: colour [S, S, 3] and opacity [S, S, 1]."""
-        sizes, side = self.sizes, len(view)
+        """Colour [S, S, 3] (signal) and opacity [S, S, 1] of one painting with random codes."""
 
         def draw(*shape: int) -> Floats:
             return rng.standard_normal(shape, dtype=np.float32)
 
-        defect = np.zeros((1, sizes.num_defects), np.float32)
+        model, side = self.model, len(view)
+        defect = np.zeros((1, self.num_defects), np.float32)
         defect[0, self.label] = 1
         codes = draw_codes(
             draw, appearance_of_one(donor, mask)[None], side, side,
-            z_dim=sizes.z_dim, map_channels=sizes.map_channels, grain=sizes.grain and not from_donor,
+            z_dim=model.z_dim, map_channels=model.map_channels, grain=model.grain > 0 and not from_donor,
         )  # fmt: skip
-        colour, opacity = self.network(Request(
+        colour, opacity = self.network(NetworkInput(
             view=_planes(_signal(view)), mask=mask.astype(np.float32)[None, None], donor=_planes(donor),
             has_donor=np.array([from_donor], np.float32), codes=codes, defect=defect,
         ))  # fmt: skip
         return np.moveaxis(colour[0], 0, 2), np.moveaxis(opacity[0], 0, 2)
 
 
-def _seen(ground: Pixels, inside: Pixels, side: int) -> tuple[Pixels, Pixels]:
-    """A window and its mask (not empty) as views of a side."""
-    view, seen = resize(ground, side), resize(inside, side)
-    if not seen.any():  # a dot between the pixels of the view
-        seen = (resize(inside.astype(np.float32)[:, :, None], side).reshape(side, side) > 0).astype(np.uint8)
-    return view, seen
-
-
-def _mixed(below: Pixels, mask: Pixels, colour: Floats, opacity: Floats) -> Pixels:
-    """A picture [H, W, 3] with a colour (signal) laid on it inside the mask; other pixels are its own."""
-    inside = mask > 0
-    ground = below[inside].astype(np.float32)
-    mixed = ground + opacity[inside] * soft(mask)[inside][:, None] * ((colour[inside] + 1) * 127.5 - ground)
-    out = below.copy()
-    out[inside] = np.rint(mixed.clip(0, 255)).astype(np.uint8)
+def _signal(image: Pixels) -> Floats:
+    """`samples.pixels_to_signal` without torch: uint8 -> float32 in [-1, 1]."""
+    out: Floats = image.astype(np.float32) / np.float32(127.5) - 1
     return out
 
 
-def soft(mask: Pixels) -> Floats:
-    """How much of each pixel a mask [H, W] covers, seen through a lens: a little less than 1 along its border.
-
-    A lens blurs every real border; one that ends between two pixels looks glued on. Lines as thin as the blur stay as
-    they are: what counts is how much more there is beside a pixel.
-    """
-    x, y, width, height = cv2.boundingRect(mask)
-    out = np.zeros(mask.shape, np.float32)
-    window = (slice(max(0, y - 4), y + height + 4), slice(max(0, x - 4), x + width + 4))
-    seen = cv2.GaussianBlur(mask[window].astype(np.float32), (0, 0), _LENS, borderType=cv2.BORDER_REPLICATE)
-    out[window] = seen / np.maximum(cv2.dilate(seen, np.ones((3, 3), np.uint8)), 1e-6)
-    return out
-
-
-def _signal(picture: Pixels) -> Floats:
-    out: Floats = picture.astype(np.float32) / np.float32(127.5) - 1
-    return out
-
-
-def _planes(picture: Floats) -> Floats:
-    return np.ascontiguousarray(np.moveaxis(picture, 2, 0))[None]
-
-
-def _spread(values: Floats, mask: Pixels) -> Floats:
-    """Values in the mask, repeated a little beyond its border, so that enlarging does not mix in what lies there."""
-    weight = mask.astype(np.float32)
-    values = values.reshape(*mask.shape, -1) * weight[:, :, None]
-    total = cv2.blur(values, (5, 5)).reshape(values.shape)
-    share = cv2.blur(weight, (5, 5))[:, :, None]
-    out: Floats = np.where(weight[:, :, None] > 0, values, total / np.maximum(share, 1e-6))
-    return out
+def _planes(image: Floats) -> Floats:
+    """[H, W, C] -> [1, C, H, W]."""
+    return np.ascontiguousarray(np.moveaxis(image, 2, 0))[None]

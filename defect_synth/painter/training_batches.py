@@ -15,10 +15,10 @@ from torch import Tensor
 from defect_synth.painter.appearance import appearance, recolour
 from defect_synth.painter.codes import Floats, PaintingCodes, draw_codes
 from defect_synth.painter.config import PainterModelConfig
-from defect_synth.painter.donors import LEAST_COVERED, DonorBank
+from defect_synth.painter.donors import MIN_COVERAGE, DonorBank
 from defect_synth.painter.random_views import RandomViews
 from defect_synth.painter.training_images import DefectImage, NormalImage, cut_exemplars
-from defect_synth.painter.window import clusters, window_of
+from defect_synth.painter.window import split_mask, window_around
 from defect_synth.product.exemplar import Exemplar, reference_side, relative_scale
 from defect_synth.product.symmetry import Symmetry
 from defect_synth.samples import Pixels
@@ -81,12 +81,12 @@ class _DefectPool:
         self.parts = [
             (item, part)
             for item in images
-            for part in clusters(item.mask, side, relative_scale(item.mask.shape, reference))
+            for part in split_mask(item.mask, side, relative_scale(item.mask.shape, reference))
         ]
         self.triplets = [(item, part) for item, part in self.parts if item.clean is not None]
         self.exemplars = cut_exemplars(images, side, reference)
         assert self.exemplars, "donors are real defects"
-        self.donors = DonorBank(self.exemplars, turns=symmetry.num_rotations, mirror=symmetry.can_mirror)
+        self.donors = DonorBank(self.exemplars, num_rotations=symmetry.num_rotations, can_mirror=symmetry.can_mirror)
 
 
 class PainterBatches:
@@ -185,15 +185,17 @@ class PainterBatches:
         normal = self.normals[number]
         mask = self._propose_mask(self.defects[label], normal, int(rng.integers(2**31)))
         side, relative = self.model.side, relative_scale(mask.shape, self.reference)
-        parts = clusters(mask, side, relative)
+        parts = split_mask(mask, side, relative)
         part = parts[int(rng.integers(len(parts)))]
         view, seen = self._views.around(rng, normal.image, part, part)
         if not seen.any():  # moved out of sight
             return _Task(view, seen, view, False, label)
-        scale = side / window_of(part, side, relative).size * relative
-        donor = pool.donors.lay(view, seen, pool.donors.choose(view, seen, rng), scale=scale)
-        has_donor = bool(rng.random() < donor_prob) and donor.covered >= LEAST_COVERED
-        return _Task(view, seen, donor.picture, has_donor, label)
+        scale = side / window_around(part, side, relative).size * relative
+        matcher = pool.donors.matcher
+        choice = matcher.select(matcher.costs(view, seen), rng)
+        donor = pool.donors.fit(view, seen, choice, scale=scale)
+        has_donor = bool(rng.random() < donor_prob) and donor.coverage >= MIN_COVERAGE
+        return _Task(view, seen, donor.image, has_donor, label)
 
     def _triplet(
         self, rng: np.random.Generator, item: DefectImage, part: Pixels, label: int, donor_prob: float

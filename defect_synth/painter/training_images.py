@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from defect_synth.painter.window import clusters, window_of
+from defect_synth.painter.window import split_mask, window_around
 from defect_synth.product.exemplar import Exemplar, relative_scale
 from defect_synth.samples import Pixels
 
@@ -57,8 +57,8 @@ def cut_exemplars(images: Sequence[DefectImage], side: int, reference: int) -> l
         if item.clean is not None:
             continue
         scale = relative_scale(item.mask.shape, reference)
-        for part in clusters(item.mask, side, scale):
-            window = window_of(part, side, scale)
+        for part in split_mask(item.mask, side, scale):
+            window = window_around(part, side, scale)
             cut_side = min(window.size, 2 * side)
             exemplars.append(
                 Exemplar(window.cut(item.image, cut_side), window.cut(part, cut_side), cut_side / window.size * scale)

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from defect_synth.engine.checkpoint import library_versions
 from defect_synth.painter.checkpoint import PainterCard, save_painter
 from defect_synth.painter.config import PainterConfig
 from defect_synth.painter.network import PainterModel
-from defect_synth.painter.product_assets import is_grey, pack
-from defect_synth.painter.quality_check import statistics
+from defect_synth.painter.product_assets import is_grey, pack_product_assets
 from defect_synth.painter.training_batches import PainterBatches
 from defect_synth.painter.training_images import DefectImage, NormalImage, cut_exemplars
 from defect_synth.product.exemplar import Exemplar, reference_side
@@ -97,44 +93,17 @@ class PainterTrainingSet:
         Raises:
             OutputError: The file cannot be written.
         """
+        normals = [(n.image, n.foreground) for n in self.batches.normals if not n.synthetic]
+        product, images = pack_product_assets(
+            self.symmetry, self.shapes, self.batches.exemplars, normals[: self.config.kept_normals]
+        )
         card = PainterCard(
             model=self.config.model, category=self.category, defects=self.batches.defects,
-            reference=self.batches.reference, product=self._product(), trained_kimg=kimg,
+            reference=self.batches.reference, product=product, trained_kimg=kimg,
             discriminator_features=features, versions=library_versions(),
             training=self.config.model_dump(mode="json", exclude={"model"}) | {"data_digest": self.digest},
         )  # fmt: skip
-        save_painter(path, card, network.state_dict(), self._assets())
-
-    def _product(self) -> dict[str, Any]:
-        """What `product_assets` reads besides images, as plain values."""
-        exemplars = self.batches.exemplars
-        return {
-            "symmetry": self.symmetry.to_json(),
-            "donor_scales": {name: [e.scale for e in items] for name, items in exemplars.items()},
-            "shapes": {
-                name: [
-                    {"offset": list(s.offset), "radius": s.radius, "inside": s.inside, "margin": s.margin}
-                    for s in self.shapes[name]
-                ]
-                for name in exemplars
-            },
-            "statistics": {name: [statistics(e.image, e.mask) for e in items] for name, items in exemplars.items()},
-        }
-
-    def _assets(self) -> dict[str, Tensor]:
-        """Images that `product_assets` reads, as PNG bytes."""
-        assets: dict[str, Tensor] = {}
-        real = [n for n in self.batches.normals if not n.synthetic]
-        for i, normal in enumerate(real[: self.config.kept_normals]):
-            assets[f"normal.{i:03d}"] = _png(normal.image)
-            assets[f"foreground.{i:03d}"] = _png(normal.foreground.astype(np.uint8) * np.uint8(255))
-        for name, exemplars in self.batches.exemplars.items():
-            for k, exemplar in enumerate(exemplars):
-                assets[f"donor.{name}.{k:03d}"] = _png(exemplar.image)
-                assets[f"donor_mask.{name}.{k:03d}"] = _png(exemplar.mask * np.uint8(255))
-            for k, shape in enumerate(self.shapes[name]):
-                assets[f"shape.{name}.{k:03d}"] = _png(shape.mask * np.uint8(255))
-        return assets
+        save_painter(path, card, network.state_dict(), {name: torch.from_numpy(png) for name, png in images.items()})
 
 
 class _MaskProposals:
@@ -169,7 +138,3 @@ def _digest(category: str, normals: Sequence[NormalImage], defects: Mapping[str,
     for name in sorted(defects):
         arrays += [array for item in defects[name] for array in (item.image, item.mask)]
     return content_digest(category, arrays)
-
-
-def _png(pixels: Pixels) -> Tensor:
-    return torch.from_numpy(pack(pixels))

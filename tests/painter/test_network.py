@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
 from defect_synth.painter.codes import PaintingCodes
 from defect_synth.painter.config import PainterModelConfig
 from defect_synth.painter.discriminators import BackboneFeatures, LocalDiscriminators, weighted_mean
-from defect_synth.painter.donors import DonorBank
 from defect_synth.painter.network import PainterModel
-from defect_synth.painter.window import clusters, window_of
-from defect_synth.product.exemplar import Exemplar
 
 SIDE = 32
 CONFIG = PainterModelConfig(side=SIDE, channels=(16, 16, 16, 16, 16), z_dim=8, w_dim=8, map_channels=2)
@@ -149,95 +145,3 @@ def test_a_small_defect_weighs_as_much_as_a_large_one():
 
     assert float(weighted_mean(values, small)) > 0.3
     assert float(weighted_mean(values, large)) == pytest.approx(1 / 64)
-
-
-def test_a_small_defect_is_seen_in_its_own_pixels():
-    mask = np.zeros((1000, 900), np.uint8)
-    mask[500, 300:310] = 1
-
-    window = window_of(mask, 128, 1.0)
-    view = window.cut(mask, 128)
-
-    assert window.size == 128
-    assert view.sum() == 10
-
-
-def test_a_window_stays_inside_the_image_and_comes_back_where_it_was():
-    image = np.random.default_rng(0).integers(0, 256, (100, 140, 3), dtype=np.uint8)
-    mask = np.zeros((100, 140), np.uint8)
-    mask[0:4, 135:140] = 1
-    window = window_of(mask, 64, 1.0)
-
-    copy = np.zeros_like(image)
-    window.lay(copy, window.cut(image, 64))
-
-    assert (window.top, window.left) == (0, 76)
-    assert np.array_equal(copy[0:64, 76:], image[0:64, 76:])
-
-
-def test_a_window_larger_than_the_image_repeats_edges_but_no_mask():
-    image = np.arange(20, dtype=np.uint8).repeat(60).reshape(20, 20, 3)
-    mask = np.ones((20, 20), np.uint8)
-    window = window_of(mask, 32, 1.0)
-
-    view, seen = window.cut(image, 32), window.cut(mask, 32)
-
-    assert seen.sum() == 400
-    assert np.array_equal(view[0], view[6])
-
-
-def test_far_specks_are_seen_one_by_one_and_near_ones_together():
-    mask = np.zeros((400, 400), np.uint8)
-    mask[10:14, 10:14] = mask[20:24, 30:34] = mask[350:354, 380:384] = 1
-
-    parts = clusters(mask, 64, 1.0)
-
-    assert sorted(int(p.sum()) for p in parts) == [16, 32]
-    assert np.array_equal(sum(parts), mask)
-
-
-def striped(angle):
-    """A bright bar across a field whose left half is dark: context tells how it lay."""
-    image = np.full((48, 48, 3), 200, np.uint8)
-    image[:, :24] = 40
-    mask = np.zeros((48, 48), np.uint8)
-    mask[20:28, 14:34] = 1
-    image[mask > 0] = (250, 60, 60)
-    turned = np.rot90(image, angle), np.rot90(mask, angle)
-    return Exemplar(np.ascontiguousarray(turned[0]), np.ascontiguousarray(turned[1]))
-
-
-def test_donors_are_turned_to_fit_shape_and_surroundings():
-    bank = DonorBank([striped(0)], turns=4, mirror=False)
-    for quarter in range(4):
-        target = striped(quarter)
-        normal = target.image.copy()
-        normal[target.mask > 0] = 120
-
-        laid = bank.lay(normal, target.mask, bank.choose(normal, target.mask, np.random.default_rng(0)))
-
-        assert laid.covered > 0.9
-        assert np.abs(laid.picture.astype(int) - target.image).mean() < 2
-
-
-def test_what_a_donor_does_not_cover_is_filled_from_it_and_counted():
-    exemplar = striped(0)
-    bank = DonorBank([exemplar], turns=1, mirror=False)
-    view = np.full((48, 48, 3), 120, np.uint8)
-    mask = np.zeros((48, 48), np.uint8)
-    mask[4:44, 4:44] = 1
-
-    laid = bank.lay(view, mask, bank.choose(view, mask, np.random.default_rng(0)))
-
-    assert laid.covered < 0.6
-    assert np.abs(laid.picture[mask > 0].astype(int) - (250, 60, 60)).mean() < 12
-    assert (laid.picture[mask == 0] == 120).all()
-
-
-def test_two_donors_of_one_colour_are_mixed_half_of_the_time():
-    bank = DonorBank([striped(0), striped(0)], turns=1, mirror=False)
-    target = striped(0)
-
-    choices = [bank.choose(target.image, target.mask, np.random.default_rng(s)) for s in range(40)]
-
-    assert 8 < sum(choice.second is not None for choice in choices) < 32
