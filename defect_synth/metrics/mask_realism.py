@@ -32,11 +32,6 @@ class DistributionDistance:
     high: float
     by_chance: float
 
-    @property
-    def differs(self) -> bool:
-        """Whether the samples are farther apart than chance explains."""
-        return self.value > self.by_chance
-
 
 @dataclass(frozen=True)
 class MaskRealism:

@@ -23,7 +23,7 @@ class Memorisation:
         ratio: `generated` over `held_out`: about 1 for new images of the same kind, near 0 for copies, above 1 for
             images that are farther from the training images than real ones are.
         low: Lower end of the 95 % bootstrap interval of `ratio`.
-        high: Upper end of the interval.
+        high: Upper end of the interval. Below 1, generated images are significantly closer than unseen real ones.
         closer: Share of generated images that are closer to a training image than any held-out image is.
         nearest: Index of the nearest training image of each generated image.
         distances: Distance of each generated image to its nearest training image.
@@ -37,11 +37,6 @@ class Memorisation:
     closer: float
     nearest: tuple[int, ...]
     distances: tuple[float, ...]
-
-    @property
-    def copies(self) -> bool:
-        """Whether generated images are significantly closer to the training images than unseen real ones are."""
-        return self.high < 1
 
 
 def memorisation(train: Tensor, held_out: Tensor, generated: Tensor, seed: int = 0) -> Memorisation:
