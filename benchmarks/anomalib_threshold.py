@@ -27,7 +27,7 @@ from defect_synth.augment import DefectAugmenter
 from defect_synth.compositor.real_source import RealSource
 from defect_synth.data.layouts import index
 from defect_synth.data.store import load
-from defect_synth.demo.hazelnut import write_demo
+from defect_synth.demo.mvtec_folder import write_demo
 from defect_synth.metrics.efficientnet import EfficientNetLite0
 from defect_synth.nn.torchvision_import import ensure_torchvision
 

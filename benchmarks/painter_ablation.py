@@ -30,8 +30,9 @@ from defect_synth.config import override
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import split
 from defect_synth.data.store import ImageArrays, load
-from defect_synth.demo.hazelnut import DEFECTS, write_demo
+from defect_synth.demo.hazelnut import DEFECTS
 from defect_synth.demo.models import shipped_dfmgan
+from defect_synth.demo.mvtec_folder import write_demo
 from defect_synth.dfmgan.synthesizer import DefectSynthesizer
 from defect_synth.metrics.efficientnet import EfficientNetLite0
 from defect_synth.metrics.quality import RealDefects, measure_quality

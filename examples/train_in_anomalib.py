@@ -1,11 +1,11 @@
-"""Train anomalib's SuperSimpleNet, supervised, on synthetic defects; thresholds on synthetic defects, too.
+"""Train the supervised SuperSimpleNet of anomalib on synthetic defects, with thresholds from synthetic defects, too.
 
     defect-synth demo-data data
-    python examples/train_in_anomalib.py data --category hazelnut --way online
+    python examples/train_in_anomalib.py data --category hazelnut --painting online
 
-Real defects are only tested on. Ways: `files` paints once and trains on files, `online` paints each batch anew. It runs
-offline, with a random backbone; `--weights FILE` takes a state dict of the timm backbone, as saved by
-`torch.save(timm.create_model("resnet18", pretrained=True).state_dict(), FILE)` on a machine with network.
+Real defects are used for testing only. `--painting files` paints once and trains on files, `--painting online` paints
+each batch anew. It runs offline, with a random backbone; `--weights FILE` loads a state dict of the timm backbone, as
+saved by `torch.save(timm.create_model("resnet18", pretrained=True).state_dict(), FILE)` on a machine with network.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from pathlib import Path
 
 import torch
 
-from defect_synth.augment.adapters.anomalib import (
-    DefectSynthDataModule,  # before anomalib: mends a torchvision that does not load
-)
+from defect_synth import DefectSynthDataModule  # before anomalib: it makes torchvision load
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
@@ -27,12 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     parser.add_argument("root", type=Path, help="folder of categories in MVTec layout")
     parser.add_argument("--category", default="hazelnut", help="(default: %(default)s)")
     parser.add_argument("--source", default="demo", help="bank, run or generated folder (default: %(default)s)")
-    parser.add_argument("--way", choices=("files", "online"), default="files", help="(default: %(default)s)")
+    parser.add_argument("--painting", choices=("files", "online"), default="files", help="(default: %(default)s)")
     parser.add_argument("--backbone", default="resnet18", help="a timm ResNet (default: %(default)s)")
     parser.add_argument("--weights", type=Path, help="state dict of the backbone; without it the weights are random")
     parser.add_argument("--epochs", type=int, default=5, help="(default: %(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="(default: %(default)s)")
-    parser.add_argument("--size", type=int, default=256, help="of the network's input (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=256, help="side of the network's input (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results"), help="(default: %(default)s)")
     options = parser.parse_args(arguments)
 
@@ -44,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
         options.root, options.category, train_batch_size=options.batch, eval_batch_size=options.batch, num_workers=0
     )
     painted = {"source": options.source, "folder": str(options.output / "painted")}
-    # Two wrappers: the inner one makes the validation set, the outer one the defects to learn from.
+    # Two wrappers: the inner one makes the validation set, the outer one the defects to train on.
     with_validation = DefectSynthDataModule(base, split="val", **painted)
     data = DefectSynthDataModule(
-        with_validation, split="train", ratio=1.0, online=options.way == "online", probability=0.5, **painted
+        with_validation, split="train", ratio=1.0, online=options.painting == "online", probability=0.5, **painted
     )
     model = Supersimplenet(
         backbone=backbone(options.backbone, options.weights),
@@ -68,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
 
 
 def backbone(name: str, weights: Path | None) -> torch.nn.Module:
-    """A timm network, random or from a file: never from the network."""
+    """A timm network with random weights or weights from a file; nothing is downloaded."""
     import timm
 
     network: torch.nn.Module = timm.create_model(name, pretrained=False)

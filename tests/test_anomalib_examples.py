@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from defect_synth.augment.adapters.anomalib_generator import DefectAnomalyGenerator
-from defect_synth.demo.hazelnut import write_demo
+from defect_synth.demo.mvtec_folder import write_demo
 from defect_synth.nn.torchvision_import import ensure_torchvision
 from tests.test_examples import EXAMPLES, load_example
 
@@ -55,16 +55,16 @@ def test_the_configuration_trains_from_the_command_line(demo_data, tmp_path, mon
     assert digests(demo_data) == before  # not one byte of the real data
 
 
-@pytest.mark.parametrize("way", ["files", "online"])
-def test_the_example_trains_a_supervised_model_both_ways(demo_data, tmp_path, capsys, offline, way):
+@pytest.mark.parametrize("painting", ["files", "online"])
+def test_the_example_trains_a_supervised_model_both_ways(demo_data, tmp_path, capsys, offline, painting):
     before = digests(demo_data)
     figures = load_example("train_in_anomalib").main(
-        [str(demo_data), "--way", way, "--epochs", "1", "--size", "128", "--output", str(tmp_path)]
+        [str(demo_data), "--painting", painting, "--epochs", "1", "--size", "128", "--output", str(tmp_path)]
     )
     assert 0 <= figures["image_F1Score"] <= 1
     assert "pixel_AUROC" in capsys.readouterr().out
     painted = list((tmp_path / "painted").rglob("defect/*.png"))
-    assert len(painted) == (1 if way == "online" else 1 + 5)  # validation's, and training's
+    assert len(painted) == (1 if painting == "online" else 1 + 5)  # validation's, and training's
     assert digests(demo_data) == before
 
 

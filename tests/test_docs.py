@@ -23,7 +23,8 @@ from PIL import Image
 
 import defect_synth
 from defect_synth.cli import app
-from defect_synth.demo.hazelnut import object_mask, render, write_demo
+from defect_synth.demo.hazelnut import object_mask, render
+from defect_synth.demo.mvtec_folder import write_demo
 from defect_synth.nn.torchvision_import import ensure_torchvision
 from tests.fake_data import write_mvtec
 

@@ -42,7 +42,7 @@ def make(output: Path) -> None:
     """Draw the images, train on all of them but the validation parts, write weights in float16 and the card."""
     from defect_synth.data.layouts import index
     from defect_synth.data.partitions import everything
-    from defect_synth.demo.hazelnut import write_demo
+    from defect_synth.demo.mvtec_folder import write_demo
     from defect_synth.dfmgan.train import train_dfmgan
 
     with tempfile.TemporaryDirectory() as folder:

@@ -16,7 +16,7 @@ from defect_synth.atomic import replacing
 from defect_synth.config import override
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import split
-from defect_synth.demo.hazelnut import write_demo
+from defect_synth.demo.mvtec_folder import write_demo
 from defect_synth.painter.checkpoint import load_painter, painter_file, save_painter
 from defect_synth.painter.config import PAINT_128
 from defect_synth.painter.train import train_painter

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from defect_synth.benchmark.protocol import EmbeddedProduct
 from defect_synth.data.layouts import Table, index
 from defect_synth.demo import models
-from defect_synth.demo.hazelnut import CATEGORY, DEFECTS, write_demo
+from defect_synth.demo.hazelnut import CATEGORY, DEFECTS
+from defect_synth.demo.mvtec_folder import write_demo
 from defect_synth.dfmgan.checkpoint import DFMGANCard
 from defect_synth.engine.checkpoint import read_card
 from defect_synth.errors import ConfigError

@@ -17,7 +17,7 @@ def demo_data(
 ) -> None:
     """Write the embedded product, a procedural hazelnut with four kinds of defects, in MVTec AD layout."""
     from defect_synth.cli.progress import bar
-    from defect_synth.demo.hazelnut import write_demo
+    from defect_synth.demo.mvtec_folder import write_demo
 
     with bar("render") as update:
         path = write_demo(folder, resolution=resolution, good=good, per_defect=per_defect, seed=seed, progress=update)

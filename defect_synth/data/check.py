@@ -1,4 +1,4 @@
-"""What is wrong with a user's images, file by file, before hours of training find out."""
+"""Check the images of a user file by file, before hours of training fail because of them."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ Progress = Callable[[int, int], None]
 
 AREA_QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
-_FEW_GOOD = 50  # the backbone learns little variation from fewer; MVTec AD has 200-400
+_FEW_GOOD = 50  # fewer show too little variation for the backbone; MVTec AD has 200 to 400
 _FEW_DEFECTS = 5  # the smallest base set of the paper
 _ALMOST_BLACK = 15
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One misfit.
+    """One problem with the data.
 
     Attributes:
-        severity: `error`: training on it would fail or learn something wrong; `warning`: worth a look.
-        file: The file or folder that it is about.
-        message: What is wrong and the way out.
+        severity: `error` if training would fail or learn something wrong, `warning` if it deserves a look.
+        file: The file or folder.
+        message: What is wrong and what to do.
         defects: Defects that an error concerns; empty: all of them.
     """
 
@@ -52,18 +52,18 @@ class Problem:
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` found.
+    """The result of `check`.
 
     Attributes:
-        root: The table's root.
-        layout: Its layout.
-        category: Its object category.
-        counts: Images of each defect.
-        good: Good images for training.
-        good_test: Good images that the source keeps for testing.
+        root: Root of the table.
+        layout: Layout of the table.
+        category: Object category.
+        counts: Number of images of each defect.
+        good: Number of good images for training.
+        good_test: Number of good images reserved for testing.
         sizes: (width, height) -> number of images.
-        mask_area: Defect -> quantiles 0, 1/4, 1/2, 3/4 and 1 of the share of the image that its masks cover.
-        problems: Errors first, then by file.
+        mask_area: Defect -> quantiles 0, 1/4, 1/2, 3/4 and 1 of the share of the image covered by its masks.
+        problems: Sorted: errors first, then by file.
     """
 
     root: Path
@@ -78,16 +78,16 @@ class Report:
 
     @property
     def errors(self) -> tuple[Problem, ...]:
-        """Problems that stand in the way of training."""
+        """Problems that prevent training."""
         return tuple(problem for problem in self.problems if problem.severity == "error")
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
-        """Problems that do not."""
+        """Problems that do not prevent training."""
         return tuple(problem for problem in self.problems if problem.severity == "warning")
 
     def format(self, limit: int = 20) -> str:
-        """Text for a terminal, with at most `limit` errors and as many warnings."""
+        """Text for a terminal, with at most `limit` errors and `limit` warnings."""
         width = max(12, *(len(defect) + 1 for defect in self.counts)) if self.counts else 12
         lines = [
             f"{self.category}: {self.layout} layout in {self.root}",
@@ -175,11 +175,11 @@ def require_trainable(report: Report, defects: Iterable[str] | None = None) -> N
     """Refuse to train on data with errors.
 
     Args:
-        report: What `check` found.
-        defects: The defects to train; None: all.
+        report: The result of `check`.
+        defects: The defects to train on; None: all.
 
     Raises:
-        DataError: The first error, how many more there are, and how to see them.
+        DataError: There are errors. The message has the first one and says how to see the others.
     """
     wanted = None if defects is None else set(defects)
     errors = [e for e in report.errors if wanted is None or not e.defects or wanted.intersection(e.defects)]

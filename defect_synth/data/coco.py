@@ -1,4 +1,4 @@
-"""Read a COCO instances file: one category of it is one defect, an image without annotations is good."""
+"""Read COCO instances files: their categories are the defects, and images without annotations are good."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from defect_synth.errors import DataError
 
 
 def coco_files(path: Path) -> list[Path]:
-    """The COCO instances files that `path` is or holds, also in its folder `annotations`."""
+    """The COCO instances files at `path`, in it or in its folder `annotations`."""
     files = [path] if path.is_file() else visible(path) + visible(path / "annotations")
     return [file for file in files if file.suffix.lower() == ".json" and file.is_file() and _load(file) is not None]
 
@@ -27,10 +27,10 @@ def _load(file: Path) -> dict[str, Any] | None:
 
 
 def read_coco(path: Path, category: str | None) -> Draft:
-    """Images and segmentations; an image with several kinds of defect is of the kind `combined`.
+    """Read images and segmentations; an image with several defects has the defect `combined`.
 
     Raises:
-        DataError: Several files, or one that does not hold together.
+        DataError: There are several files, or one is inconsistent.
     """
     files = coco_files(path)
     if len(files) > 1:
@@ -45,7 +45,7 @@ def read_coco(path: Path, category: str | None) -> Draft:
         f"a segmentation (polygons or RLE) in the annotations of {file}",
     )
     content = _load(file)
-    assert content is not None  # coco_files has looked
+    assert content is not None  # coco_files has checked it
     try:
         kinds = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
         annotations: dict[Any, list[dict[str, Any]]] = {entry["id"]: [] for entry in content["images"]}

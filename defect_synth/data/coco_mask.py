@@ -1,4 +1,4 @@
-"""Masks of COCO instance files: polygons and run-length codes -> pixels."""
+"""Rasterise the masks of COCO instances files: polygons and run-length encodings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from defect_synth.samples import Pixels
 
 @dataclass(frozen=True)
 class CocoMask:
-    """The union of every annotation of one image.
+    """The union of all annotations of one image.
 
     Attributes:
         file: The JSON file, for messages.
@@ -23,7 +23,7 @@ class CocoMask:
         height: Height that `file` gives for the image.
         width: Width that `file` gives for the image.
         polygons: Rings x0, y0, x1, y1, ... in pixels; the centre of the first pixel is (0.5, 0.5).
-        runs: Run lengths down the columns, background first: numbers, or COCO's text form of them.
+        runs: Run lengths down the columns, starting with background: numbers, or the compressed text of COCO.
     """
 
     file: Path
@@ -37,7 +37,7 @@ class CocoMask:
         """uint8 [height, width], 1 on the defect.
 
         Raises:
-            DataError: A polygon or a run-length code that is damaged.
+            DataError: A polygon or run-length encoding is damaged.
         """
         mask = np.zeros((self.height, self.width), np.uint8)
         for polygon in self.polygons:
@@ -59,11 +59,11 @@ class CocoMask:
 
 
 def decode_runs(text: str) -> tuple[int, ...]:
-    """COCO's text form of run lengths -> the run lengths.
+    """Decode the compressed text form of COCO run lengths.
 
-    Each character carries six bits, offset by 48: five of the number, lowest first, and bit 5 where more follow. Bit 4
-    of a number's last character is its sign. From the fourth number on, the difference to the one two places before is
-    stored.
+    Each character encodes six bits with an offset of 48: five bits of the number, lowest first, and bit 5 if more
+    follow. Bit 4 of the last character of a number is the sign. From the fourth number on, the difference to the one
+    two positions before is stored.
     """
     runs: list[int] = []
     value = shift = 0
@@ -81,10 +81,10 @@ def decode_runs(text: str) -> tuple[int, ...]:
 
 
 def fill_polygon(polygon: Sequence[float], height: int, width: int) -> Pixels:
-    """Pixels whose centre lies inside a ring, by the even-odd rule; uint8 [height, width].
+    """The pixels whose centres lie inside a polygon, by the even-odd rule; uint8 [height, width].
 
-    OpenCV's `fillPoly` also draws the outline and so widens every shape by half a pixel: a crack of 2 pixels would
-    become 3. A ring that is too thin to hold any centre marks the pixels of its outline instead of nothing.
+    `fillPoly` of OpenCV also draws the outline, which widens every shape by half a pixel: a crack of 2 pixels would
+    become 3. A polygon too thin to contain the centre of any pixel marks the pixels along its outline.
 
     Args:
         polygon: x0, y0, x1, y1, ...; the centre of the first pixel is (0.5, 0.5).

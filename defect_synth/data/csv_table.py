@@ -1,4 +1,4 @@
-"""Read a CSV table with one row for each image."""
+"""Read CSV tables with one row per image."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from defect_synth.errors import DataError
 
 
 def header(table: Path) -> set[str]:
-    """Column names in lower case; whatever the first line holds where it is no table."""
+    """Column names in lower case; the file need not be a table."""
     with table.open(encoding="utf-8-sig", errors="replace") as lines:
         first = lines.readline()
     return {name.strip().strip('"').lower() for name in first.replace(";", ",").replace("\t", ",").split(",")}
 
 
 def csv_tables(path: Path) -> list[Path]:
-    """The tables of images that `path` is or holds."""
+    """The tables of images at `path` or in it."""
     files = [path] if path.is_file() else visible(path)
     return [file for file in files if file.suffix.lower() == ".csv" and {"image", "defect"} <= header(file)]
 
@@ -27,7 +27,7 @@ def rows(table: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str, st
     """(line number, column -> text) of every row; column names in lower case, cells stripped.
 
     Raises:
-        DataError: Not UTF-8, a required column is missing, or a row has too many cells.
+        DataError: The table is not UTF-8, lacks a required column, or has a row with too many cells.
     """
     try:
         text = table.read_text(encoding="utf-8-sig")  # Excel writes a byte-order mark
@@ -55,10 +55,10 @@ def rows(table: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str, st
 
 
 def read_csv(path: Path, category: str | None) -> Draft:
-    """Columns image, mask, defect and, if there, split; paths relative to the table.
+    """Read the columns image, mask, defect and, if present, split; paths are relative to the table.
 
     Raises:
-        DataError: Several tables, or a row that makes no sense.
+        DataError: There are several tables, or a row is invalid.
     """
     tables = csv_tables(path)
     if len(tables) > 1:
@@ -80,7 +80,7 @@ def read_csv(path: Path, category: str | None) -> Draft:
         if not row["defect"] and row["mask"]:
             raise DataError(f"{table} line {line}: a mask but no defect; write the defect, or good for a good image")
         good = not row["defect"] or is_good(row["defect"])
-        # The mask of a good image is kept: `check` verifies that it marks nothing.
+        # The mask of a good image is kept, since `check` verifies that it is empty.
         mask = _beside(table, row["mask"]) if row["mask"] else None
         draft.add(_beside(table, row["image"]), mask, None if good else row["defect"], split)
     return draft

@@ -1,4 +1,4 @@
-"""Read trees of folders: MVTec AD's, and plain ones with a folder for each defect."""
+"""Read folder trees: that of MVTec AD, and plain ones with one folder per defect."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ MASK_FOLDERS = ("ground_truth", "masks", "mask")
 
 
 def visible(folder: Path) -> list[Path]:
-    """Entries of a folder, sorted; none where there is no folder."""
-    # macOS leaves "._name" twins of every file on foreign disks; they are no images.
+    """Entries of a folder, sorted; none if there is no such folder."""
+    # macOS writes a "._name" beside every file on other file systems; these are not images.
     return sorted(child for child in folder.iterdir() if not child.name.startswith(".")) if folder.is_dir() else []
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """Folders of a folder, sorted."""
+    """Subfolders of a folder, sorted."""
     return [child for child in visible(folder) if child.is_dir()]
 
 
@@ -29,17 +29,17 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def good_folders(root: Path) -> list[Path]:
-    """Folders of a folder that hold good images by their name."""
+    """Subfolders whose name says that they hold good images."""
     return [child for child in folders_in(root) if is_good(child.name)]
 
 
 def looks_mvtec(path: Path) -> bool:
-    """Whether `path` is a category in MVTec AD's layout, even if images are missing."""
+    """Whether `path` is a category in MVTec AD layout, even if images are missing."""
     return bool(good_folders(path / "train")) or ((path / "test").is_dir() and (path / "ground_truth").is_dir())
 
 
 def read_mvtec(root: Path, category: str | None) -> Draft:
-    """`train/good`, `test/<defect>`, `ground_truth/<defect>`; defects in `train` are taken as well."""
+    """Read `train/good`, `test/<defect>` and `ground_truth/<defect>`; defects in `train` are used, too."""
     truth = root / "ground_truth"
     draft = Draft(
         root, category or root.resolve().name, f"{root / 'train' / 'good'}/*.png", f"{truth}/<defect>/*_mask.png"
@@ -57,7 +57,7 @@ def looks_plain(path: Path) -> bool:
 
 
 def read_plain(root: Path, category: str | None) -> Draft:
-    """`good` and one folder for each defect; masks beside the images or in a folder of masks."""
+    """Read `good` and one folder per defect, with masks beside the images or in a folder of masks."""
     masks = f"<image>_mask.png beside each image, or {root / 'masks'}/<defect>/*.png"
     draft = Draft(root, category or root.resolve().name, f"{root / 'good'}/*.png", masks)
     mask_roots = [child for child in folders_in(root) if child.name.lower() in MASK_FOLDERS]
@@ -69,7 +69,7 @@ def read_plain(root: Path, category: str | None) -> Draft:
 
 
 def _add_folder(draft: Draft, folder: Path, mask_folders: Iterable[Path], split: str) -> None:
-    """One folder of images with the masks of `mask_folders` (`x_mask` or `x`) and its own (`x_mask` only)."""
+    """Add the images of a folder; masks are `x_mask` or `x` in `mask_folders`, or `x_mask` in the folder itself."""
     files = images_in(folder)
     masks = {path.stem.lower(): path for path in files if path.stem.lower().endswith("_mask")}
     images = [path for path in files if path not in masks.values()]
@@ -86,7 +86,7 @@ def _add_folder(draft: Draft, folder: Path, mask_folders: Iterable[Path], split:
 
 
 def _offer_all(draft: Draft, mask_roots: Iterable[Path]) -> None:
-    """Every mask there is, also of a defect whose folder of images is missing or spelt differently."""
+    """Note all masks, also of a defect whose folder of images is missing or spelt differently."""
     for mask_root in mask_roots:
         for folder in folders_in(mask_root):
             draft.offered |= set(images_in(folder))

@@ -1,4 +1,4 @@
-"""A generated folder, read back as a source of samples."""
+"""Read a generated folder as a source of samples."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class _Record:
 
 
 class FolderSource:
-    """The samples that `defect-synth generate` wrote for one category, found again by their seed.
+    """A `FiniteSource` of the samples that `defect-synth generate` wrote for one category.
 
-    The folder is in MVTec layout with one line of JSON per sample in `provenance.jsonl`: the fields of `Provenance`
-    plus `image`, `mask` and, where there is a pair, `clean`: paths relative to the folder of `provenance.jsonl`.
-    Nothing is opened until `sample` is called, so the object is small and can be pickled.
+    The folder is in MVTec AD layout with one line of JSON per sample in `provenance.jsonl`: the fields of `Provenance`
+    and the paths `image`, `mask` and, if the sample has a clean image, `clean`, relative to the folder. Images are
+    read when `sample` is called, so the object is small and can be pickled.
 
     Args:
-        path: The folder of one category (`out/hazelnut`), or its parent (`out`) where that holds only one.
+        path: The folder of one category (`out/hazelnut`), or its parent (`out`) if that holds only one.
 
     Raises:
-        DataError: No `provenance.jsonl`, more than one category, or a line of it that cannot be read.
+        DataError: There is no `provenance.jsonl`, there are several categories, or a line cannot be read.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -57,7 +57,7 @@ class FolderSource:
 
     @cached_property
     def digest(self) -> str:
-        """Identifies the folder's index: which samples it holds and how they were made."""
+        """Identifies the index: which samples there are and how they were made."""
         return hashlib.sha256((self._root / INDEX_NAME).read_bytes()).hexdigest()
 
     def seeds(self, defect: str) -> tuple[int, ...]:
@@ -75,7 +75,7 @@ class FolderSource:
 
         Raises:
             UnknownDefectError: The folder has no such defect.
-            DataError: A seed that was never generated or was rejected, or a file that cannot be read.
+            DataError: There is no sample with this seed, or a file cannot be read.
         """
         known = self.seeds(defect)
         for seed in seeds:
@@ -87,7 +87,7 @@ class FolderSource:
         return [self._load(self._records[defect][seed]) for seed in seeds]
 
     def files(self, defect: str) -> list[tuple[Path, Path]]:
-        """Paths of image and mask of every sample of `defect`, by seed.
+        """Paths of the image and the mask of each sample of `defect`, in the order of the seeds.
 
         Raises:
             UnknownDefectError: The folder has no such defect.
@@ -106,10 +106,10 @@ class FolderSource:
 
 
 def find_generated_folder(path: str | Path) -> Path:
-    """The folder with `provenance.jsonl`: `path` itself or its only subfolder that has one.
+    """The folder with `provenance.jsonl`: `path` itself, or its only subfolder with one.
 
     Raises:
-        DataError: There is none, or more than one.
+        DataError: There is no such folder, or more than one.
     """
     path = Path(path)
     if (path / INDEX_NAME).is_file():

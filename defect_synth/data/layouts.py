@@ -1,7 +1,7 @@
-"""Index a folder into one table of records, whatever its layout.
+"""Recognise the layout of a data set and read it into one table of records.
 
-Only names are read here: which image is good, which shows which defect, which mask belongs to it. Pixels are the work
-of `images` and `check`. One file for each layout does the reading; this one recognises them.
+Only names are read here: which images are good, which defect the others show, which masks belong to them. Pixels are
+read by `images` and `masks`. There is one file for each layout; this one recognises them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["COMBINED", "LAYOUTS", "Layout", "Record", "Table", "index"]
 
 
 class Layout(NamedTuple):
-    """How one layout is recognised and read; `shape` describes it in one line."""
+    """How a layout is recognised and read; `shape` describes it in one line."""
 
     shape: str
     recognise: Callable[[Path], bool]
@@ -48,17 +48,17 @@ def index(
     category: str | None = None,
     layout: Literal["auto", "mvtec", "visa", "folders", "csv", "coco"] = "auto",
 ) -> Table:
-    """Find every image and mask of one object category.
+    """Find all images and masks of one object category.
 
     Args:
-        path: A category's folder, a folder of categories, a CSV table or a COCO JSON file.
-        category: Which category of a folder of categories. Where `path` already is one category: its name, by default
-            that of the folder.
+        path: The folder of a category, a folder of categories, a CSV table or a COCO JSON file.
+        category: Which category of a folder of categories. If `path` is a single category: its name, by default that of
+            the folder.
         layout: `auto` tries mvtec, visa, folders, csv, coco in that order.
 
     Raises:
-        DataError: Nothing there, nothing recognised, several categories and none named, no good images, or defect
-            images without any mask.
+        DataError: Nothing is there or recognised, there are several categories and none is named, or there are no good
+            images or no masks.
     """
     root = Path(path)
     if not root.exists():

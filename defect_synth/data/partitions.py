@@ -1,4 +1,4 @@
-"""Which images train, which choose the snapshot, which test (Sec. 4.3, Duan et al. 2023), fixed by a seed."""
+"""Split images into those for training, for choosing snapshots and for testing (Sec. 4.3, Duan et al. 2023)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Part = Literal["base", "validation", "test"]
 
 
 class Parts(BaseModel):
-    """Names of the images of one kind, each in one part, sorted.
+    """Names of the images of one defect, or of the good ones, sorted; each name is in one part.
 
     Attributes:
-        base: What models are trained on.
-        validation: What snapshots are chosen by; never trained on.
-        test: What nothing before the final figures may see.
+        base: Models are trained on these.
+        validation: Snapshots are chosen by these; never trained on.
+        test: Used for the final figures only.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,14 +40,14 @@ class Parts(BaseModel):
 
 
 class Partition(BaseModel):
-    """The parts of every kind of image of one category.
+    """The parts of all images of one category.
 
     Attributes:
         name: `P1`, `P2`, `P3` or `everything`.
-        seed: What the draw was made with.
+        seed: Seed of the split.
         category: Object category.
         defects: Defect -> its parts.
-        good: Parts of the good images; its test part is what the source keeps for testing.
+        good: Parts of the good images; the test part is that of the data set itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,12 +75,12 @@ class Partition(BaseModel):
         """The records of one part.
 
         Args:
-            table: The table that this partition was made of.
+            table: The table that this partition was made from.
             part: `base`, `validation` or `test`.
             defect: A defect, or None for the good images.
 
         Raises:
-            DataError: The table has other images now.
+            DataError: The table has other images than before.
             UnknownDefectError: There is no such defect.
         """
         self.require_match(table)
@@ -91,10 +91,10 @@ class Partition(BaseModel):
         return tuple(by_name[name] for name in getattr(parts, part))
 
     def require_match(self, table: Table) -> None:
-        """Refuse a table whose images are not those of this partition.
+        """Check that a table has exactly the images of this partition.
 
         Raises:
-            DataError: Names the images that are gone, added, or of another kind than before.
+            DataError: Images are gone, were added, or have another defect. The message names them.
         """
         kinds = {name: None for name in chain(self.good.base, self.good.validation, self.good.test)} | {
             name: defect
@@ -105,7 +105,7 @@ class Partition(BaseModel):
         changes = {
             "gone": [name for name in kinds if name not in now],
             "added": [name for name in now if name not in kinds],
-            "of another kind": [name for name in kinds if name in now and now[name] != kinds[name]],
+            "with another defect": [name for name in kinds if name in now and now[name] != kinds[name]],
         }
         found = [f"{len(names)} {what} ({_some(names)})" for what, names in changes.items() if names]
         if found:
@@ -125,10 +125,10 @@ class Partition(BaseModel):
 
     @classmethod
     def load(cls, path: str | Path) -> Partition:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
-            DataError: Missing, not a partition, or an image in two parts.
+            DataError: The file is missing, is not a partition, or has an image in two parts.
         """
         try:
             return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
@@ -144,20 +144,20 @@ class Partition(BaseModel):
 
 
 def split(table: Table, name: str, validation_fraction: float) -> Partition:
-    """A third of each defect as base set and the rest as test set (Sec. 4.3), less a validation part of the base set.
+    """Split each defect into a third as base set and the rest as test set (Sec. 4.3); part of the base set validates.
 
-    A third is rounded down, as in the paper, where 17 or 18 hazelnuts of a defect give 5 or 6 base and always 12 test
-    images; but at least one image is in the base set. Which images a defect's base set has depends on the seed, the
-    defect and its file names only: not on other defects, nor on the validation fraction. The source's own split is
-    kept for the good images and ignored for defects.
+    A third is rounded down, as in the paper, where 17 or 18 hazelnuts of a defect give 5 or 6 base images and always 12
+    test images, but at least one image is in the base set. The base set of a defect depends on the seed, the defect and
+    its file names only, not on other defects or the validation fraction. The split of the data set itself is kept for
+    good images and ignored for defects.
 
     Args:
         table: All images of the category.
         name: `P1`, `P2` or `P3`.
-        validation_fraction: Share of the base set, and of the good training images (20 at most), kept for validation.
+        validation_fraction: Share of the base set, and of the good training images (at most 20), for validation.
 
     Raises:
-        ConfigError: No such partition, or a fraction outside 0..1.
+        ConfigError: There is no such partition, or the fraction is out of range.
     """
     if name not in PART_SEEDS:
         raise ConfigError(f"unknown partition {name!r}; known: {', '.join(PART_SEEDS)}")
@@ -173,19 +173,19 @@ def split(table: Table, name: str, validation_fraction: float) -> Partition:
 
 
 def everything(table: Table, validation_fraction: float, seed: int) -> Partition:
-    """Every defect image for training, less a validation part: for a user who does not test here.
+    """Use all defect images for training, except for a validation part: for users who do not test here.
 
-    Only where the source itself has defect images for training (a CSV table with a column split, say) are those that
-    it keeps for testing left out; MVTec AD and VisA have all of theirs in `test`.
+    Images marked as test are left out only if the data set has defect images for training, too, such as in a CSV table
+    with a column split. MVTec AD and VisA have all their defect images in `test`.
 
     Args:
         table: All images of the category.
         validation_fraction: As for `split`.
-        seed: Of the draw.
+        seed: Seed of the split.
 
     Raises:
-        ConfigError: A fraction outside 0..1.
-        DataError: The source keeps every image of a defect for testing.
+        ConfigError: The fraction is out of range.
+        DataError: All images of a defect are marked as test.
     """
     defects = {}
     user_split = any(record.split == "train" for record in table.records if record.defect is not None)
@@ -205,7 +205,7 @@ def everything(table: Table, validation_fraction: float, seed: int) -> Partition
 
 
 def _shuffled(records: Sequence[Record], seed: int, kind: str) -> list[Record]:
-    """Records in an order drawn for this kind alone."""
+    """Records in random order, which depends on the seed and on `kind` alone."""
     # Sorting uniform numbers: NumPy promises their stream more firmly than that of `permutation`. crc32 and not
     # hash(), which differs from process to process.
     rng = np.random.default_rng([seed, zlib.crc32(kind.encode())])

@@ -1,4 +1,4 @@
-"""The table of records that every layout is read into."""
+"""`Table`: the common form of all layouts."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from defect_synth.data.coco_mask import CocoMask
 from defect_synth.errors import DataError, UnknownDefectError
 
 COMBINED = "combined"
-"""Defect of an image that shows several kinds; MVTec AD's own word for it."""
+"""Defect category of images that show several defects, as MVTec AD names it."""
 
 GOOD_NAMES = ("good", "ok", "normal")
 
 
 def is_good(name: str) -> bool:
-    """Whether a folder or a cell with this name means defect-free."""
+    """Whether the name of a folder or the text of a table cell means defect-free."""
     return name.strip().lower() in GOOD_NAMES
 
 
@@ -29,8 +29,8 @@ class Record:
         image: Its file.
         mask: Its mask file, its COCO segmentation, or None.
         defect: Defect category; None for a defect-free image.
-        split: `train` or `test` where the source says so, else empty.
-        name: Path relative to the table's root with forward slashes: the same on every machine.
+        split: `train` or `test` if the data set says so, otherwise empty.
+        name: Path relative to the root of the table, with forward slashes: the same on every machine.
     """
 
     image: Path
@@ -49,12 +49,12 @@ class Table:
     """Every image of one object category.
 
     Attributes:
-        root: Folder that the records' names are relative to.
-        layout: How it was laid out: `mvtec`, `visa`, `folders`, `csv` or `coco`.
+        root: Folder that the names of the records are relative to.
+        layout: `mvtec`, `visa`, `folders`, `csv` or `coco`.
         category: Object category.
         records: Sorted by name.
-        unused: What no record uses, for `check` to report: masks without an image, folders without images, and files
-            of image formats that are not read.
+        unused: Files that belong to no record, which `check` reports: masks without an image, folders without images,
+            and files in image formats that are not supported.
     """
 
     root: Path
@@ -65,12 +65,12 @@ class Table:
 
     @property
     def good(self) -> tuple[Record, ...]:
-        """Defect-free images for training: all but those of the test split."""
+        """Records of good images for training: all but those of the test split."""
         return tuple(record for record in self.records if record.defect is None and record.split != "test")
 
     @property
     def good_test(self) -> tuple[Record, ...]:
-        """Defect-free images that the source keeps for testing."""
+        """Records of good images that are reserved for testing."""
         return tuple(record for record in self.records if record.defect is None and record.split == "test")
 
     @property
@@ -79,7 +79,7 @@ class Table:
         return tuple(sorted({record.defect for record in self.records if record.defect is not None}))
 
     def of(self, defect: str) -> tuple[Record, ...]:
-        """The images of one defect.
+        """Records of the images of one defect.
 
         Raises:
             UnknownDefectError: There is no such defect.
@@ -92,7 +92,7 @@ class Table:
 
 @dataclass
 class Draft:
-    """A table in the making; `good_home` and `mask_home` say where good images and masks were expected."""
+    """A table that is being built; `good_home` and `mask_home` say where good images and masks are expected."""
 
     root: Path
     category: str
@@ -103,7 +103,7 @@ class Draft:
     unread: set[Path] = field(default_factory=set)
 
     def add(self, image: Path, mask: Path | CocoMask | None, defect: str | None, split: str = "") -> None:
-        """Append one record, named relative to the root."""
+        """Append one record; its name is relative to the root."""
         try:
             name = Path(os.path.relpath(image, self.root)).as_posix()  # relpath, because a CSV may point outside
         except ValueError:  # another drive on Windows
@@ -111,10 +111,10 @@ class Draft:
         self.records.append(Record(image, mask, defect, split, name))
 
     def finish(self, layout: str) -> Table:
-        """The table, once it is known to hold good images, masks and usable names.
+        """Check the records and return the table.
 
         Raises:
-            DataError: No good images, defect images without any mask, a name that cannot be a folder, a double entry.
+            DataError: There are no good images or no masks, a defect cannot name a folder, or an image is listed twice.
         """
         defects = [record for record in self.records if record.defect is not None]
         if all(record.defect is not None or record.split == "test" for record in self.records):
@@ -122,7 +122,7 @@ class Draft:
         if defects and all(record.mask is None for record in defects):
             raise DataError(f"no masks for the {len(defects)} defect images in {self.root}; expected {self.mask_home}")
         for name in sorted({record.defect for record in defects if record.defect is not None}):
-            # A defect's name becomes a file name in run folders and banks, on every operating system.
+            # The name of a defect becomes a file name in run folders and banks, on every operating system.
             if not name.strip() or name.startswith(".") or set(name) & set('/\\:*?"<>|') or not name.isprintable():
                 raise DataError(f"defect {name!r} in {self.root} cannot name a folder; use letters, digits, - and _")
         records = sorted(self.records, key=lambda record: record.name)

@@ -1,4 +1,4 @@
-"""Records -> arrays in memory, as training wants them."""
+"""Load records into arrays in memory, for training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ImageArrays:
     Attributes:
         images: uint8 [N, R, R, 3], RGB.
         masks: uint8 [N, R, R], 1 on the defect; 0 everywhere for good images.
-        names: The records' names, in the order of the arrays.
+        names: Names of the records, in the order of the arrays.
     """
 
     images: Pixels
@@ -50,7 +50,7 @@ class ImageArrays:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of shape, images and masks, in hexadecimal; file names and folders do not matter."""
+        """SHA-256, in hexadecimal, of the shape, the images and the masks; file names and folders do not matter."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
         digest.update(self.images.tobytes())
         digest.update(self.masks.tobytes())
@@ -63,16 +63,16 @@ def load(
     how: Literal["letterbox", "crop"],
     progress: Callable[[int, int], None] | None = None,
 ) -> ImageArrays:
-    """Read records and fit them to squares, in their order.
+    """Read records and fit them to squares.
 
     Args:
-        records: Good and defect images alike.
-        resolution: Side of the squares.
-        how: As for `images.fit`.
+        records: Records of good and defect images.
+        resolution: Side of the squares in pixels.
+        how: See `square.fit_to_square`.
         progress: Called with (images done, images in all) after each image.
 
     Raises:
-        DataError: A file that cannot be read, a missing mask, or a mask that does not fit its image.
+        DataError: A file cannot be read, a mask is missing, or a mask does not have the size of its image.
     """
     images = np.empty((len(records), resolution, resolution, 3), np.uint8)
     masks = np.empty((len(records), resolution, resolution), np.uint8)
@@ -88,6 +88,6 @@ def load(
                 if progress is not None:
                     progress(done, len(records))
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # do not read the rest of the folder first
+            pool.shutdown(wait=False, cancel_futures=True)  # do not read the remaining files first
             raise
     return ImageArrays(images, masks, tuple(record.name for record in records))

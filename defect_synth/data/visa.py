@@ -1,4 +1,4 @@
-"""Read the VisA data set as it is published."""
+"""Read the VisA data set in its published layout."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from defect_synth.errors import DataError
 
 
 def looks_visa(path: Path) -> bool:
-    """Whether `path` is a category as published, or the official table of splits."""
+    """Whether `path` is a category of VisA, or the official table of splits."""
     if path.is_file():
         return path.suffix.lower() == ".csv" and {"object", "split", "label", "image"} <= header(path) - {"defect"}
     return (path / "Data" / "Images").is_dir()
 
 
 def read_visa(root: Path, category: str | None) -> Draft:
-    """`Data/Images`, `Data/Masks`, kinds from `image_anno.csv`, splits from `../split_csv/1cls.csv`.
+    """Read `Data/Images`, `Data/Masks`, defects from `image_anno.csv` and splits from `../split_csv/1cls.csv`.
 
-    An image with several kinds of defect is of the kind `combined`, so that each image is in one kind alone.
+    An image with several defects has the defect `combined`.
 
     Raises:
-        DataError: A table that does not fit the images.
+        DataError: A table does not match the images.
     """
     if root.is_file():
         return _read_split_table(root, category)
@@ -45,7 +45,7 @@ def read_visa(root: Path, category: str | None) -> Draft:
 
 
 def _kinds(root: Path) -> dict[str, str]:
-    """File name of an anomalous image -> its defect, from `image_anno.csv`; empty where that file is missing."""
+    """File name of an anomalous image -> its defect, from `image_anno.csv`; empty if that file is missing."""
     table = root / "image_anno.csv"
     if not table.is_file():
         return {}
@@ -58,7 +58,7 @@ def _kinds(root: Path) -> dict[str, str]:
 
 
 def _splits(root: Path) -> dict[str, str]:
-    """`Normal/0001.JPG` -> `train` or `test`, from the official one-class split; empty where it is missing."""
+    """`Normal/0001.JPG` -> `train` or `test`, from the official one-class split; empty if it is missing."""
     table = next((t for t in (root.parent / "split_csv" / "1cls.csv", root / "1cls.csv") if t.is_file()), None)
     if table is None:
         return {}
@@ -71,7 +71,7 @@ def _splits(root: Path) -> dict[str, str]:
 
 
 def _read_split_table(table: Path, category: str | None) -> Draft:
-    """One category named by the official split table itself, which lies in `<VisA>/split_csv` or in `<VisA>`."""
+    """Read one category by way of the official split table, which is in `<VisA>/split_csv` or in `<VisA>`."""
     table = table.absolute()  # its parents are wanted, also for a bare file name
     found = sorted({row["object"] for _, row in rows(table, ("object", "split", "image"))})
     if category is None and len(found) != 1:

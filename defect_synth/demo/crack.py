@@ -1,18 +1,20 @@
-"""Cracks of the procedural hazelnut, see `demo_defects`."""
+"""Cracks of the procedural hazelnut, see `defects`."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from defect_synth.demo.fissures import fissures
+from defect_synth.demo.noise import blend, colour, lattice, sample, smoothstep
 from defect_synth.demo.nut import Floats, Nut, View
-from defect_synth.demo.patch import Canvas, Part, Patch, Points, draw_place, lay
-from defect_synth.demo.scene import Light, Surface, blend, colour, lattice, sample, smoothstep
+from defect_synth.demo.photograph import Light
+from defect_synth.demo.shell import Surface
+from defect_synth.demo.surface_patch import Canvas, PatchSurface, Points, SurfacePatch, draw_position, place_patch
 
 
 def crack(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light: Light) -> None:
     """A branching fissure, from a hairline to a shell with a piece missing and the kernel in sight."""
-    place = draw_place(rng, 0.5)
+    place = draw_position(rng, 0.5)
     severity = rng.uniform()
     width = (0.0014 + 0.0018 * 5.5**severity) * rng.uniform(0.8, 1.3)
     length = rng.uniform(0.1, 0.28) + 0.3 * severity * rng.uniform(0.3, 1)
@@ -32,8 +34,8 @@ def crack(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, ligh
 
     everything = [points for points, _ in lines] + ([] if opening is None else [opening])
     reach = float(max(np.abs(points).max() for points in everything)) * 1.1 + 0.015
-    patch = lay(place, reach, nut, seen, light)
-    part = Part(surface, patch)
+    patch = place_patch(place, reach, nut, seen, light)
+    part = PatchSurface(surface, patch)
     if lines:
         canvas = Canvas(reach)
         for points, widths in lines:
@@ -67,7 +69,7 @@ def _jagged(rng: np.random.Generator, size: float) -> Points:
     return rough
 
 
-def _break_open(rng: np.random.Generator, part: Part, patch: Patch, outline: Points) -> None:
+def _break_open(rng: np.random.Generator, part: PatchSurface, patch: SurfacePatch, outline: Points) -> None:
     """Take out the piece of shell within `outline`: the broken edge of the shell, a gap, and the kernel behind it."""
     thickness = rng.uniform(0.012, 0.022)
     gap = rng.uniform(0.003, 0.014)

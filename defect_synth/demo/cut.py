@@ -1,23 +1,25 @@
-"""Cuts of the procedural hazelnut, see `demo_defects`."""
+"""Cuts of the procedural hazelnut, see `defects`."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from defect_synth.demo.noise import colour, lattice, sample, visible
 from defect_synth.demo.nut import Nut, View
-from defect_synth.demo.patch import Canvas, Part, draw_place, lay
-from defect_synth.demo.scene import Light, Surface, colour, lattice, sample, visible
+from defect_synth.demo.photograph import Light
+from defect_synth.demo.shell import Surface
+from defect_synth.demo.surface_patch import Canvas, PatchSurface, draw_position, place_patch
 
 
 def cut(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light: Light) -> None:
     """One to three straight shallow gouges that expose paler wood, from a scratch to a carved groove."""
-    place = draw_place(rng, 0.6)
+    place = draw_position(rng, 0.6)
     severity = rng.uniform()
     strokes = int(rng.choice([1, 1, 1, 2, 2, 3]))
     length = rng.uniform(0.07, 0.2) + 0.17 * severity * rng.uniform()
     width = (0.002 + 0.0045 * 6.5**severity) * rng.uniform(0.8, 1.25)
     reach = length * 0.5 + 0.07
-    patch = lay(place, reach, nut, seen, light)
+    patch = place_patch(place, reach, nut, seen, light)
     canvas, slit = Canvas(reach), Canvas(reach)
     spread = rng.uniform(1.8, 5) * width + 0.012
     for i in range(strokes):
@@ -50,7 +52,7 @@ def cut(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light:
     darkness = rng.uniform(0.5, 0.95)
 
     drawing = canvas.drawing(patch)
-    part = Part(surface, patch)
+    part = PatchSurface(surface, patch)
     gouge = canvas.on(patch, drawing)
     grooves = sample(streaks, patch.x * np.float32(2), patch.y * np.float32(2.2)) * visible(110, seen.resolution)
     fine = 1 + 0.13 * grooves

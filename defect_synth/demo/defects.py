@@ -15,7 +15,8 @@ from defect_synth.demo.crack import crack
 from defect_synth.demo.cut import cut
 from defect_synth.demo.hole import hole
 from defect_synth.demo.nut import Nut, View
-from defect_synth.demo.scene import Light, Surface
+from defect_synth.demo.photograph import Light
+from defect_synth.demo.shell import Surface
 from defect_synth.demo.stamp import stamp
 
 DRAW: dict[str, Callable[[np.random.Generator, Surface, Nut, View, Light], None]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from defect_synth.demo.patch import Points
+from defect_synth.demo.surface_patch import Points
 
 
 def _walk(

@@ -1,19 +1,21 @@
-"""Bored holes of the procedural hazelnut, see `demo_defects`."""
+"""Bored holes of the procedural hazelnut, see `defects`."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from defect_synth.demo.fissures import fissures
+from defect_synth.demo.noise import blend, colour, lattice, sample, smoothstep
 from defect_synth.demo.nut import Nut, View
-from defect_synth.demo.patch import Canvas, Part, draw_place, lay
-from defect_synth.demo.scene import Light, Surface, blend, colour, lattice, sample, smoothstep
+from defect_synth.demo.photograph import Light
+from defect_synth.demo.shell import Surface
+from defect_synth.demo.surface_patch import Canvas, PatchSurface, draw_position, place_patch
 
 
 def hole(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light: Light) -> None:
     """One or two bored holes: a rim of chipped shell, a wall that the lamp reaches in part, darkness below."""
     for _ in range(2 if rng.uniform() < 0.2 else 1):
-        place = draw_place(rng, 0.68)
+        place = draw_position(rng, 0.68)
         severity = rng.uniform()
         radius = 0.0085 * 5.6**severity * rng.uniform(0.85, 1.2)
         ragged = rng.uniform(0.01, 0.1)
@@ -29,8 +31,8 @@ def hole(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light
             start = radius * np.array([np.cos(away), np.sin(away)])
             lines += fissures(rng, start, away, rng.uniform(0.05, 0.14), 0.0012 + 0.12 * radius, 0.2)
         reach = 0.2 if lines else radius * 2.1 + 0.012
-        patch = lay(place, reach, nut, seen, light)
-        part = Part(surface, patch)
+        patch = place_patch(place, reach, nut, seen, light)
+        part = PatchSurface(surface, patch)
         if lines:
             canvas = Canvas(reach)
             for points, widths in lines:

@@ -1,4 +1,4 @@
-"""Printed marks of the procedural hazelnut, see `demo_defects`."""
+"""Printed marks of the procedural hazelnut, see `defects`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from defect_synth.demo.noise import colour, lattice, sample, smoothstep, visible
 from defect_synth.demo.nut import Nut, View
-from defect_synth.demo.patch import Canvas, Part, Patch, Points, draw_place, lay
-from defect_synth.demo.scene import Light, Surface, colour, lattice, sample, smoothstep, visible
+from defect_synth.demo.photograph import Light
+from defect_synth.demo.shell import Surface
+from defect_synth.demo.surface_patch import Canvas, PatchSurface, Points, SurfacePatch, draw_position, place_patch
 
 # Strokes of stamped characters on a grid of 4 x 6, y down. OpenCV's own fonts differ between its versions.
 _GLYPHS: dict[str, tuple[tuple[tuple[float, float], ...], ...]] = {
@@ -40,7 +42,7 @@ _GLYPHS: dict[str, tuple[tuple[tuple[float, float], ...], ...]] = {
 
 def stamp(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, light: Light) -> None:
     """A stamped mark: characters, bars or a ring in white, grey or bluish ink that took in parts only."""
-    place = draw_place(rng, 0.5)
+    place = draw_position(rng, 0.5)
     severity = rng.uniform()
     height = rng.uniform(0.035, 0.085) + 0.04 * severity
     stroke = height * rng.uniform(0.14, 0.32)
@@ -79,7 +81,7 @@ def stamp(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, ligh
     warp = np.clip(rng.normal(0, 0.35, 2), -0.8, 0.8).tolist()
 
     reach = float(max(np.abs(line).max() + width for line, width in strokes)) + 2 * smear
-    patch = lay(place, reach + 4 * reach * reach, nut, seen, light)  # more, because the stamp bends
+    patch = place_patch(place, reach + 4 * reach * reach, nut, seen, light)  # more, because the stamp bends
     canvas = Canvas(reach)
     for line, width in strokes:
         _stroke(canvas, line, width)
@@ -87,9 +89,9 @@ def stamp(rng: np.random.Generator, surface: Surface, nut: Nut, seen: View, ligh
     if smear > 0.001:  # dragged along x while wet
         drawing = np.maximum(canvas.blurred(drawing, smear, 0) * 1.25, drawing * 0.6)
     drawing = canvas.blurred(np.minimum(drawing, 1), 0.0012)
-    part = Part(surface, patch)
+    part = PatchSurface(surface, patch)
     # The stamp bends with the shell.
-    bent = Patch(
+    bent = SurfacePatch(
         patch.window,
         patch.x + np.float32(warp[0]) * patch.y * patch.y / np.float32(0.3),
         patch.y + np.float32(warp[1]) * patch.x * patch.x / np.float32(0.3),

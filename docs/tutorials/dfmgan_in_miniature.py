@@ -12,7 +12,7 @@ from defect_synth import DefectSynthesizer
 from defect_synth.config import override
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
-from defect_synth.demo.hazelnut import write_demo
+from defect_synth.demo.mvtec_folder import write_demo
 from defect_synth.dfmgan.config import TINY
 from defect_synth.dfmgan.train import train_dfmgan
 from defect_synth.export.generated_folder import generate

@@ -9,7 +9,7 @@ It needs `pip install "defect-synth[anomalib]"`. The backbone is random so that 
 from pathlib import Path
 
 from defect_synth import DefectSynthDataModule  # before anomalib, see docs/anomalib.md
-from defect_synth.demo.hazelnut import write_demo
+from defect_synth.demo.mvtec_folder import write_demo
 
 # ruff: isort: split
 from anomalib.data import MVTecAD

@@ -13,7 +13,7 @@ import numpy as np
 from defect_synth import DefectAugmenter, Painter
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
-from defect_synth.demo.hazelnut import write_demo
+from defect_synth.demo.mvtec_folder import write_demo
 from defect_synth.painter.config import PAINT_TINY
 from defect_synth.painter.train import train_painter
 

@@ -286,7 +286,7 @@ def test_a_bank_can_be_written_out_as_mvtec(built, tmp_path, monkeypatch, capsys
 
 def test_a_painter_can_be_banked_with_limits_from_real_defects(tmp_path, monkeypatch, capsys):
     from defect_synth.cli import main
-    from defect_synth.demo.hazelnut import write_demo
+    from defect_synth.demo.mvtec_folder import write_demo
 
     data = write_demo(tmp_path / "data", resolution=64, good=4, test_good=1, per_defect=4, seed=3)
     monkeypatch.setattr("sys.argv", ["defect-synth", "bank", "demo", "-o", str(tmp_path / "bank"), "--count", "2",

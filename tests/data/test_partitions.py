@@ -156,7 +156,7 @@ def test_a_changed_kind_is_refused(tmp_path: Path) -> None:
     path = write_csv(tmp_path)
     partition = split(index(path), "P1", 0.2)
     path.write_text(path.read_text().replace("cut_1.png,cut", "cut_1.png,hole"))
-    with pytest.raises(DataError, match=r": 1 of another kind \(images/cut_1.png\); restore"):
+    with pytest.raises(DataError, match=r": 1 with another defect \(images/cut_1.png\); restore"):
         partition.require_match(index(path))
 
 

@@ -1,4 +1,4 @@
-"""Where a defect of the procedural hazelnut lies: a flat patch, what is drawn on it, and the shell below it."""
+"""Draw a defect of the procedural hazelnut on a flat patch, and change the surface below it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from defect_synth.demo.noise import blend
 from defect_synth.demo.nut import SUPERSAMPLING, Floats, Nut, View
-from defect_synth.demo.scene import Light, Surface, blend
+from defect_synth.demo.photograph import Light
+from defect_synth.demo.shell import Surface
 
 Points = NDArray[np.floating[Any]]
 
@@ -19,11 +21,11 @@ _EXCESS = 1.4 * _TEXEL  # what OpenCV adds to the width of a filled polygon with
 
 
 @dataclass(frozen=True, eq=False)
-class Patch:
-    """A piece of the plane that touches the shell.
+class SurfacePatch:
+    """A part of the plane that touches the shell at one point.
 
     Attributes:
-        window: Rows and columns of the view that the patch may touch.
+        window: Rows and columns of the view that the patch may cover.
         x: Coordinate of each sample of the window along the patch, image sides; 0 at the touching point.
         y: The other coordinate.
         sight: How far a line of sight moves, in x and y, for each unit that it descends below the shell.
@@ -40,22 +42,22 @@ class Patch:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a patch touches the nut: polar coordinates over the outline (0 middle, 1 outline) and a turn within it."""
+class PatchPosition:
+    """Where a patch touches the nut, in polar coordinates (share: 0 centre, 1 outline), and its rotation."""
 
     angle: float
     share: float
     turn: float
 
 
-def draw_place(rng: np.random.Generator, farthest: float) -> Place:
-    """A place anywhere within `farthest` of the way to the outline."""
+def draw_position(rng: np.random.Generator, farthest: float) -> PatchPosition:
+    """Draw a position within the share `farthest` of the way to the outline."""
     angle, turn = rng.uniform(0, 2 * np.pi, 2).tolist()
-    return Place(angle, farthest * rng.uniform() ** 0.5, turn)
+    return PatchPosition(angle, farthest * rng.uniform() ** 0.5, turn)
 
 
-def lay(place: Place, reach: float, nut: Nut, seen: View, light: Light) -> Patch:
-    """The patch at `place`, at least `reach` image sides to each side."""
+def place_patch(place: PatchPosition, reach: float, nut: Nut, seen: View, light: Light) -> SurfacePatch:
+    """The patch at `place`, which extends at least `reach` image sides in each direction."""
     row = place.angle / (2 * np.pi) * (len(nut.silhouette) - 1)
     column = np.arcsin(place.share) / (np.pi / 2) * (nut.normals.shape[1] - 1)
     normal = nut.normals[round(row), round(column)].astype(np.float64)
@@ -91,7 +93,7 @@ def lay(place: Place, reach: float, nut: Nut, seen: View, light: Light) -> Patch
     lamp = axes @ np.array(light.direction)
     sinking = max(float(axes[2, 2]), 0.2)
     rising = max(float(lamp[2]), 0.25)
-    return Patch(
+    return SurfacePatch(
         window=(rows, columns),
         x=x,
         y=y,
@@ -126,12 +128,12 @@ class Canvas:
         across = np.stack([-along[:, 1], along[:, 0]], 1) * half
         self.fill(np.concatenate([points + across, (points - across)[::-1]]))
 
-    def drawing(self, patch: Patch) -> Floats:
+    def drawing(self, patch: SurfacePatch) -> Floats:
         """What was drawn, in 0..1, shrunk by area to about the samples of `patch`."""
         ink = _shrink(self.ink, patch)
         return ink.astype(np.float32) / np.float32(255)
 
-    def distance(self, patch: Patch) -> Floats:
+    def distance(self, patch: SurfacePatch) -> Floats:
         """Signed distance to the edge of what was drawn, image sides, positive inside; shrunk likewise."""
         inside = (self.ink >= 128).astype(np.uint8)
         distance = cv2.distanceTransform(inside, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
@@ -144,7 +146,9 @@ class Canvas:
         deviations = [max(v / texel, 0.01) for v in (width, width if height is None else height)]
         return np.asarray(cv2.GaussianBlur(drawing, sizes, deviations[0], sigmaY=deviations[1]))
 
-    def on(self, patch: Patch, drawing: Floats, shift: tuple[float, float] = (0, 0), outside: float = 0) -> Floats:
+    def on(
+        self, patch: SurfacePatch, drawing: Floats, shift: tuple[float, float] = (0, 0), outside: float = 0
+    ) -> Floats:
         """`drawing` where the samples of `patch` see it, moved by `shift`; `outside` beyond the canvas."""
         scale = np.float32(len(drawing) / (2 * self.reach))
         x, y = ((v + np.float32(self.reach + s)) * scale - 0.5 for v, s in zip((patch.x, patch.y), shift, strict=True))
@@ -153,42 +157,42 @@ class Canvas:
         )
 
 
-def _shrink(image: NDArray[Any], patch: Patch) -> NDArray[Any]:
+def _shrink(image: NDArray[Any], patch: SurfacePatch) -> NDArray[Any]:
     side = max(8, round(len(image) * _TEXEL / patch.sample_size))
     if side >= len(image):
         return image
     return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA))
 
 
-class Part:
-    """The part of a surface that a patch may touch; every change is made in place."""
+class PatchSurface:
+    """The part of a surface below a patch; all changes are made in place."""
 
-    def __init__(self, surface: Surface, patch: Patch) -> None:
+    def __init__(self, surface: Surface, patch: SurfacePatch) -> None:
         self._albedo = surface.albedo[:, patch.window[0], patch.window[1]]
         self._relief = surface.relief[patch.window]
         self._gloss = surface.gloss[patch.window]
         self._exposure = surface.exposure[patch.window]
 
     def tint(self, paint: Floats, opacity: Floats) -> None:
-        """Paint over it with `paint`, [3, H, W] or a colour."""
+        """Paint over the surface with `paint`, [3, H, W] or a colour."""
         self._albedo[...] = blend(self._albedo, paint, opacity)
 
     def dent(self, depth: Floats) -> None:
-        """Sink it by `depth` image sides."""
+        """Lower the surface by `depth` image sides."""
         self._relief[...] -= depth
 
     def dull(self, share: Floats) -> None:
-        """Take `share` of its gloss away."""
+        """Reduce the gloss by `share`."""
         self._gloss[...] *= 1 - share
 
     def shine(self, more: Floats) -> None:
-        """Add to its gloss."""
+        """Increase the gloss."""
         self._gloss[...] += more
 
     def shade(self, share: Floats) -> None:
-        """Hold back `share` of the light."""
+        """Reduce the light that arrives by `share`."""
         self._exposure[...] *= 1 - share
 
     def smooth(self, share: Floats) -> None:
-        """Take `share` of its relief away."""
+        """Reduce the relief by `share`."""
         self._relief[...] *= 1 - share
