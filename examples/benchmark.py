@@ -34,10 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> BenchmarkResults:
 
     request = BenchmarkRequest(categories=(options.category,), data=options.data, output=options.output)
     results = run_benchmark(request, load_protocol("quick", QUICKLY if options.quickly else {"arms": ARMS}))
-    for cell in results.classification:
-        low, high = cell.interval.low, cell.interval.high
+    for result in results.classification:
+        low, high = result.interval.low, result.interval.high
         print(
-            f"{cell.partition}  {cell.arm}: {cell.accuracy:.1%} [{low:.1%}, {high:.1%}] of {cell.num_test} test images"
+            f"{result.partition}  {result.arm}: {result.accuracy:.1%} [{low:.1%}, {high:.1%}] "
+            f"of {result.num_test} test images"
         )
     print(f"see {options.output / 'report.html'}")
     return results
