@@ -196,26 +196,27 @@ def warnings(report: Mapping[str, float], real: MaskStatistics) -> tuple[str, ..
         )
     if empty > max(0.5, real.empty_share + 0.25):
         found.append(
-            f"{empty:.0%} of the masks are empty (real: {real.empty_share:.0%}): masks turned black and may get no "
-            "gradient any more; go back to an earlier snapshot and lower transfer.lambda_match, for instance to 0.2"
+            f"{empty:.0%} of the masks are empty (real: {real.empty_share:.0%}): the masks have "
+            "collapsed and may get no gradient any more; go back to an earlier snapshot and lower "
+            "transfer.lambda_match, for instance to 0.2"
         )
         return tuple(found)
     if full > max(0.5, real.full_share + 0.25):
         found.append(
-            f"{full:.0%} of the masks cover the whole image (real: {real.full_share:.0%}): masks turned white and may "
-            "get no gradient any more; go back to an earlier snapshot and lower transfer.lambda_match, for instance "
-            "to 0.2"
+            f"{full:.0%} of the masks cover the whole image (real: {real.full_share:.0%}): the masks "
+            "have collapsed and may get no gradient any more; go back to an earlier snapshot and lower "
+            "transfer.lambda_match, for instance to 0.2"
         )
         return tuple(found)
     if empty > real.empty_share + 0.1:
         found.append(
             f"{empty:.0%} of the masks are empty (real: {real.empty_share:.0%}): the defect is vanishing; choose an "
-            "earlier snapshot, and if that is no better lower transfer.lambda_match"
+            "earlier snapshot, or lower transfer.lambda_match if that is no better"
         )
     if full > real.full_share + 0.1:
         found.append(
             f"{full:.0%} of the masks cover the whole image (real: {real.full_share:.0%}): choose an earlier snapshot, "
-            "and if that is no better lower transfer.lambda_match"
+            "or lower transfer.lambda_match if that is no better"
         )
     if report["border_contact"] > real.border_contact + 0.3:
         found.append(
@@ -225,13 +226,13 @@ def warnings(report: Mapping[str, float], real: MaskStatistics) -> tuple[str, ..
     if report["mask_area_q50"] > 3 * real.area_q95:
         found.append(
             f"the median mask covers {report['mask_area_q50']:.1%} of the image (real: {real.area_q50:.1%}): masks "
-            "larger than the defect bring coloured bubbles; choose another snapshot, and check that the training masks "
+            "larger than the defect lead to coloured blobs; choose another snapshot, and check that the training masks "
             "are tight"
         )
     elif report["mask_area_q50"] < real.area_q05 / 3:
         found.append(
             f"the median mask covers {report['mask_area_q50']:.2%} of the image (real: {real.area_q50:.2%}): masks are "
-            "shrinking towards black; choose an earlier snapshot or lower transfer.lambda_match"
+            "shrinking and may vanish; choose an earlier snapshot or lower transfer.lambda_match"
         )
     if report["mask_diversity"] < 0.1 * real.diversity:
         found.append(
@@ -240,8 +241,8 @@ def warnings(report: Mapping[str, float], real: MaskStatistics) -> tuple[str, ..
         )
     elif report["image_diversity"] < 1:
         found.append(
-            f"defects of different z_defect differ by {report['image_diversity']:.2f} grey levels: z_defect hardly "
-            "matters; raise transfer.lambda_mode_seeking or choose an earlier snapshot"
+            f"defects of different z_defect differ by {report['image_diversity']:.2f} grey levels: z_defect has "
+            "little effect; raise transfer.lambda_mode_seeking or choose an earlier snapshot"
         )
     return tuple(found)
 

@@ -141,7 +141,7 @@ def test_masks_much_larger_or_smaller_than_real_ones_give_a_warning():
     (text,) = advice(images, masks, replace(REAL, area_q05=0.001, area_q50=0.005, area_q95=0.01))
     assert "masks larger than the defect" in text
     (text,) = advice(images, masks, replace(REAL, area_q05=0.3, area_q50=0.35, area_q95=0.4))
-    assert "shrinking towards black" in text
+    assert "masks are shrinking" in text
 
 
 def test_equal_masks_of_one_object_give_a_warning_about_mode_seeking():
