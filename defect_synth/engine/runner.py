@@ -164,6 +164,7 @@ def train(method: Method, request: TrainingRequest) -> dict[str, Ended]:
 
 
 def _is_built_on(output: Path, steps: Sequence[Step], number: int) -> bool:
-    """Whether a step has a snapshot, and so has one of those that come after it."""
-    there = [(output / step.folder / STATE).exists() for step in steps]
-    return there[number] and any(there[number + 1 :])
+    """Whether a step has a snapshot, and so has one that comes after it, in this call or in an earlier one."""
+    so_far = {output / step.folder for step in steps[: number + 1]}
+    there = {file.parent for file in output.rglob(STATE)}
+    return output / steps[number].folder in there and not there <= so_far

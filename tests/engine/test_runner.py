@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from defect_synth.data.layouts import index
+from defect_synth.data.partitions import everything
+from defect_synth.engine import runner
+from defect_synth.engine.loop import Ended
+from defect_synth.engine.run_folder import read_run_folder
+from defect_synth.engine.runner import Step, TrainingRequest, train
+from defect_synth.engine.snapshot import STATE
+from defect_synth.errors import CheckpointError, ConfigError, DataError
+from tests.fake_data import write_mvtec
+
+
+@dataclass(frozen=True)
+class FakeMethod:
+    """Three steps that are not trained: the first is the basis of the others."""
+
+    size: int = 1
+    refused: bool = False
+    method = "fake"
+    must_match = ("size",)
+
+    def described(self):
+        return {"size": self.size}
+
+    def require_possible(self, request):
+        if self.refused:
+            raise ConfigError("not possible")
+
+    def steps(self, request):
+        shares = {"backbone": 0.5, "a": 0.25, "b": 0.25}
+        return [Step(name, name, lambda n=name: n, share, basis=name == "backbone") for name, share in shares.items()]
+
+
+@pytest.fixture
+def request_(tmp_path):
+    table = index(write_mvtec(tmp_path / "data", "nut", {"hole": 3}, good=4, size=32))
+    return TrainingRequest(table, everything(table, 0.0, 0), tmp_path / "run", minutes=8.0)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """(step, folder, minutes) of each stage that would have been trained, in no time at all."""
+    seen = []
+
+    def run(stage, folder, *, resume, minutes, report):
+        seen.append((stage, folder.name, minutes))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / STATE).touch()
+        return Ended(1, True, None, 0.0, 0.0)
+
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(runner.time, "monotonic", lambda: 0.0)
+    return seen
+
+
+def test_steps_are_trained_in_order_and_share_the_time_that_is_left(request_, trained):
+    assert list(train(FakeMethod(), request_)) == ["backbone", "a", "b"]
+    # No time passes: half of it, half of the rest (of equal shares), all of it.
+    assert trained == [("backbone", "backbone", 4.0), ("a", "a", 4.0), ("b", "b", 8.0)]
+    run = read_run_folder(request_.output)
+    assert (run["method"], run["category"], run["size"], run["defects"]) == ("fake", "nut", 1, ["hole"])
+
+
+def test_a_basis_is_left_alone_once_something_was_trained_on_it(request_, trained):
+    train(FakeMethod(), request_)
+    trained.clear()
+    resumed = TrainingRequest(**{**request_.__dict__, "resume": True, "minutes": None})
+    assert list(train(FakeMethod(), resumed)) == ["a", "b"]
+    earlier = request_.output / "defects" / "earlier"  # a step of an earlier call that this one does not have
+    earlier.mkdir(parents=True)
+    (request_.output / "a" / STATE).unlink()
+    (request_.output / "b" / STATE).rename(earlier / STATE)
+    assert list(train(FakeMethod(), resumed)) == ["a", "b"]
+    for name in ("a", "b", "defects/earlier"):
+        (request_.output / name / STATE).unlink()
+    assert list(train(FakeMethod(), resumed)) == ["backbone", "a", "b"]
+    assert {minutes for _, _, minutes in trained} == {None}
+
+
+def test_another_run_in_the_folder_is_refused(request_, trained):
+    train(FakeMethod(), request_)
+    with pytest.raises(CheckpointError, match="holds a run already; continue it with --resume"):
+        train(FakeMethod(), request_)
+    resumed = TrainingRequest(**{**request_.__dict__, "resume": True})
+    with pytest.raises(CheckpointError, match="was started with size 1, now 2"):
+        train(FakeMethod(size=2), resumed)
+
+
+def test_what_a_method_refuses_leaves_no_folder(request_, trained):
+    with pytest.raises(ConfigError, match="not possible"):
+        train(FakeMethod(refused=True), request_)
+    assert not request_.output.exists()
+    assert trained == []
+
+
+def test_a_category_without_defects_is_refused(tmp_path, trained):
+    table = index(write_mvtec(tmp_path / "data", "nut", {}, good=4, size=32))
+    with pytest.raises(DataError, match="has no defect images to train on"):
+        train(FakeMethod(), TrainingRequest(table, everything(table, 0.0, 0), tmp_path / "run"))
