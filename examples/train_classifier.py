@@ -2,7 +2,7 @@
 
     python examples/train_classifier.py runs/hazelnut --steps 200
 
-The argument is a run folder, a checkpoint, a folder from `defect-synth generate`, or `demo` for a procedural hazelnut.
+The argument is a run folder, a checkpoint, a folder from `defect-synth generate`, or `demo`, the painter that ships.
 """
 
 from __future__ import annotations
@@ -23,24 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> torch.nn.Module:
     parser.add_argument("source", help="run folder, checkpoint, generated folder, or demo")
     parser.add_argument("--steps", type=int, default=200, help="optimiser steps (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=16, help="images per step (default: %(default)s)")
-    parser.add_argument("--resolution", type=int, default=64, help="of demo (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=0, help="data loader workers (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of images and weights (default: %(default)s)")
     options = parser.parse_args(arguments)
-    return train(
-        demo(options.resolution) if options.source == "demo" else options.source,
-        steps=options.steps,
-        batch=options.batch,
-        workers=options.workers,
-        seed=options.seed,
-    )
-
-
-def demo(resolution: int) -> DefectSource:
-    """A source that needs no training and no data."""
-    from defect_synth.demo.hazelnut import DemoSource
-
-    return DemoSource(resolution)
+    return train(options.source, steps=options.steps, batch=options.batch, workers=options.workers, seed=options.seed)
 
 
 def train(source: DefectSource | str, *, steps: int, batch: int, workers: int, seed: int) -> torch.nn.Module:
