@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -15,36 +14,25 @@ from torch import Tensor
 
 from defect_synth.baselines.cdc_discriminator import CDCDiscriminator
 from defect_synth.baselines.cdc_losses import distance_consistency
-from defect_synth.baselines.image_gan import ImageGANSource
-from defect_synth.baselines.schedules import UNUSED, continued, few_shot, resized
+from defect_synth.baselines.image_gan import STAGE_2_ONLY, AdaptedGAN, second_schedule, with_strong_r1
 from defect_synth.baselines.system import PresetName, TrainingSet
-from defect_synth.config import Frozen
-from defect_synth.dfmgan.config import FAST_64, PAPER_256, AugmentConfig, TrainConfig
+from defect_synth.dfmgan.config import FAST_64, PAPER_256, AugmentConfig
 from defect_synth.dfmgan.latents import Latents, draw_latents
 from defect_synth.dfmgan.losses import discriminator_loss, generator_loss
 from defect_synth.dfmgan.objectives import REAL_SIGN, object_rows
-from defect_synth.dfmgan.pretrain import BACKBONE, PretrainStage
+from defect_synth.dfmgan.pretrain import BACKBONE, Pretrained, PretrainStage
 from defect_synth.dfmgan.train import load_pretrained
 from defect_synth.engine.draws import Draws
 from defect_synth.engine.image_batches import ImageBatches
-from defect_synth.engine.runner import Step
 from defect_synth.engine.stage import Outcome, Phase, adam
-from defect_synth.samples import DefectSource, Pixels
 
 
-class CDC(Frozen):
-    """Settings of CDC.
+class CDC(AdaptedGAN):
+    """Settings of CDC; the adaptation to a defect has no augmentation."""
 
-    `config.pretrain` is stage 1 on normal images, `config.transfer` the schedule of the adaptation to each defect,
-    which has no augmentation. Stage 1 is trained first unless `pretrained` names a run that has one.
-    """
-
-    changes_images: ClassVar[bool] = False
-    unused: ClassVar[tuple[str, ...]] = (*UNUSED, "config.transfer.augment")
+    unused: ClassVar[tuple[str, ...]] = (*STAGE_2_ONLY, "config.transfer.augment")
 
     method: Literal["cdc"] = "cdc"
-    config: TrainConfig = FAST_64
-    pretrained: Path | None = Field(None, description="Run folder whose stage 1 is used, of DFMGAN, Finetune or CDC.")
     consistency: float = Field(1000.0, ge=0, description="Weight of the distance consistency loss.")
     anchor_interval: int = Field(4, ge=1, description="Every so many iterations, codes are near anchors.")
     anchor_std: float = Field(0.05, ge=0, description="Standard deviation of codes around their anchor.")
@@ -52,42 +40,19 @@ class CDC(Frozen):
     @classmethod
     def preset(cls, name: PresetName) -> CDC:
         """`fast`: 64 px and minutes on a CPU; `paper`: 256 px, 5,000 iterations of 4, lr 0.002, R1 10."""
-        config = few_shot(FAST_64) if name == "fast" else PAPER_256
+        config = with_strong_r1(FAST_64) if name == "fast" else PAPER_256
         changes: dict[str, object] = {"augment": AugmentConfig(mode="none")}
         if name == "paper":
             changes |= {"total_kimg": 20.0, "batch": 4, "micro_batch": 4, "learning_rate": 0.002, "r1_gamma": 10.0}
         return cls(config=config.model_copy(update={"transfer": config.transfer.model_copy(update=changes)}))
 
-    @property
-    def resolution(self) -> int:
-        """Side of the images in pixels."""
-        return self.config.model.backbone.resolution
-
-    def at(self, resolution: int | None, seed: int) -> CDC:
-        """A copy for another resolution (None: the same) and another seed."""
-        return self.model_copy(update={"config": resized(self.config, resolution, seed)})
-
-    def steps(self, training: TrainingSet, run: Path, device: torch.device) -> Sequence[Step]:
-        """Stage 1, unless it is given, then one stage per defect."""
-        defects = [
-            Step(defect, f"defects/{defect}", partial(CDCStage, self, training, defect, run, device))
-            for defect in training.defects
-        ]
-        if self.pretrained is not None:
-            return defects
-        first = partial(PretrainStage, self.config, training.category, training.normal, None, device=device,
-                        method=self.method)  # fmt: skip
-        return [Step(BACKBONE, BACKBONE, first, share=1.5 * len(defects), basis=True), *defects]
-
-    def open(
-        self, run: Path, category: str, defects: Sequence[str], normal: Pixels, device: torch.device
-    ) -> DefectSource:
-        """The network of each defect; `normal` is ignored."""
-        return ImageGANSource.of_run(self.method, run, category, defects, device)
+    def defect_stage(self, training: TrainingSet, defect: str, run: Path, device: torch.device) -> CDCStage:
+        """The adaptation to one defect."""
+        return CDCStage(self, training, defect, load_pretrained((self.pretrained or run) / BACKBONE), device)
 
 
 class UnaugmentedImages(ImageBatches):
-    """Training images as `PretrainStage` takes them, without augmentation."""
+    """Training images without augmentation, as `PretrainStage` takes them."""
 
     ada: ClassVar[None] = None
 
@@ -107,7 +72,7 @@ class CDCBatch:
 
     Attributes:
         latents: Codes and noise; the codes are near anchors where whole images are scored.
-        real: Training images [B, 3, R, R].
+        real: Training images, signal [B, 3, R, R].
         side: Side of the feature map whose patches are scored; None: whole images are.
         resolution: Resolution of the block whose features keep their distances.
     """
@@ -125,19 +90,20 @@ class CDCStage(PretrainStage):
         settings: Settings of the whole run.
         training: The images to learn from.
         defect: Defect category.
-        run: Run folder, from which stage 1 is read unless `settings.pretrained` is given.
+        start: Weights of stage 1.
         device: Where to train.
 
     Raises:
-        CheckpointError: Stage 1 is not there, or of another architecture.
+        CheckpointError: Stage 1 is of another architecture.
     """
 
-    def __init__(self, settings: CDC, training: TrainingSet, defect: str, run: Path, device: torch.device) -> None:
-        config, images = continued(settings.config), training.defects[defect]
+    def __init__(
+        self, settings: CDC, training: TrainingSet, defect: str, start: Pretrained, device: torch.device
+    ) -> None:
+        config, images = second_schedule(settings.config), training.defects[defect]
         schedule = config.pretrain
         super().__init__(
-            config, training.category, images, None, device=device, name=defect,
-            start=load_pretrained((settings.pretrained or run) / BACKBONE),
+            config, training.category, images, None, device=device, name=defect, start=start,
             augmented=UnaugmentedImages(images, schedule.batch, config.seed, device, mirror=schedule.mirror),
             method=settings.method,
         )  # fmt: skip
@@ -168,7 +134,7 @@ class CDCStage(PretrainStage):
         }
 
     def batch(self, draws: Draws, iteration: int) -> CDCBatch:
-        """Codes, images, and what the discriminator and the consistency look at, for one phase of one iteration."""
+        """Codes, images, and which features are compared, for one phase of one iteration."""
         latents = draw_latents(
             draws, self.schedule.batch, self.model, mixing_prob=0.0, noise=self.backbone.noise_numel, defect_noise=0,
             second=False,

@@ -1,4 +1,4 @@
-"""The terms of CDC (Ojha et al. 2021) that a GAN does not have: distances between samples stay what they were."""
+"""The distance consistency loss of CDC (Ojha et al. 2021)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from torch import Tensor
 
 
 def similarities(features: Tensor) -> Tensor:
-    """Log-probabilities that each sample is like each other one: [N, ...] -> [N, N - 1], rows sum to 1 after exp.
+    """Log-softmax over the cosine similarities of each sample to all others of the batch.
 
-    The softmax over the cosine similarities to all other samples of the batch, in their order.
+    Args:
+        features: [N, ...].
+
+    Returns:
+        [N, N - 1]; row i holds the other samples in their order.
     """
     flat = F.normalize(features.float().flatten(1), dim=1)
     n = len(flat)
@@ -19,11 +23,14 @@ def similarities(features: Tensor) -> Tensor:
 
 
 def distance_consistency(source: Tensor, target: Tensor) -> Tensor:
-    """KL(target || source) of the two networks' similarities on the same codes, mean over samples.
+    """KL(target || source) of the similarities in two networks for the same codes, averaged over samples.
 
     Args:
-        source: Features [N, ...] of the frozen network; N >= 3, or there is only one other sample and nothing to learn.
-        target: Features of the network in training.
+        source: Features of the frozen network, [N, ...]. It is zero for N < 3, where there is only one other sample.
+        target: Features of the network in training, [N, ...].
+
+    Returns:
+        A scalar.
     """
     p, q = similarities(source), similarities(target)
     return (q.exp() * (q - p)).sum(dim=1).mean()

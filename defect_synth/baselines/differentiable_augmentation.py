@@ -1,4 +1,4 @@
-"""Differentiable augmentation (Zhao et al. 2020): colour, translation and cutout of real and generated images alike."""
+"""Differentiable augmentation (Zhao et al. 2020): colour, translation and cutout, of training and generated images."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from torch import Tensor
 from defect_synth.engine.draws import Draws
 from defect_synth.engine.image_batches import ImageBatches
 
-TRANSLATION = 1 / 8  # of the side, at most
-CUTOUT = 1 / 2  # of the side
+TRANSLATION = 1 / 8
+"""Largest translation, as a share of the side."""
+CUTOUT = 1 / 2
+"""Side of the square that is cut out, as a share of the image's side."""
 NUM_UNIFORMS = 7
+"""Random numbers per image."""
 
 
 @dataclass(frozen=True)
 class DiffAugmentation:
-    """What was drawn for a batch: uniforms in [0, 1), float32 [N, 7].
+    """The random numbers of a batch.
 
-    In order: brightness, saturation, contrast, shift (y, x), place of the hole (y, x).
+    Attributes:
+        uniforms: float32 [N, 7] in [0, 1): brightness, saturation, contrast, translation (y, x), centre of the square
+            that is cut out (y, x).
     """
 
     uniforms: Tensor
@@ -32,48 +37,64 @@ class DiffAugmentation:
 
 
 def diff_augment(images: Tensor, drawn: DiffAugmentation) -> Tensor:
-    """Apply what was drawn; gradients flow through.
+    """Augmented images, differentiable in the images.
+
+    Brightness changes by U(-1/2, 1/2); saturation by a factor of U(0, 2), about the mean of the channels; contrast by a
+    factor of U(1/2, 3/2), about the mean of the image. Images are moved by up to an eighth of their side and padded
+    with zeros. A square of half the side, part of which may lie outside, is set to zero.
 
     Args:
         images: Signal [N, C, H, W] in about [-1, 1].
-        drawn: For N samples.
+        drawn: The random numbers of N samples.
 
     Returns:
-        [N, C, H, W]: brightness + U(-1/2, 1/2); saturation x U(0, 2) about the mean over channels; contrast
-        x U(1/2, 3/2) about the image's mean; moved by up to an eighth of the side, zeros moving in; a square of half
-        the side zeroed, of which a part may lie outside.
+        [N, C, H, W].
     """
-    n, _, height, width = images.shape
-    u = drawn.uniforms.to(images.device)
-    brightness, saturation, contrast = (u[:, i].reshape(n, 1, 1, 1) for i in range(3))
-    x = images + (brightness - 0.5)
+    uniforms = drawn.uniforms.to(images.device)
+    return _cut_out(_translated(_with_other_colours(images, uniforms[:, :3]), uniforms[:, 3:5]), uniforms[:, 5:])
+
+
+def _with_other_colours(x: Tensor, uniforms: Tensor) -> Tensor:
+    brightness, saturation, contrast = (u.reshape(-1, 1, 1, 1) for u in uniforms.unbind(1))
+    x = x + (brightness - 0.5)
     grey = x.mean(dim=1, keepdim=True)
     x = (x - grey) * (saturation * 2) + grey
     mean = x.mean(dim=(1, 2, 3), keepdim=True)
-    x = (x - mean) * (contrast + 0.5) + mean
+    return (x - mean) * (contrast + 0.5) + mean
+
+
+def _translated(x: Tensor, uniforms: Tensor) -> Tensor:
+    n, _, height, width = x.shape
     reach_y, reach_x = int(height * TRANSLATION + 0.5), int(width * TRANSLATION + 0.5)
-    shift_y, shift_x = _place(u[:, 3], 2 * reach_y + 1) - reach_y, _place(u[:, 4], 2 * reach_x + 1) - reach_x
+    shift_y = _integers(uniforms[:, 0], 2 * reach_y + 1) - reach_y
+    shift_x = _integers(uniforms[:, 1], 2 * reach_x + 1) - reach_x
     rows = torch.arange(height, device=x.device) - shift_y[:, None]  # [N, H]: where each row comes from
-    columns = torch.arange(width, device=x.device) - shift_x[:, None]
+    columns = torch.arange(width, device=x.device) - shift_x[:, None]  # [N, W]
     inside = ((rows >= 0) & (rows < height))[:, None, :, None] & ((columns >= 0) & (columns < width))[:, None, None, :]
     samples = torch.arange(n, device=x.device)[:, None, None]
-    moved = x.permute(0, 2, 3, 1)[samples, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None]]
-    x = moved.permute(0, 3, 1, 2) * inside
-    top = _place(u[:, 5], height + 1) - int(height * CUTOUT) // 2
-    left = _place(u[:, 6], width + 1) - int(width * CUTOUT) // 2
-    y, z = torch.arange(height, device=x.device), torch.arange(width, device=x.device)
-    in_rows = (y >= top[:, None]) & (y < top[:, None] + int(height * CUTOUT))
-    in_columns = (z >= left[:, None]) & (z < left[:, None] + int(width * CUTOUT))
+    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    moved = x.permute(0, 2, 3, 1)[samples, rows[:, :, None], columns[:, None]]  # [N, H, W, C]
+    return moved.permute(0, 3, 1, 2) * inside
+
+
+def _cut_out(x: Tensor, uniforms: Tensor) -> Tensor:
+    height, width = x.shape[2:]
+    tall, wide = int(height * CUTOUT), int(width * CUTOUT)
+    top = _integers(uniforms[:, 0], height + 1)[:, None] - tall // 2
+    left = _integers(uniforms[:, 1], width + 1)[:, None] - wide // 2
+    rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device)
+    in_rows = (rows >= top) & (rows < top + tall)  # [N, H]
+    in_columns = (columns >= left) & (columns < left + wide)  # [N, W]
     return x * ~(in_rows[:, None, :, None] & in_columns[:, None, None, :])
 
 
-def _place(uniform: Tensor, count: int) -> Tensor:
+def _integers(uniform: Tensor, count: int) -> Tensor:
     """[N] in [0, 1) -> integers in 0..count - 1."""
     return (uniform * count).long().clamp(max=count - 1)
 
 
 class DifferentiablyAugmentedImages(ImageBatches):
-    """Training images as `PretrainStage` takes them, with this augmentation instead of ADA."""
+    """Training images with differentiable augmentation, as `PretrainStage` takes them."""
 
     ada: ClassVar[None] = None
 

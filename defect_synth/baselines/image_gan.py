@@ -1,100 +1,118 @@
-"""Samples of the image-only GANs (Finetune, DiffAug, CDC): one backbone per defect."""
+"""Settings that the image-only GANs share: Finetune and DiffAug train the networks of stage 1, CDC adapts them."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
+from pydantic import Field
 
-from defect_synth.dfmgan.backbone import Backbone
-from defect_synth.dfmgan.checkpoint import DFMGANCard, build_generator
-from defect_synth.engine.checkpoint import Checkpoint, load_checkpoint
-from defect_synth.engine.loop import MODEL_FILE
-from defect_synth.errors import CheckpointError, UnknownDefectError
-from defect_synth.samples import DefectSample, Provenance, signal_to_pixels
+from defect_synth.baselines.image_gan_source import ImageGANSource
+from defect_synth.baselines.system import TrainingSet
+from defect_synth.config import Frozen, override
+from defect_synth.dfmgan.config import FAST_64, AdversarialStageConfig, PretrainConfig, TrainConfig
+from defect_synth.dfmgan.pretrain import BACKBONE, PretrainStage
+from defect_synth.engine.runner import Step
+from defect_synth.samples import DefectSource, Pixels
+
+STAGE_2_ONLY = (
+    "config.preset",
+    "config.model.residual",
+    "config.model.match_discriminator",
+    "config.transfer.lambda_match",
+    "config.transfer.lambda_mode_seeking",
+    "config.transfer.tanh_gain",
+    "config.transfer.protocol",
+    "config.validation_fraction",
+    "config.resize",
+)
+"""Settings of a `TrainConfig` that only DFMGAN reads."""
 
 
-class ImageGANSource:
-    """A `DefectSource` of square images without masks.
+class ImageGAN(Frozen):
+    """Settings of a GAN that generates images without masks, a network for each defect."""
 
-    The masks of its samples are zero everywhere, and their provenance says `mask: none`.
+    changes_images: ClassVar[bool] = False
 
-    Args:
-        method: Method name for the provenance.
-        category: Object category.
-        files: Defect category -> `backbone` checkpoint.
-        device: Where to sample.
+    method: str
+    config: TrainConfig = FAST_64
 
-    Raises:
-        CheckpointError: A file is missing or no backbone.
+    @property
+    def resolution(self) -> int:
+        """Side of the images in pixels."""
+        return self.config.model.backbone.resolution
+
+    def at(self, resolution: int | None, seed: int) -> Self:
+        """A copy for another resolution (None: the same) and another seed.
+
+        Raises:
+            ConfigError: The networks cannot have this resolution.
+        """
+        changes: dict[str, Any] = {"seed": seed}
+        if resolution is not None:
+            first = self.config.model.residual.first_resolution
+            changes["model.backbone.resolution"] = resolution
+            changes["model.residual.first_resolution"] = min(first, resolution)  # or `config` would not be valid
+        return self.model_copy(update={"config": override(self.config, changes)})
+
+    @abstractmethod
+    def defect_stage(self, training: TrainingSet, defect: str, run: Path, device: torch.device) -> PretrainStage:
+        """The stage that trains the network of one defect."""
+
+    def steps(self, training: TrainingSet, run: Path, device: torch.device) -> Sequence[Step]:
+        """One stage per defect."""
+        return [
+            Step(defect, f"defects/{defect}", partial(self.defect_stage, training, defect, run, device))
+            for defect in training.defects
+        ]
+
+    def open(
+        self, run: Path, category: str, defects: Sequence[str], normal: Pixels, device: torch.device
+    ) -> DefectSource:
+        """The network of each defect; `normal` is ignored."""
+        return ImageGANSource.of_run(self.method, run, category, defects, device)
+
+
+class AdaptedGAN(ImageGAN):
+    """Settings of a GAN that is trained on normal images first and then, a copy for each defect, on defect images.
+
+    `config.pretrain` is the schedule of stage 1 on normal images, `config.transfer` that on the images of each defect.
     """
 
-    def __init__(self, method: str, category: str, files: Mapping[str, Path], device: torch.device) -> None:
-        self.method, self._category, self._device = method, category, device
-        for defect, file in files.items():
-            if not file.is_file():
-                raise CheckpointError(f"{method} has no {file} for {defect} yet; continue its run with --resume")
-        self._checkpoints: dict[str, Checkpoint[DFMGANCard]] = {
-            defect: load_checkpoint(file, DFMGANCard, "backbone") for defect, file in sorted(files.items())
-        }
-        self._networks: dict[str, Backbone] = {}
-        self.resolution = next(iter(self._checkpoints.values())).card.model.backbone.resolution
-        parts = [f"{defect} {checkpoint.digest}" for defect, checkpoint in self._checkpoints.items()]
-        self.digest = hashlib.sha256("\n".join([method, *parts]).encode()).hexdigest()
+    pretrained: Path | None = Field(
+        None, description="Run folder of DFMGAN, Finetune or CDC whose stage 1 is used; None: it is trained first."
+    )
 
-    @classmethod
-    def of_run(
-        cls, method: str, run: Path, category: str, defects: Sequence[str], device: torch.device
-    ) -> ImageGANSource:
-        """The source of a run folder that has a network in `defects/<defect>/` for each of `defects`.
+    def steps(self, training: TrainingSet, run: Path, device: torch.device) -> Sequence[Step]:
+        """Stage 1, unless `pretrained` is given, then one stage per defect."""
+        defects = super().steps(training, run, device)
+        if self.pretrained is not None:
+            return defects
+        first = partial(
+            PretrainStage, self.config, training.category, training.normal, None, device=device, method=self.method
+        )
+        share = 1.5 * len(defects)  # 3/5 of the time, as in DFMGAN
+        return [Step(BACKBONE, BACKBONE, first, share, basis=True), *defects]
 
-        Raises:
-            CheckpointError: A file is missing or no backbone.
-        """
-        return cls(method, category, {defect: run / "defects" / defect / MODEL_FILE for defect in defects}, device)
 
-    @property
-    def category(self) -> str:
-        """Object category."""
-        return self._category
+def second_schedule(config: TrainConfig) -> TrainConfig:
+    """A copy of `config` with the schedule of `config.transfer` in the place of `config.pretrain`.
 
-    @property
-    def defects(self) -> tuple[str, ...]:
-        """Defect categories, sorted."""
-        return tuple(self._checkpoints)
+    The training on a defect has the losses of stage 1, whose stage reads `config.pretrain`.
+    """
+    shared = {name: getattr(config.transfer, name) for name in AdversarialStageConfig.model_fields}
+    return config.model_copy(update={"pretrain": PretrainConfig(**shared)})
 
-    @torch.no_grad()
-    def sample(self, defect: str, seeds: Sequence[int]) -> list[DefectSample]:
-        """One sample per seed, in order.
 
-        Each is computed by itself, because the rounding of a sample would otherwise depend on its batch.
+def with_strong_r1(config: TrainConfig) -> TrainConfig:
+    """A copy of `config` whose second schedule has the strong R1 of its first.
 
-        Raises:
-            UnknownDefectError: `defect` is not in `defects`.
-        """
-        if defect not in self._checkpoints:
-            raise UnknownDefectError(defect, self._category, self.defects)
-        network, checkpoint = self._network(defect), self._checkpoints[defect]
-        samples = []
-        for seed in seeds:
-            rng = np.random.default_rng((int(seed), 0))
-            z = torch.from_numpy(rng.standard_normal((1, network.config.z_dim), dtype=np.float32))
-            image = network(network.rows(z.to(self._device)))
-            pixels = signal_to_pixels(image.float())[0].permute(1, 2, 0).cpu().contiguous().numpy()
-            samples.append(
-                DefectSample(
-                    pixels, np.zeros(pixels.shape[:2], np.uint8), defect,
-                    Provenance(self.method, self._category, defect, int(seed), checkpoint.digest, {"mask": "none"}),
-                )
-            )  # fmt: skip
-        return samples
-
-    def _network(self, defect: str) -> Backbone:
-        if defect not in self._networks:
-            network = build_generator(self._checkpoints[defect])
-            assert isinstance(network, Backbone)
-            self._networks[defect] = network.to(self._device)
-        return self._networks[defect]
+    D must not win on ten images either, and the presets have a second schedule for stage 2 of DFMGAN, which trains
+    other networks.
+    """
+    transfer = config.transfer.model_copy(update={"r1_gamma": config.pretrain.r1_gamma})
+    return config.model_copy(update={"transfer": transfer})

@@ -88,9 +88,9 @@ def settings_of(
 
 @dataclass(frozen=True)
 class BaselineMethod:
-    """A system as `engine.runner.train` wants it.
+    """A system as a method that `engine.runner.train` can train.
 
-    Only the base images of the partition are read: these systems choose no snapshot, the last one counts.
+    It reads the base images of the partition alone: no snapshot is chosen, so no validation images are needed.
 
     Attributes:
         system: What to train, with its settings.
@@ -118,7 +118,7 @@ class BaselineMethod:
         """
         table, partition = request.table, request.partition
         if not partition.records(table, "base", None):
-            raise DataError(f"{table.root} has no defect-free training images")
+            raise DataError(f"{table.root} has no normal images to train on; expected them in train/good/")
         for defect in request.chosen_defects:
             if len(partition.records(table, "base", defect)) < _MIN_IMAGES:
                 raise DataError(

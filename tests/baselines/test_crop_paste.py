@@ -16,7 +16,7 @@ def real():
     return defects, np.stack([image for defect, _, image, _ in made if defect is None])
 
 
-def test_crop_paste_makes_each_pair_once_and_no_more(real):
+def test_each_pair_is_made_once_and_there_are_no_more(real):
     defects, normal = real
     source = CropPaste("nut", defects, normal)
     assert isinstance(source, FiniteSource)
@@ -24,12 +24,12 @@ def test_crop_paste_makes_each_pair_once_and_no_more(real):
     samples = source.sample("hole", range(20))
     pairs = {(s.provenance.parameters["good_image"], s.provenance.parameters["defect_image"]) for s in samples}
     assert len(pairs) == 20
-    assert len({s.provenance.parameters["good_image"] for s in samples[:8]}) > 2  # a few show several objects
+    assert len({s.provenance.parameters["good_image"] for s in samples[:8]}) > 2  # the first few show several objects
     with pytest.raises(DataError, match=r"20 images of hole \(5 normal x 4 defect images\) and no seed 20"):
         source.sample("hole", [20])
 
 
-def test_crop_paste_takes_the_defect_where_it_was_and_nothing_else(real):
+def test_the_defect_is_pasted_where_it_was_and_nothing_else_is(real):
     defects, normal = real
     for sample in CropPaste("nut", defects, normal).sample("cut", [0, 7, 14]):
         images, masks = defects["cut"]
@@ -41,7 +41,7 @@ def test_crop_paste_takes_the_defect_where_it_was_and_nothing_else(real):
         assert np.array_equal(sample.clean, normal[background])
 
 
-def test_crop_paste_names_what_it_cannot_use(real):
+def test_errors_name_what_cannot_be_used(real):
     defects, normal = real
     with pytest.raises(DataError, match="at least one normal image"):
         CropPaste("nut", defects, normal[:0])

@@ -36,7 +36,7 @@ def test_the_mean_colour_can_fill_it():
     assert np.array_equal(np.unique(sample.image[sample.mask == 1], axis=0)[0], np.rint(sample.clean.mean((0, 1))))
 
 
-def test_black_on_black_is_no_defect():
+def test_a_black_square_on_black_is_drawn_again():
     half = NORMAL.copy()
     half[:, :, :24] = 0
     for sample in Cutout("nut", half).sample("defect", range(40)):
@@ -53,7 +53,7 @@ def test_a_sample_depends_on_its_seed_alone():
     assert not np.array_equal(a[0].image, a[1].image)
 
 
-def test_mistakes_are_named():
+def test_errors_name_what_is_wrong():
     with pytest.raises(DataError, match="cutout needs at least one normal image"):
         Cutout("nut", NORMAL[:0])
     with pytest.raises(ConfigError, match="must be zero or mean, got 'red'"):

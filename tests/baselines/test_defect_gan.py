@@ -1,4 +1,4 @@
-"""Defect-GAN's two objectives against the same sums written out."""
+"""The objectives of Defect-GAN against the same sums written out in NumPy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def stage(tmp_path_factory):
 
 
 def _passes(stage, b):
-    """Layer and result of the four passes: deface, restore; restore, deface."""
+    """Composed image and map of the four passes: deface and restore, restore and deface."""
     network, clean = stage.modules["generator"], torch.zeros(4, dtype=torch.long)
 
     def one(image, labels, noise):
@@ -42,11 +42,11 @@ def _passes(stage, b):
         soft = layer.map.numpy()
         return image.numpy() * (1 - soft) + layer.colour.numpy() * soft, soft
 
-    fake_d = one(b.normal, b.targets, b.noise[0])
-    back_n = one(torch.from_numpy(fake_d[0]), clean, b.noise[1])
-    fake_n = one(b.defective, clean, b.noise[2])
-    back_d = one(torch.from_numpy(fake_n[0]), b.labels, b.noise[3])
-    return fake_d, back_n, fake_n, back_d
+    fake_defective = one(b.normal, b.targets, b.noise[0])
+    cycled_normal = one(torch.from_numpy(fake_defective[0]), clean, b.noise[1])
+    fake_normal = one(b.defective, clean, b.noise[2])
+    cycled_defective = one(torch.from_numpy(fake_normal[0]), b.labels, b.noise[3])
+    return fake_defective, cycled_normal, fake_normal, cycled_defective
 
 
 def _cross_entropy(logits, labels):
@@ -56,17 +56,28 @@ def _cross_entropy(logits, labels):
 @torch.no_grad()
 def test_the_generators_objective_is_the_written_out_sum(stage):
     b = stage.phases[1].prepare(Draws(0, 0, 1, torch.device("cpu")), 0)
-    (fake_d, map_d), (back_n, unmap_n), (fake_n, unmap_d), (back_d, map_n) = _passes(stage, b)
+    (
+        (fake_defective, defaced_map),
+        (cycled_normal, undone_map),
+        (fake_normal, restored_map),
+        (cycled_defective, redone_map),
+    ) = _passes(stage, b)
     critic, zeros = stage.modules["critic"], [0, 0, 0, 0]
-    (score_d, name_d), (score_n, name_n) = ([t.numpy() for t in critic(torch.from_numpy(i))] for i in (fake_d, fake_n))
-    expected = -score_d.mean() - score_n.mean()
-    expected += WEIGHTS["classification_weight"] * (
-        _cross_entropy(name_d, b.targets.tolist()) + _cross_entropy(name_n, zeros)
+    (defective_scores, defective_logits), (normal_scores, normal_logits) = (
+        [t.numpy() for t in critic(torch.from_numpy(i))] for i in (fake_defective, fake_normal)
     )
-    lost = np.abs(back_n - b.normal.numpy()).mean() + np.abs(back_d - b.defective.numpy()).mean()
-    expected += WEIGHTS["cycle_weight"] * lost
-    expected += WEIGHTS["map_cycle_weight"] * (np.abs(map_d - unmap_n).mean() + np.abs(unmap_d - map_n).mean())
-    expected += WEIGHTS["map_area_weight"] * sum(soft.mean() for soft in (map_d, unmap_n, unmap_d, map_n))
+    expected = -defective_scores.mean() - normal_scores.mean()
+    expected += WEIGHTS["classification_weight"] * (
+        _cross_entropy(defective_logits, b.targets.tolist()) + _cross_entropy(normal_logits, zeros)
+    )
+    cycle = np.abs(cycled_normal - b.normal.numpy()).mean() + np.abs(cycled_defective - b.defective.numpy()).mean()
+    expected += WEIGHTS["cycle_weight"] * cycle
+    expected += WEIGHTS["map_cycle_weight"] * (
+        np.abs(defaced_map - undone_map).mean() + np.abs(restored_map - redone_map).mean()
+    )
+    expected += WEIGHTS["map_area_weight"] * sum(
+        soft.mean() for soft in (defaced_map, undone_map, restored_map, redone_map)
+    )
     assert float(stage.phases[1].compute(b, 0, 4).loss) == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -74,23 +85,23 @@ def test_the_critics_objective_is_the_written_out_sum(stage):
     b = stage.phases[0].prepare(Draws(0, 0, 0, torch.device("cpu")), 0)
     critic, expected = stage.modules["critic"], 0.0
     with torch.no_grad():
-        (fake_d, _), _, (fake_n, _), _ = _passes(stage, b)
-    for real, fake, labels in ((b.defective, fake_d, b.labels.tolist()), (b.normal, fake_n, [0, 0, 0, 0])):
-        scores, names = (t.detach().numpy() for t in critic(real))
+        (fake_defective, _), _, (fake_normal, _), _ = _passes(stage, b)
+    for real, fake, labels in ((b.defective, fake_defective, b.labels.tolist()), (b.normal, fake_normal, [0, 0, 0, 0])):
+        scores, logits = (t.detach().numpy() for t in critic(real))
         fake = torch.from_numpy(fake)
         expected += critic(fake)[0].detach().numpy().mean() - scores.mean()
-        expected += WEIGHTS["classification_weight"] * _cross_entropy(names, labels)
+        expected += WEIGHTS["classification_weight"] * _cross_entropy(logits, labels)
         lengths = []
-        for i, u in enumerate(b.uniform.tolist()):  # one image at a time: no sample's gradient may reach another's
-            middle = (u * real[i : i + 1] + (1 - u) * fake[i : i + 1]).requires_grad_(True)
-            (gradient,) = torch.autograd.grad(critic(middle)[0].mean(), middle)
+        for i, u in enumerate(b.uniform.tolist()):  # one image at a time: the gradient is that of each sample alone
+            between = (u * real[i : i + 1] + (1 - u) * fake[i : i + 1]).requires_grad_(True)
+            (gradient,) = torch.autograd.grad(critic(between)[0].mean(), between)
             lengths.append(float(gradient.norm()))
         expected += WEIGHTS["gradient_penalty_weight"] * np.mean((np.array(lengths) - 1) ** 2)
     assert float(stage.phases[0].compute(b, 0, 4).loss.detach()) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_labels_belong_to_their_images(stage):
-    """Sorted, `cut` is category 1 and `hole` category 2; normal is 0 and never a target."""
+    """In alphabetical order `cut` is category 1 and `hole` category 2; normal is 0, and never a target."""
     known = {
         label: torch.from_numpy(_images(seed, 3).images).permute(0, 3, 1, 2).float() / 127.5 - 1
         for label, seed in ((1, 2), (2, 1))

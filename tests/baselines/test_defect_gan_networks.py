@@ -8,24 +8,24 @@ from defect_synth.baselines.defect_gan_networks import (
 )
 
 
-def test_a_spatial_norm_changes_only_where_the_category_does(rng):
+def test_the_norm_changes_only_where_the_category_does(rng):
     torch.manual_seed(0)
     norm = SpatiallyAdaptiveNorm(4, 2, 4).requires_grad_(False)
     x = torch.randn(1, 4, 16, 16, generator=rng)
-    there = uniform_category_map(torch.tensor([0]), 2, 16).clone()
-    here = there.clone()
-    here[..., :4] = here[..., :4].flip(1)
-    moved = (norm(x, here) - norm(x, there)).abs().amax(dim=(0, 1, 2)) > 0
-    assert moved[:4].all()
-    assert not moved[6:].any()  # two 3x3 convolutions reach two pixels further
+    one_category = uniform_category_map(torch.tensor([0]), 2, 16).clone()
+    two_categories = one_category.clone()
+    two_categories[..., :4] = two_categories[..., :4].flip(1)
+    changed = (norm(x, two_categories) - norm(x, one_category)).abs().amax(dim=(0, 1, 2)) > 0
+    assert changed[:4].all()
+    assert not changed[6:].any()  # two 3x3 convolutions reach two pixels further
 
 
-def test_the_map_moves_the_image_by_its_share():
+def test_the_map_is_the_share_of_the_layer():
     layer = DefectLayer(torch.full((1, 3, 1, 3), 0.8), torch.tensor([[[[0.0, 0.25, 1.0]]]]))
     torch.testing.assert_close(layer.composed(torch.full((1, 3, 1, 3), 0.4))[0, 0, 0], torch.tensor([0.4, 0.5, 0.8]))
 
 
-def test_composition_is_exact_at_both_ends(rng):
+def test_composition_is_exact_where_the_map_is_0_or_1(rng):
     image, colour = torch.rand(2, 1, 3, 4, 4, generator=rng)
     soft = (torch.rand(1, 1, 4, 4, generator=rng) > 0.5).float()
     out = DefectLayer(colour, soft).composed(image)

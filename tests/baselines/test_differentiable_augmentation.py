@@ -3,21 +3,21 @@ import torch
 
 from defect_synth.baselines.differentiable_augmentation import NUM_UNIFORMS, DiffAugmentation, diff_augment
 
-NOTHING = [0.5, 0.5, 0.5, 0.5, 0.5, 0.0, 0.0]  # but a hole whose centre is the corner
+NO_CHANGE = [0.5, 0.5, 0.5, 0.5, 0.5, 0.0, 0.0]  # but for a square whose centre is the top left corner
 
 
 def drawn(*changes):
-    rows = torch.tensor([NOTHING] * len(changes))
+    rows = torch.tensor([NO_CHANGE] * len(changes))
     for row, change in zip(rows, changes, strict=True):
         for place, value in change.items():
             row[place] = value
     return DiffAugmentation(rows)
 
 
-def test_colour_terms_have_their_literal_values():
+def test_colour_changes_have_their_literal_values():
     image = torch.tensor([0.2, 0.4, 0.9]).reshape(1, 3, 1, 1).repeat(1, 1, 16, 16)
     image[..., 8:] = 0.0
-    place = (0, slice(None), 12, 4)  # not in the hole, left half
+    place = (0, slice(None), 12, 4)  # in the left half and outside the square
     assert diff_augment(image, drawn({0: 0.75}))[place].tolist() == pytest.approx([0.45, 0.65, 1.15])
     assert diff_augment(image, drawn({1: 0.0}))[place].tolist() == pytest.approx([0.5] * 3)
     mean = 0.25  # of the whole image
@@ -25,7 +25,7 @@ def test_colour_terms_have_their_literal_values():
     assert diff_augment(image, drawn({2: 0.75}))[place].tolist() == pytest.approx(expected)
 
 
-def test_translation_moves_zeros_in_and_reaches_an_eighth(rng):
+def test_translation_pads_with_zeros_and_reaches_an_eighth_of_the_side(rng):
     image = torch.randn(2, 3, 16, 16, generator=rng)
     out = diff_augment(image, drawn({3: 0.9999, 5: 0.9999, 6: 0.9999}, {4: 0.0, 5: 0.9999, 6: 0.9999}))
     assert (out[0, :, :2] == 0).all()  # down by 2
@@ -34,13 +34,13 @@ def test_translation_moves_zeros_in_and_reaches_an_eighth(rng):
     torch.testing.assert_close(out[1, :, :8, :6], image[1, :, :8, 2:8])
 
 
-def test_the_hole_is_half_a_side_and_may_hang_over(rng):
+def test_the_square_is_half_a_side_and_may_lie_partly_outside(rng):
     image = torch.ones(2, 1, 16, 16)
     out = diff_augment(image, drawn({5: 0.5, 6: 0.5}, {}))
-    assert [int((picture == 0).sum()) for picture in out] == [64, 16]  # whole; a quarter of it at the corner
+    assert [int((picture == 0).sum()) for picture in out] == [64, 16]  # all of it, and a quarter at the corner
 
 
-def test_gradients_flow_through_all_of_it(rng):
+def test_gradients_flow_through_every_augmentation(rng):
     uniforms = DiffAugmentation(torch.rand(2, NUM_UNIFORMS, generator=rng))
     image = torch.randn(2, 3, 8, 8, generator=rng, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: diff_augment(x, uniforms), image)

@@ -1,4 +1,4 @@
-"""SDGAN's two objectives against the same sums written out in NumPy."""
+"""The objectives of SDGAN against the same sums written out in NumPy."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def stage(tmp_path_factory):
     return system.steps(training, tmp_path_factory.mktemp("run"), torch.device("cpu"))[0].build()
 
 
-def _passes(stage, context):
-    """Real, generated and returned images of both sides, as (defect, normal) pairs, and the identities."""
+def _passes(stage, batch):
+    """Training, translated, cycled and identity images, as (defect, normal) pairs."""
     to_defect, to_normal = (stage.modules["generators"][name] for name in ("defect", "normal"))
-    normal, defect = context
+    normal, defect = batch
     fake = (to_defect(normal), to_normal(defect))
-    back = (to_defect(fake[1]), to_normal(fake[0]))
-    return (defect, normal), fake, back, (to_defect(defect), to_normal(normal))
+    cycled = (to_defect(fake[1]), to_normal(fake[0]))
+    return (defect, normal), fake, cycled, (to_defect(defect), to_normal(normal))
 
 
 def _scores(stage, images):
@@ -43,30 +43,30 @@ def _scores(stage, images):
 
 @torch.no_grad()
 def test_the_generators_objective_is_the_written_out_sum(stage):
-    context = stage.phases[0].prepare(Draws(0, 0, 0, torch.device("cpu")), 0)
-    real, fake, back, same = _passes(stage, context)
+    batch = stage.phases[0].prepare(Draws(0, 0, 0, torch.device("cpu")), 0)
+    real, fake, cycled, identity = _passes(stage, batch)
     expected = 0.0
-    for scores, weight in ((_scores(stage, fake), 1.0), (_scores(stage, back), WEIGHTS["cycle_adversarial_weight"])):
+    for scores, weight in ((_scores(stage, fake), 1.0), (_scores(stage, cycled), WEIGHTS["cycle_adversarial_weight"])):
         expected += weight * sum(np.mean((s - 1) ** 2) for s in scores)
-    for made, weight in ((back, WEIGHTS["cycle_weight"]), (same, WEIGHTS["identity_weight"])):
+    for made, weight in ((cycled, WEIGHTS["cycle_weight"]), (identity, WEIGHTS["identity_weight"])):
         expected += weight * sum(np.abs((m - r).numpy()).mean() for m, r in zip(made, real, strict=True))
-    assert float(stage.phases[0].compute(context, 0, 4).loss) == pytest.approx(float(expected), rel=1e-5)
+    assert float(stage.phases[0].compute(batch, 0, 4).loss) == pytest.approx(float(expected), rel=1e-5)
 
 
 @torch.no_grad()
 def test_the_discriminators_objective_is_the_written_out_sum(stage):
-    context = stage.phases[1].prepare(Draws(0, 0, 1, torch.device("cpu")), 0)
-    real, fake, back, _ = _passes(stage, context)
+    batch = stage.phases[1].prepare(Draws(0, 0, 1, torch.device("cpu")), 0)
+    real, fake, cycled, _ = _passes(stage, batch)
     expected = sum(np.mean((s - 1) ** 2) for s in _scores(stage, real))
     expected += sum(np.mean(s**2) for s in _scores(stage, fake))
-    expected += WEIGHTS["cycle_adversarial_weight"] * sum(np.mean(s**2) for s in _scores(stage, back))
-    assert float(stage.phases[1].compute(context, 0, 4).loss) == pytest.approx(float(expected) / 2, rel=1e-5)
+    expected += WEIGHTS["cycle_adversarial_weight"] * sum(np.mean(s**2) for s in _scores(stage, cycled))
+    assert float(stage.phases[1].compute(batch, 0, 4).loss) == pytest.approx(float(expected) / 2, rel=1e-5)
 
 
-def test_the_two_domains_never_swap(stage):
-    """Reals of either judge come from its own images: 5 good and 3 defect images have no pixel row in common."""
+def test_each_domain_has_its_own_training_images(stage):
+    """Each domain draws from its own training images, 5 normal and 3 defect images without a pixel row in common."""
     normal, defect = stage.phases[0].prepare(Draws(0, 3, 0, torch.device("cpu")), 3)
-    for batch, seed, count in ((normal, 0, 5), (defect, 1, 3)):
+    for images, seed, count in ((normal, 0, 5), (defect, 1, 3)):
         known = torch.from_numpy(_images(seed, count).images).permute(0, 3, 1, 2).float() / 127.5 - 1
         both = torch.cat([known, known.flip(3)])
-        assert all((both - image).abs().amax(dim=(1, 2, 3)).min() < 1e-6 for image in batch)
+        assert all((both - image).abs().amax(dim=(1, 2, 3)).min() < 1e-6 for image in images)
