@@ -97,7 +97,7 @@ def _command(command: Any, name: str, parent: Any) -> str:
     for parameter in command.params:
         record = parameter.get_help_record(context)
         if record is not None and "--help" not in record[0]:
-            left, right = (" ".join(text.split()).replace("|", "\\|").replace("<", "&lt;") for text in record)
-            rows.append(f"| `{left}` | {right} |")
+            left, right = (" ".join(text.split()).replace("|", "\\|") for text in record)
+            rows.append(f"| `{left}` | {right.replace('<', '&lt;')} |")
     table = ["", "| | |", "|---|---|", *rows] if rows else []
     return "\n".join([f"\n## {name}\n", str(command.help or "").strip(), f"\n```\n{usage}\n```", *table, ""])

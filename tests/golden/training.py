@@ -70,7 +70,8 @@ def write_data(folder: Path, command: Command) -> Path:
 
 def train(method: str, data: Path, run: Path, command: Command) -> Tables:
     """Train `method` on two defects; returns its losses by stage, one row an iteration."""
-    command(["train", str(data), "-o", str(run), "--defects", "crack,hole", "--seed", "3", *METHODS[method]])
+    device = () if method == "painter" else ("--device", "cpu")  # the painter knows no other
+    command(["train", str(data), "-o", str(run), "--defects", "crack,hole", "--seed", "3", *device, *METHODS[method]])
     return {path.parent.relative_to(run).as_posix(): list(_losses(path)) for path in sorted(run.rglob("stats.jsonl"))}
 
 
