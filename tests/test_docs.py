@@ -197,4 +197,4 @@ def test_readme_is_short() -> None:
 def test_files_that_the_page_names_exist(page: Path) -> None:
     text = page.read_text("utf-8")
     named = re.findall(r"(?<![\w/.])(?:tests|docs|tools|examples|benchmarks|defect_synth)/[\w/.-]*\w", text)
-    assert [path for path in named if not (ROOT / path).exists()] == []
+    assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
