@@ -17,9 +17,10 @@ from defect_synth.compositor import pixels
 from defect_synth.compositor.bank import Bank
 from defect_synth.compositor.image_region import Box, ImageRegion
 from defect_synth.compositor.paste import paste, paste_into_mask
-from defect_synth.compositor.placement import Frame, Pose, aligned_pose, fit_to_mask, free_pose
+from defect_synth.compositor.placement import Pose, aligned_pose, fit_to_mask, free_pose
 from defect_synth.compositor.transfer import Mode
 from defect_synth.product.foreground import find_foreground
+from defect_synth.product.frame import ProductFrame
 from defect_synth.product.symmetry import Symmetry, find_symmetry
 
 _FULL_SIZE = 4  # attempts at the requested size; later ones are smaller and smaller
@@ -43,8 +44,8 @@ class _RecordedObject:
         inside: Share of the defect that lies on the object.
     """
 
-    frame: Frame
-    image_frame: Frame
+    frame: ProductFrame
+    image_frame: ProductFrame
     grid: NDArray[np.bool_]
     is_whole: bool
     inside: float
@@ -118,7 +119,7 @@ class PasteInserter:
         both_found = not recorded.is_whole and not objects.is_whole
         here = objects.frame() if both_found else ImageRegion(objects.shape).frame()
         there = recorded.frame if both_found else recorded.image_frame
-        scale = here[2] / there[2] * float(np.exp(rng.uniform(*np.log(self.scale)))) * shrink
+        scale = here.radius / there.radius * float(np.exp(rng.uniform(*np.log(self.scale)))) * shrink
         if at is not None:
             return free_pose(self.symmetry, scale, at, rng)
         if self.placement == "aligned" or (self.placement == "auto" and self._is_placed_alike(recorded, objects)):

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defect_synth.product.frame import product_frame
+from defect_synth.product.frame import ProductFrame, product_frame
 from defect_synth.samples import Pixels
 
 Box = tuple[int, int, int, int]
@@ -40,11 +40,11 @@ class ImageRegion:
         """Whether the region is the whole image."""
         return bool(self.grid.all())
 
-    def frame(self) -> tuple[float, float, float]:
+    def frame(self) -> ProductFrame:
         """Centre (y, x) and radius of the region, in pixels of the image."""
         y, x, radius = product_frame(self.grid.astype(bool))
         sy, sx = self.shape[0] / self.grid.shape[0], self.shape[1] / self.grid.shape[1]
-        return (y + 0.5) * sy - 0.5, (x + 0.5) * sx - 0.5, radius * float(np.sqrt(sy * sx))
+        return ProductFrame((y + 0.5) * sy - 0.5, (x + 0.5) * sx - 0.5, radius * float(np.sqrt(sy * sx)))
 
     def weight(self, box: Box) -> NDArray[np.float32]:
         """Weight of each pixel of `box` (y0, x0, y1, x1): float32, 1 inside, 0 outside, smooth at the outline."""

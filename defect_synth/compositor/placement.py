@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defect_synth.compositor.image_region import Box
+from defect_synth.product.frame import ProductFrame
 from defect_synth.product.symmetry import Symmetry
 from defect_synth.samples import Pixels
 
 Affine = NDArray[np.float64]  # 2 x 3
-Frame = tuple[float, float, float]
-"""Centre (y, x) and radius of an object, in pixels."""
 
 _WOBBLE = 2.0  # degrees, standard deviation: no two parts are placed at exactly the same angle
 _JITTER = 0.02  # standard deviation of the position, in radii of the object
@@ -54,14 +53,14 @@ def free_pose(symmetry: Symmetry, scale: float, centre: tuple[float, float], rng
 
 
 def aligned_pose(
-    symmetry: Symmetry, scale: float, box: Box, recorded: Frame, here: Frame, rng: np.random.Generator
+    symmetry: Symmetry, scale: float, box: Box, recorded: ProductFrame, here: ProductFrame, rng: np.random.Generator
 ) -> Pose:
     """The recorded position relative to the object, or one that is equivalent under the symmetry of the product."""
     angle, flip = _random_symmetry(symmetry, rng)
     x, y = _centre(box)
-    offset = np.array([x - recorded[1], y - recorded[0]]) / recorded[2]
+    offset = np.array([x - recorded.x, y - recorded.y]) / recorded.radius
     moved = _rotation(angle, flip) @ offset + rng.normal(0, _JITTER, 2)
-    return Pose(angle, flip, scale, (float(here[1] + here[2] * moved[0]), float(here[0] + here[2] * moved[1])))
+    return Pose(angle, flip, scale, (float(here.x + here.radius * moved[0]), float(here.y + here.radius * moved[1])))
 
 
 def _random_symmetry(symmetry: Symmetry, rng: np.random.Generator) -> tuple[float, bool]:

@@ -1,4 +1,4 @@
-"""Painting one defect into the region of an image that a mask marks: the way of a single painting from start to end.
+"""Painting one defect into the region of an image that a mask marks.
 
 NumPy and OpenCV only. The network is a function, so that torch and onnxruntime paint alike.
 """

@@ -1,4 +1,4 @@
-"""Views: square parts of an image around a defect, which the painter works on, and the way back into the image.
+"""Views: square parts of an image around a defect, which the painter works on.
 
 A view has the same side whatever the size of the image, so a defect of ten pixels is painted in its own pixels. Only a
 defect that does not fit into a view is shrunk. Not in the paper.

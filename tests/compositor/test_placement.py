@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from defect_synth.compositor.placement import Pose, aligned_pose, fit_to_mask, free_pose, scale_of, target_box, warp
+from defect_synth.product.frame import ProductFrame
 from defect_synth.product.symmetry import Symmetry
 
 BOX = (10, 20, 20, 40)  # y0, x0, y1, x1
@@ -52,7 +53,9 @@ def test_the_target_box_holds_the_mapped_defect_and_ends_at_the_image():
 
 def test_an_aligned_pose_keeps_the_place_on_the_object():
     rng = np.random.default_rng(0)
-    poses = [aligned_pose(Symmetry(), 2.0, BOX, (30, 30, 20), (100, 80, 40), rng) for _ in range(40)]
+    poses = [
+        aligned_pose(Symmetry(), 2.0, BOX, ProductFrame(30, 30, 20), ProductFrame(100, 80, 40), rng) for _ in range(40)
+    ]
     assert np.mean([p.centre for p in poses], axis=0) == pytest.approx((80 + 40 * -0.025, 100 + 40 * -0.775), abs=1)
     assert not any(p.flip for p in poses)
     assert all(min(p.angle, 360 - p.angle) < 12 for p in poses)
@@ -60,7 +63,10 @@ def test_an_aligned_pose_keeps_the_place_on_the_object():
 
 def test_a_round_product_lets_an_aligned_defect_move_around_its_middle():
     rng = np.random.default_rng(0)
-    poses = [aligned_pose(Symmetry("any"), 1.0, BOX, (30, 30, 20), (30, 30, 20), rng) for _ in range(60)]
+    poses = [
+        aligned_pose(Symmetry("any"), 1.0, BOX, ProductFrame(30, 30, 20), ProductFrame(30, 30, 20), rng)
+        for _ in range(60)
+    ]
     offsets = np.array([p.centre for p in poses]) - 30
     distance = np.hypot(*offsets.T)
     assert distance == pytest.approx(15.5, abs=2)

@@ -14,7 +14,7 @@ def chosen(bank, view, mask, seed=0):
 
 
 def striped(angle):
-    """A bright bar across a field whose left half is dark: its surroundings tell how it lay."""
+    """A bright bar across a field whose left half is dark: its surroundings tell its orientation."""
     image = np.full((48, 48, 3), 200, np.uint8)
     image[:, :24] = 40
     mask = np.zeros((48, 48), np.uint8)

@@ -59,10 +59,10 @@ def test_a_grey_product_gets_grey_defects(painter):
 def test_a_mask_may_be_asked_for_with_or_without_the_image(painter):
     image, product, _, _ = bolt(300)
 
-    seen, unseen = (painter.propose_mask("head", product, 3, image=i) for i in (image, None))
+    with_image, without_image = (painter.propose_mask("head", product, 3, image=i) for i in (image, None))
 
-    assert seen.any()
-    assert unseen.any()
-    assert np.array_equal(seen, painter.propose_mask("head", product, 3, image))
+    assert with_image.any()
+    assert without_image.any()
+    assert np.array_equal(with_image, painter.propose_mask("head", product, 3, image))
     with pytest.raises(DataError, match=r"foreground must be \[128, 128\]"):
         painter.propose_mask("head", product[:100], 3, image)

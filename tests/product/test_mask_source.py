@@ -99,7 +99,7 @@ def test_defects_keep_their_distance_from_the_middle_of_aligned_products():
         y, x, _ = product_frame(source.propose("chip", disc(), seed) > 0)
         distances.append(np.hypot(y - 48, x - 48))
 
-    assert min(distances) > 15  # the real ones: 30 and 28
+    assert min(distances) > 15  # of the real masks: 30 and 28
 
 
 def test_masks_keep_off_the_border_where_real_ones_do_and_reach_it_where_they_do():
