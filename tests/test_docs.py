@@ -7,6 +7,7 @@ defects), and the names in `given`.
 
 from __future__ import annotations
 
+import importlib
 import re
 import runpy
 import shlex
@@ -198,3 +199,15 @@ def test_files_that_the_page_names_exist(page: Path) -> None:
     text = page.read_text("utf-8")
     named = re.findall(r"(?<![\w/.])(?:tests|docs|tools|examples|benchmarks|defect_synth)/[\w/.-]*\w", text)
     assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
+
+
+def test_modules_of_the_changelog_exist() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    places = re.findall(
+        r"defect_synth(?:\.\w+)+", "".join(line.split("|")[2] for line in text.splitlines() if "|" in line)
+    )
+    assert len(places) > 15
+    for place in places:
+        module, _, name_in_it = place.rpartition(".")
+        if not hasattr(importlib.import_module(module), name_in_it):  # not yet loaded: a module
+            importlib.import_module(place)
