@@ -23,9 +23,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from defect_synth.atomic import replacing
+from defect_synth.benchmark.downstream.batches import TrainingMix
+from defect_synth.benchmark.downstream.linear_probe import ProbeConfig, features_of, real_views, train_probe
 from defect_synth.benchmark.labelled import LabelledArrays
-from defect_synth.benchmark.tasks.batches import TrainingMix
-from defect_synth.benchmark.tasks.linear_probe import ProbeConfig, features_of, real_views, train_probe
 from defect_synth.config import override
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import split

@@ -14,8 +14,8 @@ import numpy as np
 
 from defect_synth.baselines.crop_paste import CropPaste
 from defect_synth.benchmark.context import ArmNotPossible, PartitionContext
+from defect_synth.benchmark.downstream.batches import Sampling
 from defect_synth.benchmark.sources import DefectsOnGoodImages, ResizedSource, RoundRobinSource
-from defect_synth.benchmark.tasks.batches import Sampling
 from defect_synth.demo.hazelnut import DemoSource
 from defect_synth.errors import ConfigError, DataError
 from defect_synth.painter.painter_base import PAINTING_VERSION

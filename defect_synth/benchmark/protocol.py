@@ -11,10 +11,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from defect_synth.benchmark.arms import ARMS, PERLIN, SYSTEMS, Arm, choose_arms, require_among
-from defect_synth.benchmark.tasks.classifier import ClassifyConfig
-from defect_synth.benchmark.tasks.linear_probe import ProbeConfig
-from defect_synth.benchmark.tasks.quality_networks import QualityConfig
-from defect_synth.benchmark.tasks.segmenter import SegmentConfig
+from defect_synth.benchmark.downstream.classifier import ClassifyConfig
+from defect_synth.benchmark.downstream.linear_probe import ProbeConfig
+from defect_synth.benchmark.downstream.segmenter import SegmentConfig
+from defect_synth.benchmark.quality_networks import QualityConfig
 from defect_synth.config import override, validated
 from defect_synth.dfmgan.config import PRESETS, TrainConfig
 from defect_synth.errors import ConfigError

@@ -154,10 +154,10 @@ def _report(output: Path) -> None:
 
 
 def _show(results: BenchmarkResults, output: Path) -> None:
-    from defect_synth.benchmark.report.paper_tables import paper_tables
     from defect_synth.benchmark.report.report import FILES
     from defect_synth.benchmark.report.tables import headline
     from defect_synth.benchmark.report.terminal import print_table, report_console
+    from defect_synth.benchmark.tables.paper_tables import paper_tables
 
     console = report_console()
     for product in results.products:

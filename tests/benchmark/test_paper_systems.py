@@ -12,8 +12,8 @@ from defect_synth.baselines.train import settings_of
 from defect_synth.benchmark import ARMS, BenchmarkRequest, generators, load_protocol, run_benchmark
 from defect_synth.benchmark.arms import SYSTEMS, choose_arms
 from defect_synth.benchmark.labelled import LabelledArrays, with_one_label
-from defect_synth.benchmark.report.paper_tables import paper_tables
 from defect_synth.benchmark.results import BenchmarkResults, without_times
+from defect_synth.benchmark.tables.paper_tables import paper_tables
 from defect_synth.benchmark.task_results import DefectFigures, QualityResult
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import split

@@ -5,7 +5,7 @@ import pytest
 
 from defect_synth.benchmark.arms import ARMS, choose_arms
 from defect_synth.benchmark.protocol import BUILT_IN, load_protocol
-from defect_synth.benchmark.report.published import published
+from defect_synth.benchmark.tables.published import published
 from defect_synth.errors import ConfigError
 
 PUBLISHED_PROTOCOLS = sorted((Path(__file__).parents[2] / "benchmarks" / "protocols").glob("*.toml"))

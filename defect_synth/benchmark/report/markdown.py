@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from defect_synth.benchmark.report.report_table import ReportTable
-from defect_synth.benchmark.report.summary import categories
 from defect_synth.benchmark.report.tables import (
     about_product,
     generator_origins,
@@ -14,6 +12,8 @@ from defect_synth.benchmark.report.tables import (
     versions,
 )
 from defect_synth.benchmark.results import BenchmarkResults
+from defect_synth.benchmark.tables.report_table import ReportTable
+from defect_synth.benchmark.tables.summary import categories
 
 
 def markdown_report(results: BenchmarkResults) -> str:

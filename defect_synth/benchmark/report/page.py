@@ -12,8 +12,6 @@ from markupsafe import Markup
 
 from defect_synth.benchmark.arms import REAL
 from defect_synth.benchmark.report.charts import Bar, Series, confusion_matrix, forest_plot, line_chart
-from defect_synth.benchmark.report.report_table import ReportTable, difference_in_points
-from defect_synth.benchmark.report.summary import accuracy_summaries, categories, summed_confusion
 from defect_synth.benchmark.report.tables import (
     about_product,
     generator_origins,
@@ -24,6 +22,8 @@ from defect_synth.benchmark.report.tables import (
     versions,
 )
 from defect_synth.benchmark.results import BenchmarkResults, GalleryRecord
+from defect_synth.benchmark.tables.report_table import ReportTable, difference_in_points
+from defect_synth.benchmark.tables.summary import accuracy_summaries, categories, summed_confusion
 from defect_synth.benchmark.tasks.all_tasks import TASKS
 
 _DIRECTIONS = {"gain": "up", "loss": "down"}

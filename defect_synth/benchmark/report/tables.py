@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from defect_synth.benchmark.arms import REAL
-from defect_synth.benchmark.report.published import published
-from defect_synth.benchmark.report.report_table import ReportTable, difference_in_points, percent
-from defect_synth.benchmark.report.summary import accuracy_summaries, mean_of, probe_summaries
 from defect_synth.benchmark.results import BenchmarkResults
+from defect_synth.benchmark.tables.published import published
+from defect_synth.benchmark.tables.report_table import ReportTable, difference_in_points, percent
+from defect_synth.benchmark.tables.summary import accuracy_summaries, mean_of, probe_summaries
 from defect_synth.benchmark.tasks.all_tasks import TASKS
 
 

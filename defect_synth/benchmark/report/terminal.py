@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from defect_synth.benchmark.report.report_table import ReportTable
+from defect_synth.benchmark.tables.report_table import ReportTable
 
 _UNLIMITED = 10_000  # columns: lines in files and pipes are not wrapped
 

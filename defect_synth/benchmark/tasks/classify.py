@@ -8,17 +8,17 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from defect_synth.benchmark.arms import Arm
+from defect_synth.benchmark.downstream.classifier import train_classifier
+from defect_synth.benchmark.downstream.classifier_scores import score
 from defect_synth.benchmark.partition_data import PartitionData
 from defect_synth.benchmark.progress import StepCallback
 from defect_synth.benchmark.protocol import BenchmarkProtocol
-from defect_synth.benchmark.report.comparison_tables import comparison_tables
-from defect_synth.benchmark.report.report_table import ReportTable, number_range, percent, plural
-from defect_synth.benchmark.report.summary import accuracy_summaries, mean_of, mean_recall
 from defect_synth.benchmark.results import BenchmarkResults
 from defect_synth.benchmark.statistics import wilson_interval
+from defect_synth.benchmark.tables.comparison_tables import comparison_tables
+from defect_synth.benchmark.tables.report_table import ReportTable, number_range, percent, plural
+from defect_synth.benchmark.tables.summary import accuracy_summaries, mean_of, mean_recall
 from defect_synth.benchmark.task_results import ClassificationResult, TaskResult
-from defect_synth.benchmark.tasks.classifier import train_classifier
-from defect_synth.benchmark.tasks.classifier_scores import score
 from defect_synth.benchmark.tasks.task import ArmData, Trial
 
 

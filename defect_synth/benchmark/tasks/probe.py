@@ -12,23 +12,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from defect_synth.benchmark.arms import Arm
-from defect_synth.benchmark.partition_data import PartitionData
-from defect_synth.benchmark.progress import StepCallback
-from defect_synth.benchmark.protocol import BenchmarkProtocol
-from defect_synth.benchmark.report.comparison_tables import comparison_tables
-from defect_synth.benchmark.report.report_table import ReportTable, percent
-from defect_synth.benchmark.report.summary import mean_of, mean_recall, probe_summaries
-from defect_synth.benchmark.results import BenchmarkResults
-from defect_synth.benchmark.statistics import wilson_interval
-from defect_synth.benchmark.task_results import ProbeResult, TaskResult
-from defect_synth.benchmark.tasks.classifier_scores import score
-from defect_synth.benchmark.tasks.linear_probe import (
+from defect_synth.benchmark.downstream.classifier_scores import score
+from defect_synth.benchmark.downstream.linear_probe import (
     ProbeConfig,
     features_of,
     load_probe_network,
     real_views,
     train_probe,
 )
+from defect_synth.benchmark.partition_data import PartitionData
+from defect_synth.benchmark.progress import StepCallback
+from defect_synth.benchmark.protocol import BenchmarkProtocol
+from defect_synth.benchmark.results import BenchmarkResults
+from defect_synth.benchmark.statistics import wilson_interval
+from defect_synth.benchmark.tables.comparison_tables import comparison_tables
+from defect_synth.benchmark.tables.report_table import ReportTable, percent
+from defect_synth.benchmark.tables.summary import mean_of, mean_recall, probe_summaries
+from defect_synth.benchmark.task_results import ProbeResult, TaskResult
 from defect_synth.benchmark.tasks.task import ArmData, Trial
 from defect_synth.metrics.features import FeatureExtractor
 

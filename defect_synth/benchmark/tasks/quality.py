@@ -16,11 +16,11 @@ from defect_synth.benchmark.arms import Arm
 from defect_synth.benchmark.partition_data import PartitionData
 from defect_synth.benchmark.progress import StepCallback
 from defect_synth.benchmark.protocol import BenchmarkProtocol
-from defect_synth.benchmark.report.paper_tables import paper_tables
-from defect_synth.benchmark.report.report_table import ReportTable
+from defect_synth.benchmark.quality_networks import QualityConfig, QualityNetworks, load_quality_networks
 from defect_synth.benchmark.results import BenchmarkResults
+from defect_synth.benchmark.tables.paper_tables import paper_tables
+from defect_synth.benchmark.tables.report_table import ReportTable
 from defect_synth.benchmark.task_results import DefectFigures, QualityResult, TaskResult
-from defect_synth.benchmark.tasks.quality_networks import QualityConfig, QualityNetworks, load_quality_networks
 from defect_synth.benchmark.tasks.task import ArmData, Trial
 from defect_synth.data.store import ImageArrays, load
 from defect_synth.metrics.quality import RealDefects, measure_quality

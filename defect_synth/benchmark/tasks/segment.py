@@ -8,18 +8,18 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from defect_synth.benchmark.arms import Arm
+from defect_synth.benchmark.downstream.batches import TrainingMix
+from defect_synth.benchmark.downstream.segmentation_scores import segmentation_scores
+from defect_synth.benchmark.downstream.segmenter import SegmentConfig, train_segmenter
 from defect_synth.benchmark.labelled import without_good
 from defect_synth.benchmark.partition_data import PartitionData
 from defect_synth.benchmark.progress import StepCallback
 from defect_synth.benchmark.protocol import BenchmarkProtocol
-from defect_synth.benchmark.report.comparison_tables import comparison_tables
-from defect_synth.benchmark.report.report_table import ReportTable, percent
-from defect_synth.benchmark.report.summary import mean_of, segmentation_summaries
 from defect_synth.benchmark.results import BenchmarkResults
+from defect_synth.benchmark.tables.comparison_tables import comparison_tables
+from defect_synth.benchmark.tables.report_table import ReportTable, percent
+from defect_synth.benchmark.tables.summary import mean_of, segmentation_summaries
 from defect_synth.benchmark.task_results import SegmentationResult, TaskResult
-from defect_synth.benchmark.tasks.batches import TrainingMix
-from defect_synth.benchmark.tasks.segmentation_scores import segmentation_scores
-from defect_synth.benchmark.tasks.segmenter import SegmentConfig, train_segmenter
 from defect_synth.benchmark.tasks.task import ArmData, Trial
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from defect_synth.benchmark.arms import Arm
+from defect_synth.benchmark.downstream.batches import TrainingMix
 from defect_synth.benchmark.labelled import with_one_label
 from defect_synth.benchmark.partition_data import PartitionData
 from defect_synth.benchmark.progress import StepCallback
 from defect_synth.benchmark.protocol import BenchmarkProtocol
-from defect_synth.benchmark.report.report_table import ReportTable
 from defect_synth.benchmark.results import BenchmarkResults
 from defect_synth.benchmark.synthetic_images import ImageDrawer, SyntheticImages
+from defect_synth.benchmark.tables.report_table import ReportTable
 from defect_synth.benchmark.task_results import TaskResult
-from defect_synth.benchmark.tasks.batches import TrainingMix
 
 
 class Trial(NamedTuple):

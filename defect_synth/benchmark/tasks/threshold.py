@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defect_synth.benchmark.arms import REAL, Arm
+from defect_synth.benchmark.downstream.anomaly_detector import ABOUT, PatchDetector, auroc, best_threshold, f1_at
 from defect_synth.benchmark.partition_data import PartitionData
 from defect_synth.benchmark.progress import StepCallback
 from defect_synth.benchmark.protocol import BenchmarkProtocol, ThresholdConfig
-from defect_synth.benchmark.report.report_table import ReportTable, percent
 from defect_synth.benchmark.results import BenchmarkResults
+from defect_synth.benchmark.tables.report_table import ReportTable, percent
 from defect_synth.benchmark.task_results import TaskResult, ThresholdResult, ThresholdRule
-from defect_synth.benchmark.tasks.anomaly_detector import ABOUT, PatchDetector, auroc, best_threshold, f1_at
 from defect_synth.benchmark.tasks.task import ArmData, Trial
 
 

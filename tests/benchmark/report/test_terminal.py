@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from defect_synth.benchmark.report.report_table import ReportTable
 from defect_synth.benchmark.report.terminal import print_table
+from defect_synth.benchmark.tables.report_table import ReportTable
 
 TABLE = ReportTable("Title [bold]", ("arm", "accuracy"), (("real", "50.0"), ("real + [x]", "7.5")), "A note.")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from defect_synth.benchmark.report.report_table import percent
 from defect_synth.benchmark.results import BenchmarkResults
 from defect_synth.benchmark.statistics import Mean, mean_over_partitions
+from defect_synth.benchmark.tables.report_table import percent
 from defect_synth.benchmark.task_results import (
     AnswersResult,
     ArmResult,

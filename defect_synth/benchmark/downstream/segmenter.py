@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from defect_synth.benchmark.downstream.batches import BatchSampler, TrainingMix, brighten, orient
+from defect_synth.benchmark.downstream.classifier import TrainingCallback
+from defect_synth.benchmark.downstream.unet import UNet
 from defect_synth.benchmark.labelled import LabelledArrays
-from defect_synth.benchmark.tasks.batches import BatchSampler, TrainingMix, brighten, orient
-from defect_synth.benchmark.tasks.classifier import TrainingCallback
-from defect_synth.benchmark.tasks.unet import UNet
 from defect_synth.samples import Pixels
 
 _THRESHOLDS = np.linspace(0.05, 0.95, 19)

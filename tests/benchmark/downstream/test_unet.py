@@ -1,6 +1,6 @@
 import torch
 
-from defect_synth.benchmark.tasks.unet import UNet
+from defect_synth.benchmark.downstream.unet import UNet
 
 
 def test_the_unet_has_the_channels_of_each_level_and_keeps_the_size():

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from defect_synth.benchmark.downstream.batches import TrainingMix, orientations
 from defect_synth.benchmark.labelled import LabelledArrays
-from defect_synth.benchmark.tasks.batches import TrainingMix, orientations
 from defect_synth.metrics.efficientnet import EfficientNetLite0
 from defect_synth.metrics.features import FeatureExtractor, RandomFeatures
 from defect_synth.samples import Pixels

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from defect_synth.benchmark.tasks.batches import TrainingMix
-from defect_synth.benchmark.tasks.classifier import ClassifyConfig, train_classifier
+from defect_synth.benchmark.downstream.batches import TrainingMix
+from defect_synth.benchmark.downstream.classifier import ClassifyConfig, train_classifier
 from defect_synth.errors import CheckpointError, ConfigError, DataError
 from defect_synth.nn.torchvision_import import ensure_torchvision
 from tests.benchmark.squares import CLASSES, relabelled, squares

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from defect_synth.benchmark.report.published import PublishedFigures, published
-from defect_synth.benchmark.report.report_table import ReportTable, number, percent, plural
-from defect_synth.benchmark.report.summary import accuracy_summaries, quality_of
 from defect_synth.benchmark.results import ArmRecord, BenchmarkResults
+from defect_synth.benchmark.tables.published import PublishedFigures, published
+from defect_synth.benchmark.tables.report_table import ReportTable, number, percent, plural
+from defect_synth.benchmark.tables.summary import accuracy_summaries, quality_of
 from defect_synth.benchmark.task_results import DefectFigures, QualityResult
 
 OURS = "ours"

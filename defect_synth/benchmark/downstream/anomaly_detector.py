@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defect_synth.benchmark.tasks.segmentation_scores import precision_recall
+from defect_synth.benchmark.downstream.segmentation_scores import precision_recall
 from defect_synth.samples import Pixels
 
 ABOUT = "nearest neighbour over hand-made patch descriptors (colour, edges; three scales), trained on good images only"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from defect_synth.benchmark.tasks.anomaly_detector import PatchDetector, auroc, best_threshold, f1_at
+from defect_synth.benchmark.downstream.anomaly_detector import PatchDetector, auroc, best_threshold, f1_at
 from tests.fake_data import fake_category
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from defect_synth.benchmark.report.report_table import ReportTable, difference_in_points
 from defect_synth.benchmark.results import BenchmarkResults, Comparison
+from defect_synth.benchmark.tables.report_table import ReportTable, difference_in_points
 
 _TRAINED_ONCE = (
     " Each network was trained once: the intervals cover other test images, but not another training, which may move "

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from defect_synth.benchmark.labelled import LabelledArrays
-from defect_synth.benchmark.tasks.batches import TrainingMix
-from defect_synth.benchmark.tasks.linear_probe import (
+from defect_synth.benchmark.downstream.batches import TrainingMix
+from defect_synth.benchmark.downstream.linear_probe import (
     ProbeConfig,
     features_of,
     load_probe_network,
     real_views,
     train_probe,
 )
+from defect_synth.benchmark.labelled import LabelledArrays
 from defect_synth.errors import CheckpointError
 
 CONFIG = ProbeConfig(weight_decay=0.1)

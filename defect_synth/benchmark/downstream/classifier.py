@@ -27,9 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from defect_synth.benchmark.labelled import LabelledArrays
-from defect_synth.benchmark.task_results import CurvePoint
-from defect_synth.benchmark.tasks.batches import (
+from defect_synth.benchmark.downstream.batches import (
     BatchSampler,
     TrainingMix,
     brighten,
@@ -37,7 +35,9 @@ from defect_synth.benchmark.tasks.batches import (
     orientations,
     require_alike,
 )
-from defect_synth.benchmark.tasks.pretrained import start_from
+from defect_synth.benchmark.downstream.pretrained import start_from
+from defect_synth.benchmark.labelled import LabelledArrays
+from defect_synth.benchmark.task_results import CurvePoint
 from defect_synth.errors import ConfigError
 from defect_synth.nn.torchvision_import import ensure_torchvision
 from defect_synth.samples import Pixels

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from defect_synth.benchmark.tasks.classifier_scores import calibration_error, score
+from defect_synth.benchmark.downstream.classifier_scores import calibration_error, score
 from defect_synth.nn.torchvision_import import ensure_torchvision
 
 

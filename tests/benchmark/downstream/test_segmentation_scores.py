@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from defect_synth.benchmark.tasks.segmentation_scores import per_region_overlap, precision_recall, segmentation_scores
+from defect_synth.benchmark.downstream.segmentation_scores import (
+    per_region_overlap,
+    precision_recall,
+    segmentation_scores,
+)
 from defect_synth.nn.torchvision_import import ensure_torchvision
 
 

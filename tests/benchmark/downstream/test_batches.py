@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from defect_synth.benchmark.tasks.batches import BatchSampler, TrainingMix, brighten, orient, orientations
+from defect_synth.benchmark.downstream.batches import BatchSampler, TrainingMix, brighten, orient, orientations
 from defect_synth.errors import DataError
 from tests.benchmark.squares import relabelled, squares
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from defect_synth.benchmark.tasks.pretrained import start_from
+from defect_synth.benchmark.downstream.pretrained import start_from
 from defect_synth.errors import CheckpointError
 from defect_synth.nn.torchvision_import import ensure_torchvision
 

@@ -1,8 +1,8 @@
 import numpy as np
 
-from defect_synth.benchmark.tasks.batches import TrainingMix
-from defect_synth.benchmark.tasks.segmentation_scores import segmentation_scores
-from defect_synth.benchmark.tasks.segmenter import SegmentConfig, train_segmenter
+from defect_synth.benchmark.downstream.batches import TrainingMix
+from defect_synth.benchmark.downstream.segmentation_scores import segmentation_scores
+from defect_synth.benchmark.downstream.segmenter import SegmentConfig, train_segmenter
 from tests.benchmark.squares import SIZE, squares
 
 

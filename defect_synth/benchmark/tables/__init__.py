@@ -1,0 +1,1 @@
+"""Results as tables, which the report shows in the terminal, as Markdown and as a page."""
