@@ -35,7 +35,7 @@ from defect_synth.baselines.translation import (
 from defect_synth.baselines.translation_losses import classification, gradient_penalty, interpolate, l1, wasserstein
 from defect_synth.config import Frozen
 from defect_synth.data.store import ImageArrays
-from defect_synth.engine.contact_sheet import grid, save_sheet
+from defect_synth.engine.contact_sheet import save_grid
 from defect_synth.engine.draws import Draws
 from defect_synth.engine.image_batches import ImageBatches
 from defect_synth.engine.loop import MODEL_FILE
@@ -252,7 +252,7 @@ class DefectGANStage(Stage):
             category_map = uniform_category_map(labels, self.categories, self.settings.resolution)
             layer = self.average(self._shown, category_map, noise)
             rows += [layer.composed(self._shown), layer.map.expand(-1, 3, -1, -1) * 2 - 1]
-        save_sheet(path, grid(signal_to_pixels(torch.cat(rows)).cpu(), columns=count))
+        save_grid(path, signal_to_pixels(torch.cat(rows)).cpu(), columns=count)
 
     def export(self, path: Path, kimg: float, score: float | None) -> None:
         """Write the averaged generator."""

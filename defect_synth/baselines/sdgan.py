@@ -32,7 +32,7 @@ from defect_synth.baselines.translation import (
 from defect_synth.baselines.translation_losses import l1, least_squares_fake, least_squares_real
 from defect_synth.baselines.translation_networks import PatchDiscriminator
 from defect_synth.config import Frozen
-from defect_synth.engine.contact_sheet import grid, save_sheet
+from defect_synth.engine.contact_sheet import save_grid
 from defect_synth.engine.draws import Draws
 from defect_synth.engine.image_batches import ImageBatches
 from defect_synth.engine.loop import MODEL_FILE
@@ -178,7 +178,7 @@ class SDGANStage(Stage):
     def save_contact_sheet(self, path: Path) -> None:
         """Write a row of normal images and, below it, the defect images that they give."""
         rows = torch.cat([self._shown, self.average(self._shown)])
-        save_sheet(path, grid(signal_to_pixels(rows).cpu(), columns=len(self._shown)))
+        save_grid(path, signal_to_pixels(rows).cpu(), columns=len(self._shown))
 
     def export(self, path: Path, kimg: float, score: float | None) -> None:
         """Write the averaged generator of defect images."""

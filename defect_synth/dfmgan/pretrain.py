@@ -22,7 +22,7 @@ from defect_synth.dfmgan.precision import choose_dtype, set_precision
 from defect_synth.dfmgan.snapshot_score import SnapshotScore
 from defect_synth.dfmgan.training_images import AdaImages, AugmentedImages
 from defect_synth.engine.checkpoint import TrainingCard, library_versions, restore, save_checkpoint
-from defect_synth.engine.contact_sheet import grid, save_sheet
+from defect_synth.engine.contact_sheet import save_grid
 from defect_synth.engine.draws import Draws
 from defect_synth.engine.stage import Outcome, Phase, adam
 from defect_synth.metrics.features import FeatureExtractor
@@ -193,7 +193,7 @@ class PretrainStage(AdversarialStage):
 
     def save_contact_sheet(self, path: Path) -> None:
         """Write a grid of samples with fixed codes."""
-        save_sheet(path, grid(self._sample(_NUM_SHOWN), columns=8))
+        save_grid(path, self._sample(_NUM_SHOWN), columns=8)
 
     def export(self, path: Path, kimg: float, score: float | None) -> None:
         """Write the averaged backbone."""

@@ -28,7 +28,7 @@ from defect_synth.dfmgan.pretrain import Pretrained
 from defect_synth.dfmgan.snapshot_score import SnapshotScore
 from defect_synth.dfmgan.training_images import AdaImages
 from defect_synth.engine.checkpoint import TrainingCard, library_versions, restore, save_checkpoint
-from defect_synth.engine.contact_sheet import grid, save_sheet
+from defect_synth.engine.contact_sheet import save_grid
 from defect_synth.engine.draws import Draws
 from defect_synth.engine.stage import Outcome, Phase, adam
 from defect_synth.metrics import collapse
@@ -279,7 +279,7 @@ class TransferStage(AdversarialStage):
         clean, images, masks = self._samples.draw(2)
         shown = masks[:, :, None].expand_as(images) * 255
         columns = torch.stack([clean, shown[:, 0], images[:, 0], shown[:, 1], images[:, 1]], dim=1)
-        save_sheet(path, grid(columns.flatten(0, 1), columns=10))
+        save_grid(path, columns.flatten(0, 1), columns=10)
 
     def export(self, path: Path, kimg: float, score: float | None) -> None:
         """Write the averaged generator."""

@@ -8,11 +8,19 @@ import numpy as np
 from torch import Tensor
 
 from defect_synth.data.png import write_png
-from defect_synth.samples import Pixels
 
 
-def grid(images: Tensor, columns: int) -> Pixels:
-    """Images uint8 [N, 3 or 1, R, R] in one picture [rows * R, columns * R, 3]; empty places are dark."""
+def save_grid(path: Path, images: Tensor, columns: int) -> None:
+    """Write images side by side as one PNG of [rows * R, columns * R] pixels; empty places are dark.
+
+    Args:
+        path: The file to write.
+        images: uint8 [N, 3 or 1, R, R].
+        columns: Images in a row.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
     pixels = images.permute(0, 2, 3, 1).numpy()
     if pixels.shape[3] == 1:
         pixels = np.repeat(pixels, 3, axis=3)
@@ -22,13 +30,4 @@ def grid(images: Tensor, columns: int) -> Pixels:
     for i, image in enumerate(pixels):
         y, x = divmod(i, columns)
         sheet[y * side : (y + 1) * side, x * side : (x + 1) * side] = image
-    return sheet
-
-
-def save_sheet(path: Path, sheet: Pixels) -> None:
-    """Write RGB pixels [H, W, 3] as PNG.
-
-    Raises:
-        OutputError: The file cannot be written.
-    """
     write_png(path, sheet)

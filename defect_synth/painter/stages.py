@@ -12,7 +12,7 @@ from torch import Tensor
 
 from defect_synth.config import StageConfig
 from defect_synth.engine.checkpoint import TrainingCard, library_versions, restore, save_checkpoint
-from defect_synth.engine.contact_sheet import grid, save_sheet
+from defect_synth.engine.contact_sheet import save_grid
 from defect_synth.engine.draws import Draws
 from defect_synth.engine.stage import Outcome, Phase, Stage
 from defect_synth.painter.appearance import appearance
@@ -97,7 +97,7 @@ class BackboneStage(Stage):
     def save_contact_sheet(self, path: Path) -> None:
         """Write views above their reconstructions."""
         views = self._validated[:8]
-        save_sheet(path, grid(_pixels(torch.cat([views, self.average(views)])), columns=8))
+        save_grid(path, _pixels(torch.cat([views, self.average(views)])), columns=8)
 
     def export(self, path: Path, kimg: float, score: float | None) -> None:
         """Write the averaged backbone."""
@@ -255,7 +255,7 @@ class PainterStage(Stage):
         masks = (batch.mask * 2 - 1).expand_as(free)
         real = self.training_set.batches.real(_SHEET_REAL, _NUM_SHOWN).view
         rows = torch.cat([real, batch.view, masks, pasted, from_donor, free])
-        save_sheet(path, grid(_pixels(rows), columns=_NUM_SHOWN))
+        save_grid(path, _pixels(rows), columns=_NUM_SHOWN)
 
     def export(self, path: Path, kimg: float, score: float | None) -> None:
         """Write the averaged painter."""
