@@ -147,7 +147,7 @@ class TransferStage(AdversarialStage):
         self._samples = FixedSamples(networks.average, config.seed, device)
         self._score = None if validation is None else SnapshotScore(images, validation, features, with_masks=True)
         self._training_masks = collapse.MaskStatistics.of(images.masks)
-        self._warned: list[str] = []  # at the last snapshot, so that a lasting fault is named once
+        self._warned: tuple[str, ...] = ()  # at the last snapshot, so that a lasting fault is named once
 
     def _phases(self) -> list[Phase]:
         schedule, networks, images = self.schedule, self.networks, self.images
@@ -317,12 +317,12 @@ def _averages(networks: TransferNetworks, *, raw: bool) -> tuple[_Pairs, _Pairs]
     other weights than the average's, which are pulled towards them.
     """
     parameters, buffers = dict(networks.generator.named_parameters()), dict(networks.generator.named_buffers())
-    averaged = [
+    averaged: _Pairs = [
         (tensor, parameters[name])
         for name, tensor in networks.average.named_parameters()
         if parameters[name].requires_grad or raw
     ]
-    copied = [
+    copied: _Pairs = [
         (tensor, buffers[name]) for name, tensor in networks.average.named_buffers() if not name.startswith("backbone.")
     ]
     return averaged, copied
