@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+# Tests run in two processes. Threads of several torch processes that wait for each other actively starve all of them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import pytest
 import torch
 

@@ -121,7 +121,7 @@ CASES = {
     "no time": ((*TRAIN, "--minutes", "0"), "minutes must be more than 0"),
     "output taken": (
         ("train", "{w}/data", "-o", "{w}/full", "--method", "dfmgan", "--preset", "TINY"),
-        "no run folder",
+        "is not a run folder",
     ),
     "run without resume": (
         ("train", "{w}/data", "-o", "{w}/started", "--method", "dfmgan", "--preset", "TINY"),
