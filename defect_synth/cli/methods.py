@@ -145,8 +145,8 @@ def _painter(options: MethodOptions, seed: int, minutes: float | None) -> Planne
         config = config.for_minutes(minutes)
     dfmgan = None if options.from_dfmgan is None else open_source(options.from_dfmgan, device="cpu")
     judged = "no pretrained weights" if options.features is None else options.features.name
-    taught = "" if options.from_dfmgan is None else f", with triplets of {options.from_dfmgan}"
-    description = f"painter, {preset}, views of {config.model.side} px, {judged}{taught}"
+    with_triplets = "" if options.from_dfmgan is None else f", with triplets of {options.from_dfmgan}"
+    description = f"painter, {preset}, views of {config.model.side} px, {judged}{with_triplets}"
     return Planned(PainterMethod(config, options.features, dfmgan), description)
 
 
