@@ -1,4 +1,6 @@
-"""The only door: a name or a path -> something that makes defect samples, or something that paints on given images.
+"""Open a name or a path as a source of defect samples, or as a painter of given images.
+
+Nothing else in the package decides what a name or a path is.
 
 Names of what ships with the package, the same everywhere: `demo` is the painter, `demo-dfmgan` the DFMGANs and
 `demo-bank` a small bank of recorded defects, all of the procedural hazelnut. `./demo` is a folder of that name.
@@ -46,19 +48,24 @@ def open_source(
     Args:
         source: `demo`, `demo-dfmgan` or `demo-bank`; the path of a run folder or checkpoint of any method, of a bank
             or of a generated folder; or a `DefectSource`, which is returned as it is.
-        device: `auto`, `cpu`, `cuda`, ...; a painter, a bank and a generated folder work on the CPU and ignore it.
+        device: Where a DFMGAN or a baseline computes: `auto`, `cpu`, `cuda`, ... Painters, banks and generated folders
+            work on the CPU.
         truncation_object: psi for w_object of a DFMGAN; 1: no truncation.
         truncation_defect: psi for w_defect of a DFMGAN; 1: no truncation.
 
     Raises:
         DataError: Nothing there that can be opened, or a generated folder or bank that is damaged.
         CheckpointError: A run folder or checkpoint that cannot be used.
-        ConfigError: Truncation of something other than a DFMGAN.
+        ConfigError: Truncation of something other than a DFMGAN, or a device for something that works on the CPU.
     """
     truncated = truncation_object != 1 or truncation_defect != 1
-    path = _path_of(source)
+    path = path_of(source)
     opened = _shipped_or_given(source) if path is None else _without_truncation(path, device)
     if opened is not None:
+        if device not in ("auto", "cpu") and works_on_cpu(opened):
+            raise ConfigError(
+                f"{source} is a {kind_of_source(opened)}, which works on the CPU; leave device {device} out"
+            )
         if truncated:
             raise ConfigError(
                 f"truncation applies to the w_object and w_defect of a DFMGAN, and {source} has none; leave it out"
@@ -95,8 +102,12 @@ def open_painter(source: str | Path | DefectSource | DefectPainter) -> Bank | De
     return opened if isinstance(opened, Bank | DefectPainter) else _recorded(opened)
 
 
-def _path_of(source: object) -> Path | None:
-    """The existing path that `source` is; None: the name of something that ships, or an object."""
+def path_of(source: object) -> Path | None:
+    """The existing path that `source` is; None: the name of something that ships, or an object.
+
+    Raises:
+        DataError: Nothing is at the path.
+    """
     if not isinstance(source, str | Path) or source in SHIPPED:
         return None
     path = Path(source)
@@ -127,7 +138,7 @@ def _without_truncation(path: Path, device: str) -> DefectSource | None:
     """Whatever is no DFMGAN; None: it must be one."""
     if (path / BANK_INDEX).is_file():
         return Bank.open(path)
-    if path.is_dir() and ((path / INDEX_NAME).is_file() or any(path.glob(f"*/{INDEX_NAME}"))):
+    if is_generated_folder(path):
         return FolderSource(path)
     from defect_synth.painter.checkpoint import painter_file
 
@@ -143,6 +154,30 @@ def _without_truncation(path: Path, device: str) -> DefectSource | None:
         if is_system(path):
             return open_system(path, device=choose_device(device))
     return None
+
+
+def is_generated_folder(path: Path) -> bool:
+    """Whether `defect-synth generate` wrote a folder; a bank has an index of the same name, and is none."""
+    if not path.is_dir() or (path / BANK_INDEX).is_file():
+        return False
+    return (path / INDEX_NAME).is_file() or any(path.glob(f"*/{INDEX_NAME}"))
+
+
+def works_on_cpu(source: DefectSource) -> bool:
+    """Whether a source computes on the CPU whatever the device."""
+    return isinstance(source, Bank | FolderSource | DefectPainter)
+
+
+def kind_of_source(source: DefectSource) -> str:
+    """What a source is in the user's words, such as `painter` or `bank`."""
+    if isinstance(source, Bank):
+        return "bank"
+    if isinstance(source, FolderSource):
+        return "generated folder"
+    if isinstance(source, DefectPainter):
+        return "painter"
+    method = str(vars(type(source)).get("method", vars(source).get("method", "")))
+    return {"dfmgan": "DFMGAN"}.get(method, method or "source")
 
 
 def _require_no_data(path: Path) -> None:

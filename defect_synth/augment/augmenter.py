@@ -175,7 +175,7 @@ class DefectAugmenter:
         Raises:
             DataError: The image, a mask or the region cannot be used.
             UnknownDefectError: One of `defects` is not in the source.
-            ConfigError: `severity` is out of its bounds.
+            ConfigError: `severity` is out of its bounds, or both `mask` and `at` are given.
         """
         if not isinstance(rng, np.random.Generator):
             raise ConfigError(f"rng must be a NumPy generator, np.random.default_rng(seed), got {type(rng).__name__}")
@@ -184,6 +184,10 @@ class DefectAugmenter:
         for name, given in (("foreground", foreground), ("mask", mask), ("region", region)):
             if given is not None and check_mask(name, given).shape != shape:
                 raise DataError(f"{name} is {list(given.shape)}, the image is {list(shape)}; give it at the same size")
+        if mask is not None and at is not None:
+            raise ConfigError(
+                "a mask says where the defect is, so it cannot be combined with at; leave one of them out"
+            )
         at = None if at is None else check_point(at, shape)
         names = self.defects if defects is None else self._check_defects(defects)
         severities = self.severity if severity is None else check_range("severity", severity, 0.0, MAX_SEVERITY)

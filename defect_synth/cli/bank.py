@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from defect_synth.cli.settings import Device
+from defect_synth.cli.settings import SOURCES, Device, split_names
 
 if TYPE_CHECKING:
     from defect_synth.compositor.quality_check import QualityLimits
@@ -18,14 +18,12 @@ if TYPE_CHECKING:
 def bank(
     run: Annotated[
         str,
-        typer.Argument(
-            help="Run folder or checkpoint of any method, generated folder, demo, or (with --real) your data."
-        ),
+        typer.Argument(help=f"{SOURCES} With --real: your data."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder.")],
     count: Annotated[int, typer.Option(help="Entries of each defect.")] = 100,
     defects: Annotated[str | None, typer.Option(help="Comma-separated; default: all.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first sample.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the first sample. Default: 0.")] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -50,22 +48,25 @@ def bank(
     from defect_synth.compositor.bank import build_bank, require_buildable
     from defect_synth.compositor.real_source import RealSource
     from defect_synth.errors import ConfigError
-    from defect_synth.open import open_source
+    from defect_synth.open import open_source, path_of
 
     log_to_terminal()
     for option, value in (("--resolution", resolution), ("--category", category)):
         if value is not None and not real and (option == "--resolution" or data is None):
             raise ConfigError(f"{option} is about real images, and none are given; add --real, or leave it out")
+    for option, value in (("--seed", seed), ("--device", None if device in ("auto", "cpu") else device)):
+        if real and value is not None:
+            raise ConfigError(f"{option} has no effect on real images, which are read; leave it out")
     if real and data is not None:
         raise ConfigError("--real records your data as it is, so --data has nothing to be compared with; leave one out")
     require_buildable(output, count)
     source: DefectSource = RealSource.open(Path(run), category, resolution) if real else open_source(run, device=device)
-    limits_by_defect = None if data is None else _limits(source, Path(run), data, category)
-    names = None if defects is None else [name.strip() for name in defects.split(",")]
+    limits_by_defect = None if data is None else _limits(source, path_of(run), data, category)
+    names = split_names(defects)
     try:
         with bar("bank") as update:
             made, report = build_bank(
-                source, output, count=count, defects=names, limits=limits_by_defect, seed=seed, progress=update
+                source, output, count=count, defects=names, limits=limits_by_defect, seed=seed or 0, progress=update
             )
     except KeyboardInterrupt:
         print(f"interrupted; no bank was written to {output}", file=sys.stderr)
@@ -78,7 +79,7 @@ def bank(
             print(f"  {name}: {own.summary()}")
 
 
-def _limits(source: DefectSource, run: Path, data: Path, category: str | None) -> dict[str, QualityLimits]:
+def _limits(source: DefectSource, run: Path | None, data: Path, category: str | None) -> dict[str, QualityLimits]:
     """Limits from the real defects that the source may know; of a run with a partition, only those of its base set."""
     from defect_synth.compositor.quality_check import QualityLimits
     from defect_synth.compositor.real_source import RealSource
@@ -93,9 +94,11 @@ def _limits(source: DefectSource, run: Path, data: Path, category: str | None) -
     sample = source.sample(first, seeds)[0]
     table = index(data, category or (source.category if (data / source.category).is_dir() else None))
     if table.category != source.category:
-        raise DataError(f"{run} makes {source.category}, but {data} is {table.category}; check --data and --category")
+        raise DataError(
+            f"the source makes {source.category}, but {data} is {table.category}; check --data and --category"
+        )
     side = max(sample.mask.shape)
-    if (run / PARTITION_FILE).is_file():
+    if run is not None and (run / PARTITION_FILE).is_file():
         partition = Partition.load(run / PARTITION_FILE)
         partition.require_match(table)
         known = RealSource.of_partition(table, partition, side)

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from defect_synth.cli.settings import Device
+from defect_synth.cli.settings import SOURCES, Device, split_names
 
 
 def generate(
-    run: Annotated[str, typer.Argument(help="Run folder or checkpoint of any method, a bank, or demo.")],
+    run: Annotated[str, typer.Argument(help=SOURCES)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write, in MVTec AD layout.")],
     count: Annotated[int, typer.Option(help="Samples of each defect.")] = 100,
     defects: Annotated[str | None, typer.Option(help="Comma-separated; default: all.")] = None,
@@ -35,7 +35,7 @@ def generate(
 
     part = None if shard is None else Shard.parse(shard)
     source = open_source(run, device=device, truncation_object=truncation_object, truncation_defect=truncation_defect)
-    names = None if defects is None else [name.strip() for name in defects.split(",")]
+    names = split_names(defects)
     with bar("generate") as update:
         folder = write(source, output, count=count, defects=names, first_seed=seed, shard=part, progress=update)
     if part is not None and any(folder.glob(".part-*.jsonl")):

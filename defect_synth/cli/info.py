@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from defect_synth.cli.settings import Resolution, configure
+from defect_synth.cli.settings import SOURCES, Resolution, configure
 
 if TYPE_CHECKING:
     from defect_synth.samples import DefectSource
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def info(
     source: Annotated[
         str | None,
-        typer.Argument(help="A run, a checkpoint, a bank, a generated folder or demo; default: a preset."),
+        typer.Argument(help=f"{SOURCES} Default: a preset."),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="PAPER_256 (default), FAST_128, FAST_64 or TINY.")] = None,
     resolution: Resolution = None,
@@ -31,11 +31,12 @@ def info(
     for option, value in (("--preset", preset), ("--resolution", resolution)):
         if value is not None:
             raise ConfigError(f"{option} describes a preset, and {source} has a size of its own; leave one of them out")
-    if Path(source).is_file():
-        _describe_checkpoint(Path(source))
-        return
-    from defect_synth.open import open_source
+    from defect_synth.open import open_source, path_of
 
+    path = path_of(source)
+    if path is not None and path.is_file():
+        _describe_checkpoint(path)
+        return
     _describe_source(open_source(source, device="cpu"))
 
 
@@ -57,12 +58,15 @@ def _describe_checkpoint(path: Path) -> None:
 
 
 def _describe_source(source: DefectSource) -> None:
+    from defect_synth.compositor.bank import Bank
+    from defect_synth.open import kind_of_source
     from defect_synth.samples import DefectPainter, FiniteSource
 
-    print(f"kind: {type(source).__name__}")
+    print(f"kind: {kind_of_source(source)}")
     print(f"category: {source.category}")
     for defect in source.defects:
         held = f" ({len(source.seeds(defect))} samples)" if isinstance(source, FiniteSource) else ""
         print(f"defect: {defect}{held}")
-    print(f"paints on given images: {'yes' if isinstance(source, DefectPainter) else 'no'}")
+    pasted = "pasted" if isinstance(source, Bank) else "pasted from a few recorded samples"
+    print(f"on given images: {'painted' if isinstance(source, DefectPainter) else pasted}")
     print(f"digest: {source.digest}")

@@ -9,22 +9,25 @@ import typer
 
 
 def pack(
-    run: Annotated[Path, typer.Argument(help="Run folder of `defect-synth train`: a DFMGAN or a painter.")],
+    run: Annotated[str, typer.Argument(help="Run folder of `defect-synth train`: a DFMGAN or a painter.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .safetensors file to write.")],
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the bytes, other last bits.")] = False,
 ) -> None:
     """Write a trained run as one file, to hand on or to deploy; DFMGANs of several defects share their backbone."""
     from defect_synth.errors import CheckpointError, ConfigError
-    from defect_synth.open import open_source
+    from defect_synth.open import kind_of_source, open_source, path_of
     from defect_synth.painter.checkpoint import painter_file, repack
 
     if output.suffix != ".safetensors":
         raise ConfigError(f"--output must end in .safetensors, got {output.name}")
-    painter = painter_file(run)
-    files = {path.parent.name: path for path in run.glob("defects/*/model.safetensors")}
+    path = path_of(run)
+    if path is None:
+        raise ConfigError(f"{run} ships with the package as it is; expected a run folder of `defect-synth train`")
+    painter = painter_file(path)
+    files = {file.parent.name: file for file in path.glob("defects/*/model.safetensors")}
     if painter is not None:
         defects = repack(painter, output, half=half)
-    elif files and not _is_baseline(run):
+    elif files and not _is_baseline(path):
         from defect_synth.dfmgan.bundle import pack as write
 
         write(files, output, half=half)
@@ -32,7 +35,7 @@ def pack(
     else:
         opened = open_source(run)  # names what is wrong with a path that nothing can open
         raise CheckpointError(
-            f"{run} is a {type(opened).__name__}, which cannot be written as one file; expected a run folder of "
+            f"{run} is a {kind_of_source(opened)}, which cannot be written as one file; expected a run folder of "
             "`defect-synth train` with --method painter or dfmgan"
         )
     print(f"{output}: {', '.join(defects)}, {output.stat().st_size / 1e6:.1f} MB")

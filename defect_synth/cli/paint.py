@@ -17,8 +17,11 @@ def paint(
     defect: Annotated[str | None, typer.Option(help="Which defect; default: any.")] = None,
     at: Annotated[str | None, typer.Option(help="x,y of the defect's middle in pixels; default: drawn.")] = None,
     severity: Annotated[float, typer.Option(help="0 to 1.5.")] = 1.0,
-    scale: Annotated[float, typer.Option(help="0.2 to 4.")] = 1.0,
-    mask: Annotated[Path | None, typer.Option(help="Paint exactly here: an image, not black is defect.")] = None,
+    scale: Annotated[float | None, typer.Option(help="0.2 to 4. Default: 1.")] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="Paint exactly here: an image of the same size; every pixel that is not black is defect."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another defect.")] = 0,
 ) -> None:
     """Paint one defect on one image, with its mask."""
@@ -33,10 +36,15 @@ def paint(
 
     if output.suffix.lower() != ".png":
         raise ConfigError(f"--output must end in .png, which keeps every value, got {output.name!r}")
+    for option, value in (("--at", at), ("--scale", scale)):
+        if mask is not None and value is not None:
+            raise ConfigError(f"--mask says where and how large the defect is, so {option} has no effect; leave it out")
     place = None if at is None else _point(at)
     given = read_image_to_paint(image)
     drawn = None if mask is None else read_drawn_mask(mask, image, (given.shape[0], given.shape[1]))
-    augmenter = DefectAugmenter(source, defects=None if defect is None else [defect], severity=severity, scale=scale)
+    augmenter = DefectAugmenter(
+        source, defects=None if defect is None else [defect], severity=severity, scale=1.0 if scale is None else scale
+    )
     painted = augmenter.apply(given, np.random.default_rng(seed), mask=drawn, at=place)
     if not painted.mask.any() and severity > 0:
         raise DataError(

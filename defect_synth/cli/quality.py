@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from defect_synth.cli.settings import Device
+from defect_synth.cli.settings import SOURCES, Device, split_names
 
 if TYPE_CHECKING:
     from defect_synth.data.partitions import Partition
@@ -25,7 +25,7 @@ PAPER_SIDE = 256  # larger samples are reduced to the side at which the paper me
 def quality(
     source: Annotated[
         str,
-        typer.Argument(help="A run folder, a checkpoint, a folder that `generate` wrote, a bank, or demo."),
+        typer.Argument(help=SOURCES),
     ],
     data: Annotated[Path, typer.Option(help="Real images to compare with.")],
     category: Annotated[str | None, typer.Option(help="Category of the real images. Default: that of SOURCE.")] = None,
@@ -72,24 +72,27 @@ def quality(
     from defect_synth.errors import ConfigError
     from defect_synth.metrics.quality import measure_quality
     from defect_synth.nn.device import choose_device
-    from defect_synth.open import SHIPPED, open_source
+    from defect_synth.open import open_source, path_of, works_on_cpu
 
     for name, value in (("--count", count), ("--lpips-count", lpips_count)):
         if value < 2:
             raise ConfigError(f"{name} must be 2 or more, got {value}")
     where = str(choose_device(device))
-    opened = open_source(source, device=device)
+    # A folder is measured on the device, too, though its samples are only read.
+    opened = open_source(source)
+    if not works_on_cpu(opened):
+        opened = open_source(source, device=device)
     table = index(data, category or opened.category)
     chosen = _defects(opened, table, defects)
-    path = Path(source)
+    path = path_of(source)
     real = _real(opened, table, chosen, _partition(path, table, partition))
     extractors = _extractors(inception, features or [], where)
-    beside = Path() if source in SHIPPED else path if path.is_dir() else path.parent
+    beside = Path() if path is None else path if path.is_dir() else path.parent
     file = output or beside / "quality.json"
     with bar("quality") as update:
         found = measure_quality(
             opened, real, extractors, embedding=_embedding(lpips_alexnet, lpips_lin, where), count=count,
-            lpips_count=lpips_count, seed=seed, cache=cache or file.parent / "quality_cache", name=path.name,
+            lpips_count=lpips_count, seed=seed, cache=cache or file.parent / "quality_cache", name=Path(source).name,
             device=where, progress=lambda text, done, total: update(done, total, text),
         )  # fmt: skip
     table_text = found.table()
@@ -114,7 +117,7 @@ def _defects(source: DefectSource, table: Table, named: str | None) -> list[str]
                 "defect in common; check --data and --category"
             )
         return common
-    chosen = [name.strip() for name in named.split(",")]
+    chosen = split_names(named) or []
     for name in chosen:
         for known in (source.defects, table.defects):
             if name not in known:
@@ -122,14 +125,14 @@ def _defects(source: DefectSource, table: Table, named: str | None) -> list[str]
     return chosen
 
 
-def _partition(source: Path, table: Table, name: str | None) -> Partition:
+def _partition(source: Path | None, table: Table, name: str | None) -> Partition:
     """The named partition, or the one the run was trained with; without either, every real defect counts as seen."""
     from defect_synth.data.partitions import Partition, everything, split
     from defect_synth.engine.run_folder import PARTITION_FILE
 
     if name is not None:
         return split(table, name, 0.0)
-    if source.is_dir() and (source / PARTITION_FILE).is_file():
+    if source is not None and source.is_dir() and (source / PARTITION_FILE).is_file():
         partition = Partition.load(source / PARTITION_FILE)
         partition.require_match(table)
         return partition

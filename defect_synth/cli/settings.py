@@ -65,6 +65,26 @@ def _power_of_two_below(value: int) -> int:
     return 1 << (value.bit_length() - 1)
 
 
+SOURCES = "demo, demo-dfmgan, demo-bank, or the path of a run, a checkpoint, a bank or a generated folder."
+"""Help of every argument that `open.open_source` opens."""
+
+
+def split_names(text: str | None) -> list[str] | None:
+    """Comma-separated names as a list; None for an option that was not given.
+
+    Raises:
+        ConfigError: A name is empty, as in `hole,`.
+    """
+    from defect_synth.errors import ConfigError
+
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ConfigError(f"expected names with a comma between them, such as crack,hole; got {text!r}")
+    return names
+
+
 def parse_setting(item: str) -> tuple[str, Any]:
     """`NAME=VALUE` as a name and a JSON value, or a text where the value is no JSON.
 

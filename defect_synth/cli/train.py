@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from defect_synth.cli.settings import Resolution, Set, log_to_terminal
+from defect_synth.cli.settings import Resolution, Set, log_to_terminal, split_names
 
 if TYPE_CHECKING:
     from defect_synth.data.partitions import Partition
@@ -98,7 +98,7 @@ def train(
         precision=precision, protocol=protocol, safe_augment=safe_augment or None, features=features,
         max_memory=max_memory, from_dfmgan=from_dfmgan,
     )  # fmt: skip
-    names = None if defects is None else [name.strip() for name in defects.split(",")]
+    names = split_names(defects)
     with joined(device or "auto") as (team, own_device):
         log_to_terminal(team.first)
         planned = plan(method, options, seed, minutes, team.world)
@@ -133,10 +133,17 @@ def _images(
     from defect_synth.data.layouts import index
     from defect_synth.data.partitions import Partition, everything, split
     from defect_synth.engine.run_folder import PARTITION_FILE
+    from defect_synth.errors import ConfigError
 
     table = index(data, category)
     if resumed is not None and (resumed / PARTITION_FILE).exists():
-        return table, Partition.load(resumed / PARTITION_FILE)
+        begun = Partition.load(resumed / PARTITION_FILE)
+        if partition not in (None, begun.name):
+            raise ConfigError(
+                f"{resumed} was started with partition {begun.name}, now {partition}; leave --partition out, or use "
+                "another --output"
+            )
+        return table, begun
     if partition is None:
         return table, everything(table, validation, seed)
     return table, split(table, partition, validation)

@@ -92,8 +92,8 @@ def test_paint_writes_the_image_and_its_mask(picture, tmp_path):
         (["bank", "nowhere", "-o", "OUT"], "nowhere"),
         (["bank", "FOLDER", "-o", "OUT"], "FOLDER|folder|run"),
         (["bank", "FOLDER", "-o", "OUT", "--real"], "found|no |expected"),
-        (["export", "FOLDER", "-o", "OUT"], "no provenance.jsonl"),
-        (["export", "nowhere", "-o", "OUT"], "no provenance.jsonl"),
+        (["export", "FOLDER", "-o", "OUT"], r"folder has no defects/"),
+        (["export", "nowhere", "-o", "OUT"], "nowhere does not exist; expected demo"),
     ],
 )
 def test_mistakes_are_one_line(picture, tmp_path, arguments, message, monkeypatch):

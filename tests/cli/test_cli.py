@@ -167,4 +167,4 @@ def test_a_painters_run_is_packed_as_one_file_that_paints_alike(tmp_path, monkey
 def test_a_generated_folder_cannot_be_packed_and_says_so(tmp_path, monkeypatch, capsys):
     run(monkeypatch, capsys, "generate", "demo-bank", "-o", tmp_path / "made", "--count", 1)
     said = run(monkeypatch, capsys, "pack", tmp_path / "made", "-o", tmp_path / "one.safetensors", code=2)
-    assert "is a FolderSource, which cannot be written as one file" in said.err
+    assert "is a generated folder, which cannot be written as one file" in said.err

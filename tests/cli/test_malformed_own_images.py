@@ -179,7 +179,7 @@ COMMANDS = {
         "no masks for the 1 defect images in",
     ),
     "real with data": (("bank", "{w}/nut", "-o", "{o}/b", "--real", "--data", "{w}/nut"), "leave one out"),
-    "export of nothing": (("export", "{w}/folder", "-o", "{o}/e"), "no provenance.jsonl"),
+    "export of nothing": (("export", "{w}/folder", "-o", "{o}/e"), r"folder has no defects/"),
     "export of a damaged bank": (("export", "{w}/truncated", "-o", "{o}/e"), "truncated is damaged"),
     "export as nobody reads": (("export", "{w}/bank", "-o", "{o}/e", "--format", "pascal"), "pascal"),
     "export where something is": (("export", "{w}/bank", "-o", "{w}/folder"), "folder"),

@@ -20,6 +20,7 @@ from defect_synth.augment.adapters.painted_files import PaintedFiles
 from defect_synth.data.generated import FolderSource, find_generated_folder
 from defect_synth.errors import ConfigError, DataError, MissingExtraError
 from defect_synth.nn.torchvision_import import ensure_torchvision
+from defect_synth.open import is_generated_folder, path_of
 
 ensure_torchvision()
 if importlib.util.find_spec("anomalib") is None:
@@ -272,12 +273,8 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
 
 def _generated_folder(source: Any) -> Path | None:
     """The generated folder that `source` is the path of, or None."""
-    if not isinstance(source, str | Path) or not Path(source).is_dir():
-        return None
-    try:
-        return find_generated_folder(source)
-    except DataError:
-        return None
+    path = path_of(source)
+    return find_generated_folder(path) if path is not None and is_generated_folder(path) else None
 
 
 def _normal_paths(data: AnomalibDataset) -> list[str]:

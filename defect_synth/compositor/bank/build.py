@@ -16,7 +16,7 @@ from defect_synth.compositor.bank.row import digest_start, provenance_line, requ
 from defect_synth.compositor.bank.writer import BankWriter
 from defect_synth.compositor.quality_check import QualityLimits, RejectionReport
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
-from defect_synth.samples import DefectSample, DefectSource, FiniteSource
+from defect_synth.samples import DefectSample, DefectSource, FiniteSource, available_seeds
 
 _CHUNK = 16  # samples drawn at a time; no more are held in memory
 _TRIES = 20  # samples drawn at most per entry
@@ -126,7 +126,8 @@ def _accepted(
 ) -> Iterator[DefectSample]:
     """Up to `count` samples of one defect that pass the check."""
     accepted = 0
-    seeds = source.seeds(defect) if isinstance(source, FiniteSource) else range(seed, seed + count * _TRIES)
+    most = count * _TRIES if not isinstance(source, FiniteSource) else len(source.seeds(defect))
+    seeds = available_seeds(source, defect, most, seed)
     for start in range(0, len(seeds), _CHUNK):
         for sample in source.sample(defect, seeds[start : start + _CHUNK]):
             if report.add(limits.reject(sample), defect) and accepted < count:
