@@ -3,7 +3,7 @@
 python benchmarks/speed_metrics.py [--threads 2] [--quick]
 
 The slow sides would take hours, so they are timed on a few images or pairs and multiplied by the numbers of the full
-job; so is the network of KID on the fast side. Everything else is run in full. Weights are random: they change no time.
+job. Everything else is run in full. Weights are random: they change no time.
 `rows()` returns what `speed.py` prints.
 """
 
@@ -12,10 +12,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -25,11 +23,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from defect_synth.metrics.clustered_lpips import CORRECTED, clustered_lpips
-from defect_synth.metrics.inception import InceptionFeatures
-from defect_synth.metrics.kid import kid, kid_of_drawn
+from defect_synth.metrics.kid import kid
 from defect_synth.metrics.lpips import LPIPS
 from defect_synth.nn.memory import keep_memory
-from defect_synth.nn.torchvision_import import ensure_torchvision
 
 REAL = 17  # images of a defect, as in hazelnut
 SUBSETS = 100
@@ -40,7 +36,7 @@ TRUNK = ((0, 64, 3, 11, 4, 2), (3, 192, 64, 5, 1, 2), (6, 384, 192, 3, 1, 1), (8
 def rows(*, quick: bool = False) -> list[dict[str, object]]:
     """Rows for `speed.py`: work, reference, ours, ratio, steps, note."""
     keep_memory()
-    return [clustered(200 if quick else 1000, 256), kid_from_features(5000), kid_from_pixels(5000, 8 if quick else 16)]
+    return [clustered(200 if quick else 1000, 256), kid_from_features(5000)]
 
 
 def clustered(count: int, side: int) -> dict[str, object]:
@@ -86,43 +82,6 @@ def kid_from_features(count: int) -> dict[str, object]:
     return _row("KID@5k, features given", one * SUBSETS * values, ours, note)
 
 
-def kid_from_pixels(count: int, sample: int) -> dict[str, object]:
-    """KID of 256x256 images; the reference is the network as torch-fidelity writes it, one image at a time."""
-    ensure_torchvision()
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
-    with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder) / "inception.pth"
-        torch.save(_inception(), weights)
-        plain = FeatureExtractorInceptionV3("inception", ["2048"], str(weights))
-        extractor = InceptionFeatures(weights)
-    images = _photographs(sample, 256, 2)
-
-    def one_at_a_time() -> None:
-        with torch.no_grad():
-            for image in images[: max(4, sample // 4)]:
-                plain(image[None])
-
-    with torch.no_grad():
-        plain(images[:1])
-    extractor(images[:4])
-    slow, fast = [], []
-    for _ in range(2):
-        slow.append(_seconds(one_at_a_time) / max(4, sample // 4))
-        fast.append(_seconds(lambda: extractor(images)) / sample)
-    arithmetic = kid_from_features(count)
-    asked: list[int] = []
-    kid_of_drawn(torch.rand(REAL, 2), count, lambda rows: asked.extend(rows) or torch.rand(len(rows), 2), SUBSETS)
-    reference = min(slow) * (count + REAL) + float(str(arithmetic["reference"]))
-    ours = min(fast) * (len(asked) + REAL) + float(str(arithmetic["ours"]))
-    note = (
-        f"network extrapolated from {sample} images on both sides: {min(slow):.3f} and {min(fast):.3f} s per image, "
-        f"ratio {min(slow) / min(fast):.1f}; ours leaves out the {count - len(asked)} images that no subset draws "
-        "(kid_of_drawn, the same figure)"
-    )
-    return _row("KID@5k", reference, ours, note)
-
-
 def _row(work: str, reference: float, ours: float, note: str) -> dict[str, object]:
     steps = [{"step": work, "share": 1.0, "reference": reference, "ours": ours}]
     return {"work": work, "reference": reference, "ours": ours, "ratio": reference / ours, "steps": steps, "note": note}
@@ -156,21 +115,6 @@ def _alexnet() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         trunk[f"features.{place}.bias"] = torch.zeros(outputs)
         linear[f"lin{number}.model.1.weight"] = torch.rand(1, outputs, 1, 1, generator=generator)
     return trunk, linear
-
-
-def _inception() -> dict[str, Tensor]:
-    from torchvision.models.inception import Inception3
-
-    with torch.device("meta"):
-        shapes = Inception3(num_classes=1008, aux_logits=False, init_weights=False).state_dict()
-    generator = torch.Generator().manual_seed(0)
-    tensors = {}
-    for name, meta in shapes.items():
-        if name.endswith("conv.weight"):
-            tensors[name] = torch.randn(meta.shape, generator=generator) * (2 / meta[0].numel()) ** 0.5
-        elif not name.endswith("num_batches_tracked"):
-            tensors[name] = torch.full(meta.shape, 1.0 if name.endswith(("bn.weight", "running_var")) else 0.0)
-    return tensors
 
 
 def _photographs(count: int, side: int, seed: int) -> Tensor:

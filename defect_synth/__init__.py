@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from defect_synth.datasets.defect_dataset import DefectSynthDataset
     from defect_synth.dfmgan.synthesizer import DefectSynthesizer
     from defect_synth.errors import DefectSynthError
+    from defect_synth.open import open_painter, open_source
     from defect_synth.painter import Painter
     from defect_synth.samples import DefectSample, DefectSource, Provenance
 
@@ -35,6 +36,8 @@ _HOMES = {
     "DefectSynthesizer": "defect_synth.dfmgan.synthesizer",
     "Painter": "defect_synth.painter",
     "Provenance": "defect_synth.samples",
+    "open_painter": "defect_synth.open",
+    "open_source": "defect_synth.open",
 }
 
 __all__ = [
@@ -51,6 +54,8 @@ __all__ = [
     "Painter",
     "Provenance",
     "__version__",
+    "open_painter",
+    "open_source",
 ]
 
 

@@ -37,3 +37,7 @@ print(DefectSynthDataModule.__name__, "anomalib" in sys.modules)
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'defect_synth' has no attribute 'Nothing'"):
         _ = defect_synth.Nothing
+
+
+def test_what_the_guides_call_the_door_is_there():
+    assert defect_synth.open_source("demo").category == "hazelnut"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel
 
+from defect_synth.baselines import SYSTEMS
 from defect_synth.baselines.system import System, TrainingSet
 from defect_synth.config import override, validated
 from defect_synth.data.layouts import index
@@ -23,9 +25,6 @@ from defect_synth.engine.runner import CPU, Step, TrainingRequest, train
 from defect_synth.errors import CheckpointError, ConfigError, DataError
 from defect_synth.samples import DefectSource, Pixels
 
-SYSTEMS = ("finetune", "diffaug", "cdc", "sdgan", "defect-gan")
-"""Methods of the systems that are trained."""
-
 _MIN_IMAGES = 2  # of a defect
 
 
@@ -35,28 +34,11 @@ def system_of(method: str) -> type[System]:
     Raises:
         ConfigError: An unknown method.
     """
-    match method:
-        case "finetune":
-            from defect_synth.baselines.finetune import Finetune
-
-            return Finetune
-        case "diffaug":
-            from defect_synth.baselines.diffaug import DiffAug
-
-            return DiffAug
-        case "cdc":
-            from defect_synth.baselines.cdc import CDC
-
-            return CDC
-        case "sdgan":
-            from defect_synth.baselines.sdgan import SDGAN
-
-            return SDGAN
-        case "defect-gan":
-            from defect_synth.baselines.defect_gan import DefectGAN
-
-            return DefectGAN
-    raise ConfigError(f"unknown method {method!r}; known: dfmgan, painter, {', '.join(SYSTEMS)}")
+    if method not in SYSTEMS:
+        raise ConfigError(f"unknown method {method!r}; known: dfmgan, painter, {', '.join(SYSTEMS)}")
+    module, name = SYSTEMS[method].split(".")
+    system: type[System] = getattr(importlib.import_module(f"defect_synth.baselines.{module}"), name)
+    return system
 
 
 def settings_of(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from defect_synth.cli.settings import Device, log_to_terminal
+from defect_synth.cli.settings import Device, log_to_terminal, split_names
 
 if TYPE_CHECKING:
     from defect_synth.benchmark import BenchmarkResults
@@ -100,8 +100,8 @@ def benchmark(
         table_1 = {"inception", "lpips_alexnet", "lpips_lin"}
         _refuse(given & table_1, "--only-classify leaves out Table 1, so it cannot use")
     changes: dict[str, Any] = {
-        "arms": _names(arms), "partitions": _names(partitions), "seeds": seeds, "shots": _shots(shots),
-        "ratios": _names(ratios), "minutes": minutes, "painter_minutes": minutes, "preset": preset,
+        "arms": split_names(arms), "partitions": split_names(partitions), "seeds": seeds, "shots": _shots(shots),
+        "ratios": split_names(ratios), "minutes": minutes, "painter_minutes": minutes, "preset": preset,
         "classifier.steps": steps, "per_defect": count, "classifier.architecture": architecture,
         "classifier.weights": weights, "with_good": with_good or None, "textures": textures,
         "quality.inception": inception, "quality.lpips_alexnet": lpips_alexnet, "quality.lpips_linear": lpips_lin,
@@ -113,8 +113,8 @@ def benchmark(
         changes |= {"segmentation": None, "threshold": None, "quality": None}
     _measure(
         protocol, changes,
-        {"categories": _names(category), "data": data, "run": run, "output": output, "train": train, "resume": resume,
-         "device": device},
+        {"categories": split_names(category), "data": data, "run": run, "output": output, "train": train,
+         "resume": resume, "device": device},
     )  # fmt: skip
 
 
@@ -167,10 +167,6 @@ def _show(results: BenchmarkResults, output: Path) -> None:
             print()
             print_table(table, console)
     print("\n".join(str(output / name) for name in FILES))
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _shots(text: str | None) -> int | str | None:

@@ -18,7 +18,9 @@ def info(
         str | None,
         typer.Argument(help=f"{SOURCES} Default: a preset."),
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="PAPER_256 (default), FAST_128, FAST_64 or TINY.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Of DFMGAN: PAPER_256 (default), FAST_128, FAST_64 or TINY.")
+    ] = None,
     resolution: Resolution = None,
 ) -> None:
     """Describe a source of defects; or print parameters, FLOPs per image and memory of a DFMGAN preset."""
@@ -26,6 +28,13 @@ def info(
     from defect_synth.errors import ConfigError
 
     if source is None:
+        from defect_synth.painter.config import PAINTER_PRESETS
+
+        if preset in PAINTER_PRESETS:
+            raise ConfigError(
+                f"{preset} is a preset of the painter, and --preset describes those of DFMGAN; train with it and give "
+                "the run to `defect-synth info`"
+            )
         print(describe(configure(preset or "PAPER_256", resolution, None, device="cpu").model))
         return
     for option, value in (("--preset", preset), ("--resolution", resolution)):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from defect_synth.baselines import SYSTEMS
 from defect_synth.cli.settings import configure, parse_setting
 from defect_synth.errors import ConfigError
 
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from defect_synth.dfmgan.config import TrainConfig
     from defect_synth.engine.runner import Method
 
-BASELINES = ("finetune", "diffaug", "cdc", "sdgan", "defect-gan")
-METHODS = ("painter", "dfmgan", *BASELINES)
+METHODS = ("painter", "dfmgan", *SYSTEMS)
 
 
 @dataclass(frozen=True)
@@ -144,9 +144,9 @@ def _painter(options: MethodOptions, seed: int, minutes: float | None) -> Planne
     if minutes is not None:
         config = config.for_minutes(minutes)
     dfmgan = None if options.from_dfmgan is None else open_source(options.from_dfmgan, device="cpu")
-    judged = "no pretrained weights" if options.features is None else options.features.name
+    discriminator_features = "no pretrained weights" if options.features is None else options.features.name
     with_triplets = "" if options.from_dfmgan is None else f", with triplets of {options.from_dfmgan}"
-    description = f"painter, {preset}, views of {config.model.side} px, {judged}{with_triplets}"
+    description = f"painter, {preset}, views of {config.model.side} px, {discriminator_features}{with_triplets}"
     return Planned(PainterMethod(config, options.features, dfmgan), description)
 
 

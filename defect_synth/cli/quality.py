@@ -72,16 +72,13 @@ def quality(
     from defect_synth.errors import ConfigError
     from defect_synth.metrics.quality import measure_quality
     from defect_synth.nn.device import choose_device
-    from defect_synth.open import open_source, path_of, works_on_cpu
+    from defect_synth.open import path_of
 
     for name, value in (("--count", count), ("--lpips-count", lpips_count)):
         if value < 2:
             raise ConfigError(f"{name} must be 2 or more, got {value}")
     where = str(choose_device(device))
-    # A folder is measured on the device, too, though its samples are only read.
-    opened = open_source(source)
-    if not works_on_cpu(opened):
-        opened = open_source(source, device=device)
+    opened = _opened(source, device)
     table = index(data, category or opened.category)
     chosen = _defects(opened, table, defects)
     path = path_of(source)
@@ -104,6 +101,14 @@ def quality(
             temporary.write_text(text, encoding="utf-8")
     print(table_text)
     print(file)
+
+
+def _opened(source: str, device: str) -> DefectSource:
+    """The source; one that works on the CPU is opened there, since the device is also for measuring."""
+    from defect_synth.open import open_source, works_on_cpu
+
+    opened = open_source(source)
+    return opened if works_on_cpu(opened) else open_source(source, device=device)
 
 
 def _defects(source: DefectSource, table: Table, named: str | None) -> list[str]:

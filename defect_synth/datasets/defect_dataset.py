@@ -53,8 +53,8 @@ class DefectSynthDataset(Dataset[dict[str, Any]]):
     * neither: a finite source gives each of its samples once; for others it is `length=1000`.
 
     Args:
-        source: Any `DefectSource`, or what `defect_synth.open` opens: a run folder or checkpoint of any method, a bank,
-            a generated folder, or "demo" (the painter that ships with the package, on procedural hazelnuts).
+        source: Any `DefectSource`, or what `defect_synth.open` opens: "demo" (the painter that ships with the package),
+            "demo-dfmgan" or "demo-bank", or the path of a run, a checkpoint, a bank or a generated folder.
         length: Number of items.
         per_defect: Number of items of each defect.
         defects: Defect categories; None: all of the source.

@@ -150,44 +150,45 @@ class TransferStage(AdversarialStage):
         self._warned: tuple[str, ...] = ()  # at the last snapshot, so that a lasting fault is named once
 
     def _phases(self) -> list[Phase]:
-        schedule, networks, images = self.schedule, self.networks, self.images
-        side = self.model.backbone.resolution
-        image_shape = (self.model.backbone.image_channels, side, side)
-        second_pass = not schedule.protocol.shared_noise and schedule.lambda_mode_seeking > 0
-
-        def generator_inputs(draws: Draws, iteration: int) -> tuple[Latents, Any, Any]:
-            latents = self.latents(draws, second_pass=second_pass)
-            return latents, images.augmentation(draws, 20), self._pair_augmentation(draws, 25)
-
-        def path_inputs(draws: Draws, iteration: int) -> tuple[Latents, Tensor]:
-            return self.latents(draws), draws.normal(21, schedule.batch, *image_shape)
-
-        def discriminator_inputs(draws: Draws, iteration: int) -> tuple[Latents, Any, Tensor, Any]:
-            fake, real = images.augmentation(draws, 22), images.augmentation(draws, 23)
-            return self.latents(draws), fake, images.batch(iteration)[0], real
-
-        def r1_inputs(draws: Draws, iteration: int) -> tuple[Tensor, Any]:
-            return images.batch(iteration)[0], images.augmentation(draws, 24)
-
-        def match_inputs(draws: Draws, iteration: int) -> tuple[Latents, Any, tuple[Tensor, Tensor], Any]:
-            fake, real = self._pair_augmentation(draws, 26), self._pair_augmentation(draws, 27)
-            return self.latents(draws), fake, images.batch(iteration), real
-
-        def match_r1_inputs(draws: Draws, iteration: int) -> tuple[tuple[Tensor, Tensor], Any]:
-            return images.batch(iteration), self._pair_augmentation(draws, 28)
-
+        schedule, networks = self.schedule, self.networks
         lazy, with_r1 = schedule.r1_interval, schedule.r1_gamma > 0
-        phases = [Phase("Gmain", networks.generator, 1, generator_inputs, self.generator_main)]
+        phases = [Phase("Gmain", networks.generator, 1, self._generator_inputs, self.generator_main)]
         if schedule.path_length_weight > 0:
             every = schedule.path_length_interval
-            phases.append(Phase("Greg", networks.generator, every, path_inputs, self.generator_reg))
-        phases.append(Phase("Dmain", networks.discriminator, 1, discriminator_inputs, self.discriminator_main))
+            phases.append(Phase("Greg", networks.generator, every, self._path_inputs, self.generator_reg))
+        phases.append(Phase("Dmain", networks.discriminator, 1, self._discriminator_inputs, self.discriminator_main))
         if with_r1:
-            phases.append(Phase("Dreg", networks.discriminator, lazy, r1_inputs, self.discriminator_reg))
-        phases.append(Phase("D_matchmain", networks.match, 1, match_inputs, self.match_main))
+            phases.append(Phase("Dreg", networks.discriminator, lazy, self._r1_inputs, self.discriminator_reg))
+        phases.append(Phase("D_matchmain", networks.match, 1, self._match_inputs, self.match_main))
         if with_r1:
-            phases.append(Phase("D_matchreg", networks.match, lazy, match_r1_inputs, self.match_reg))
+            phases.append(Phase("D_matchreg", networks.match, lazy, self._match_r1_inputs, self.match_reg))
         return phases
+
+    # Each kind of draw has a stream number of its own, so that no phase's draws depend on which others run.
+
+    def _generator_inputs(self, draws: Draws, iteration: int) -> tuple[Latents, Any, Any]:
+        second_pass = not self.schedule.protocol.shared_noise and self.schedule.lambda_mode_seeking > 0
+        latents = self.latents(draws, second_pass=second_pass)
+        return latents, self.images.augmentation(draws, 20), self._pair_augmentation(draws, 25)
+
+    def _path_inputs(self, draws: Draws, iteration: int) -> tuple[Latents, Tensor]:
+        backbone = self.model.backbone
+        shape = (self.schedule.batch, backbone.image_channels, backbone.resolution, backbone.resolution)
+        return self.latents(draws), draws.normal(21, *shape)
+
+    def _discriminator_inputs(self, draws: Draws, iteration: int) -> tuple[Latents, Any, Tensor, Any]:
+        fake, real = self.images.augmentation(draws, 22), self.images.augmentation(draws, 23)
+        return self.latents(draws), fake, self.images.batch(iteration)[0], real
+
+    def _r1_inputs(self, draws: Draws, iteration: int) -> tuple[Tensor, Any]:
+        return self.images.batch(iteration)[0], self.images.augmentation(draws, 24)
+
+    def _match_inputs(self, draws: Draws, iteration: int) -> tuple[Latents, Any, tuple[Tensor, Tensor], Any]:
+        fake, real = self._pair_augmentation(draws, 26), self._pair_augmentation(draws, 27)
+        return self.latents(draws), fake, self.images.batch(iteration), real
+
+    def _match_r1_inputs(self, draws: Draws, iteration: int) -> tuple[tuple[Tensor, Tensor], Any]:
+        return self.images.batch(iteration), self._pair_augmentation(draws, 28)
 
     def latents(self, draws: Draws, *, second_pass: bool = False) -> Latents:
         """Codes and noise of a batch, with the noise of the second pass of Eq. 2 where it has its own."""

@@ -111,14 +111,22 @@ def measure_quality(
     about = {
         "features": " + ".join(measurer.names),
         "clusters": embedding.name,
-        "count": str(count),
-        "for clusters": str(lpips_count),
+        "count": _drawn(defects, count),
+        "for clusters": _drawn(defects, min(count, lpips_count)),
         "seed": str(seed),
         "defect-synth": _version(),
         "torch": str(torch.__version__),
         "numpy": np.__version__,
     }
     return QualityReport(source.category, name or type(source).__name__, source.digest, defects, about)
+
+
+def _drawn(defects: Sequence[DefectQuality], most: int) -> str:
+    """How many samples were used of each defect: one number, or one for each where a finite source has fewer."""
+    numbers = {quality.defect: min(quality.generated, most) for quality in defects}
+    if len(set(numbers.values())) == 1:
+        return str(next(iter(numbers.values())))
+    return ", ".join(f"{defect} {number}" for defect, number in numbers.items())
 
 
 @dataclass(frozen=True, eq=False)

@@ -488,3 +488,11 @@ def test_the_mask_agrees_with_the_intended_one_on_real_bottles(monkeypatch):
     images = [np.ascontiguousarray(cv2.imread(str(file))[..., ::-1]) for file in files]
     augmenter = DefectAugmenter(RealSource.open(BOTTLE))
     assert agreement_over(augmenter, images, 120, IntendedMask(monkeypatch)) >= 0.9
+
+
+def test_a_mask_and_a_place_contradict_each_other():
+    image = np.full((64, 64, 3), 180, np.uint8)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[20:30, 20:30] = 1
+    with pytest.raises(ConfigError, match="a mask says where the defect is, so it cannot be combined with at"):
+        DefectAugmenter("demo").apply(image, np.random.default_rng(0), mask=mask, at=(30, 30))

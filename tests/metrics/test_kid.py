@@ -6,7 +6,6 @@ from defect_synth.errors import ConfigError, DataError
 from defect_synth.metrics.kid import (
     feature_statistics,
     kid,
-    kid_of_drawn,
     mmd2_with_error,
     polynomial_kernel,
     snapshot_score,
@@ -186,16 +185,3 @@ def test_error_of_mmd2_is_about_the_spread_over_repeated_draws():
         *(mmd2_with_error(gaussian(12, 2 * i), gaussian(40, 2 * i + 1, 0.5)) for i in range(60)), strict=True
     )
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.35)
-
-
-def test_images_that_no_subset_draws_are_not_requested():
-    real, fake = gaussian(5, seed=0), gaussian(300, seed=1, shift=0.2)
-    asked = []
-
-    def features_of(rows):
-        asked.extend(rows)
-        return fake[rows]
-
-    assert kid_of_drawn(real, 300, features_of, subsets=10) == pytest.approx(kid(real, fake, subsets=10), abs=1e-12)
-    assert asked == sorted(set(asked))
-    assert len(asked) <= 50

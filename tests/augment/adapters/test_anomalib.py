@@ -273,3 +273,23 @@ def test_online_with_a_generated_folder_is_refused(data, tmp_path):
     generate(FakePainter(), tmp_path / "synthetic", count=1)
     with pytest.raises(ConfigError, match="holds finished images"):
         module(data, tmp_path, source=Path(tmp_path / "synthetic"), split="train", online=True)
+
+
+@pytest.mark.parametrize("kind", ["demo", "demo-dfmgan", "demo-bank", "bank", "real bank", "generated folder"])
+def test_every_kind_of_source_makes_a_validation_set(data, tmp_path, kind):
+    from defect_synth.compositor.bank import build_bank
+    from defect_synth.compositor.real_source import RealSource
+    from defect_synth.demo.hazelnut import DemoSource
+
+    source = kind
+    if kind == "bank":
+        build_bank(DemoSource(64), tmp_path / "bank", count=2, defects=["hole"])
+        source = tmp_path / "bank"
+    elif kind == "real bank":
+        build_bank(RealSource.open(data, None, SIDE), tmp_path / "bank", count=3)
+        source = str(tmp_path / "bank")
+    elif kind == "generated folder":
+        source = generate(FakePainter(), tmp_path / "made", count=3)
+    ours = module(data, tmp_path, source=source, ratio=0.5)
+    ours.setup()
+    assert (ours.val_data.samples.label_index == 1).sum() >= 1
