@@ -63,6 +63,7 @@ def test_a_generated_folder_is_measured_against_a_named_partition(world, monkeyp
     values = json.loads((folder / "quality.json").read_text())
     (hole,) = values["defects"]
     assert (hole["generated"], hole["training"], hole["held_out"]) == (12, 5, 10)
+    assert (values["about"]["count"], values["about"]["for clusters"]) == ("12", "12")  # drawn, not asked for
     names = [figure["name"] for figure in hole["figures"]]
     assert "MMD x1000 (random convolutions), defect crop, to held-out defects" in names
     assert all(name in out for name in names)
