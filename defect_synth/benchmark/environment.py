@@ -9,7 +9,9 @@ from pathlib import Path
 
 import torch
 
+from defect_synth.benchmark.result_store import ResultStore
 from defect_synth.benchmark.results import Environment
+from defect_synth.engine.run_folder import warn_of_other_threads
 
 
 def describe_environment(device: str) -> Environment:
@@ -31,6 +33,32 @@ def describe_environment(device: str) -> Environment:
         threads=torch.get_num_threads(),
         system=f"{platform.system()} {platform.machine()}",
     )
+
+
+def compare_environment(store: ResultStore, output: Path, device: str) -> str | None:
+    """Store the environment of a new benchmark; compare that of a continued one.
+
+    Args:
+        store: Its finished measurements.
+        output: Its folder, for the message.
+        device: Where networks are trained.
+
+    Returns:
+        A sentence for the report if the number of threads is another one than at the beginning, on which the last bits
+        of trained networks depend; None otherwise.
+
+    Raises:
+        OutputError: The record cannot be written.
+    """
+    now, key = describe_environment(device), ("environment",)
+    before = store.read(key, "", Environment)
+    if before is None:
+        store.write(key, "", now)
+        return None
+    if before.threads == now.threads:
+        return None
+    warn_of_other_threads(output, before.threads, now.threads)
+    return f"Begun with {before.threads} threads and continued with {now.threads}: trainings differ in their last bits."
 
 
 def _processor() -> str:

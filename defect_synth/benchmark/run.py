@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from defect_synth.benchmark.context import PartitionContext
+from defect_synth.benchmark.environment import compare_environment
 from defect_synth.benchmark.generators import Generators, refuse_leak
 from defect_synth.benchmark.labelled import load_partition
 from defect_synth.benchmark.partition_data import PartitionData
@@ -62,6 +63,8 @@ class _Benchmark:
 
     def run(self) -> BenchmarkResults:
         keep_memory()
+        if note := compare_environment(self._store, self._plan.request.output, self._plan.device):
+            self._builder.add_note(note)
         for category in self._plan.request.categories:
             table = self._load_table(category)
             for name in self._plan.protocol.partitions:

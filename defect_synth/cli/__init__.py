@@ -77,6 +77,9 @@ def _root(
 
 def main() -> None:
     """Console entry: one clear line and exit code 2 for anything the user can mend, 130 on Ctrl-C."""
+    # Read once, when torch loads OpenMP. By default a thread that waits for another one keeps its processor busy, also
+    # where other programs need it: then training took several times as long (figures in docs/guarantees.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Background jobs start with SIGINT ignored and schedulers send SIGTERM: both should save as Ctrl-C does.
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(ValueError):  # not in the main thread

@@ -87,6 +87,8 @@ def train(
     settings: Set = None,
 ) -> None:
     """Train a generator of a category's defects; the help of an option says which methods use it."""
+    from torch import get_num_threads
+
     from defect_synth.cli.methods import MethodOptions, plan
     from defect_synth.engine.distributed import joined
     from defect_synth.errors import ConfigError
@@ -105,7 +107,7 @@ def train(
         resumed = output if resume else None
         table, chosen = _images(data, category, partition, resumed, planned.validation_fraction, seed)
         if team.first:
-            print(f"{table.category}: {planned.description}, partition {chosen.name}")
+            print(f"{table.category}: {planned.description}, partition {chosen.name}, threads: {get_num_threads()}")
         from defect_synth.cli.progress import bar
         from defect_synth.engine.loop import Progress
         from defect_synth.engine.runner import TrainingRequest

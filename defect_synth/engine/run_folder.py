@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from defect_synth.atomic import replacing
 from defect_synth.data.partitions import Partition
 from defect_synth.engine.checkpoint import library_versions
 from defect_synth.errors import CheckpointError
+
+log = logging.getLogger(__name__)
 
 RUN_FILE = "run.json"
 PARTITION_FILE = "partition.json"
@@ -22,6 +25,9 @@ def open_run_folder(
     output: Path, partition: Partition, described: Mapping[str, Any], must_match: Sequence[str], *, resume: bool
 ) -> None:
     """Write `run.json` and `partition.json` of a new run, or compare those that are there.
+
+    A resumed run may use another number of threads: how many there are is often a scheduler's choice, so they are left
+    as they are. Sums are then rounded in another order, so a line in the log says how to go on exactly.
 
     Args:
         output: Run folder.
@@ -45,6 +51,7 @@ def open_run_folder(
                     f"{output} was started with {name} {before.get(name)!r}, now {described[name]!r}; "
                     "use the same or another --output"
                 )
+        warn_of_other_threads(output, before.get("threads"), described.get("threads"))
         return
     if output.exists() and any(output.iterdir()):
         raise CheckpointError(f"{output} exists and is not a run folder; choose another --output")
@@ -54,6 +61,21 @@ def open_run_folder(
         temporary.write_text(
             json.dumps({**described, "versions": library_versions()}, indent=2) + "\n", encoding="utf-8"
         )
+
+
+def warn_of_other_threads(output: Path, before: Any, now: Any) -> None:
+    """Log one line if a run goes on with another number of threads than it began with.
+
+    Args:
+        output: Its folder.
+        before: The number that was stored; None where an earlier version stored none.
+        now: The number of this process.
+    """
+    if isinstance(before, int) and before != now:
+        log.warning(
+            "%s was started with %d threads and goes on with %s, so its numbers can differ in their last bits from those "
+            "of a run without interruption; set OMP_NUM_THREADS=%d for the same bytes", output, before, now, before,
+        )  # fmt: skip
 
 
 def read_run_folder(output: Path) -> dict[str, Any]:

@@ -142,6 +142,7 @@ def train(method: Method, request: TrainingRequest) -> dict[str, Ended]:
         "data": str(table.root),
         "partition": partition.name,
         "defects": list(chosen),
+        "threads": torch.get_num_threads(),
         **method.described(),
     }
     same = ("method", "category", "partition", *method.must_match)

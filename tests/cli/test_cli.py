@@ -49,6 +49,8 @@ def trained(data, tmp_path, monkeypatch, capsys):
 def test_train_generate_and_info_follow_each_other(trained, tmp_path, monkeypatch, capsys):
     folder, said = trained
     assert "nut: TINY, 32 px" in said
+    assert "threads: 1\n" in said
+    assert json.loads((folder / "run.json").read_text())["threads"] == 1
     assert "hole: 0.01 kimg, best at 0.01 kimg (score " in said
     assert f"next: defect-synth generate {folder}" in said
     rows = [json.loads(line) for line in (folder / "backbone" / "stats.jsonl").read_text().splitlines()]
@@ -131,6 +133,18 @@ def test_the_module_runs_as_the_console_script_does():
         [sys.executable, "-m", "defect_synth", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "0.1.0"
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "passive"), ("active", "active")])
+def test_threads_wait_without_using_their_processor_unless_the_user_says_otherwise(
+    given, expected, monkeypatch, capsys
+):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    run(monkeypatch, capsys, "--version")
+    assert os.environ["OMP_WAIT_POLICY"] == expected
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # so that what main has set is undone after the test
 
 
 @pytest.mark.parametrize("name", ["demo", "demo-bank", "demo-dfmgan"])

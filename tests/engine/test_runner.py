@@ -1,14 +1,16 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 
 import pytest
+import torch
 
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
 from defect_synth.engine import runner
 from defect_synth.engine.loop import Ended
-from defect_synth.engine.run_folder import read_run_folder
+from defect_synth.engine.run_folder import RUN_FILE, read_run_folder
 from defect_synth.engine.runner import Step, TrainingRequest, train
 from defect_synth.engine.snapshot import STATE
 from defect_synth.errors import CheckpointError, ConfigError, DataError
@@ -102,3 +104,36 @@ def test_a_category_without_defects_is_refused(tmp_path, trained):
     table = index(write_mvtec(tmp_path / "data", "nut", {}, good=4, size=32))
     with pytest.raises(DataError, match="has no defect images to train on"):
         train(FakeMethod(), TrainingRequest(table, everything(table, 0.0, 0), tmp_path / "run"))
+
+
+def test_another_number_of_threads_is_stored_with_the_run_and_said_when_it_goes_on(request_, trained, caplog):
+    before = torch.get_num_threads()
+    resumed = replace(request_, resume=True)
+    try:
+        torch.set_num_threads(1)
+        train(FakeMethod(), request_)
+        assert read_run_folder(request_.output)["threads"] == 1
+        train(FakeMethod(), resumed)
+        assert not caplog.records
+
+        torch.set_num_threads(2)
+        train(FakeMethod(), resumed)
+    finally:
+        torch.set_num_threads(before)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        f"{request_.output} was started with 1 threads and goes on with 2, so its numbers can differ in their last bits "
+        "from those of a run without interruption; set OMP_NUM_THREADS=1 for the same bytes"
+    )
+    assert read_run_folder(request_.output)["threads"] == 1  # what it began with
+
+
+def test_a_run_of_a_version_that_stored_no_threads_goes_on_without_a_word(request_, trained, caplog):
+    train(FakeMethod(), request_)
+    path = request_.output / RUN_FILE
+    values = json.loads(path.read_text())
+    del values["threads"]
+    path.write_text(json.dumps(values))
+    train(FakeMethod(), replace(request_, resume=True))
+    assert not caplog.records
