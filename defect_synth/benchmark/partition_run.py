@@ -16,6 +16,7 @@ from defect_synth.benchmark.synthetic_images import LENGTH as DRAWING_LENGTH
 from defect_synth.benchmark.synthetic_images import ImageDrawer
 from defect_synth.benchmark.task_results import ArmResult
 from defect_synth.benchmark.tasks.task import ArmData, Task, Trial
+from defect_synth.data.png import png_size
 
 GENERATOR_LENGTH = 5.0
 """Estimated time of training a generator, in classifier trainings."""
@@ -88,7 +89,7 @@ class PartitionRun:
         file = "/".join(("gallery", *self._data.folders, f"{file_name(arm.name)}.png"))
         path = self._plan.request.output / file
         record = self._store.read(key, settings, GalleryRecord)
-        if record is None or not path.is_file():
+        if record is None or png_size(path) is None:
             images, context = self._drawer.images_of(arm).arrays, self._data.context
             assert images is not None
             gallery = write_gallery(images, context.base if arm.labelled else with_one_label(context.base), path)

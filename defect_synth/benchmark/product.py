@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from defect_synth.benchmark.protocol import EmbeddedProduct
 from defect_synth.data.layouts import Table, index
+from defect_synth.data.png import png_size
 from defect_synth.demo import models
 from defect_synth.demo.hazelnut import CATEGORY, DEFECTS
 from defect_synth.demo.mvtec_folder import write_demo
 from defect_synth.dfmgan.checkpoint import DFMGANCard
 from defect_synth.engine.checkpoint import read_card
 from defect_synth.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 PRODUCT_SEED = 7
 """Seed of the benchmark's hazelnuts. Shipped models were trained on other seeds of `write_demo`, so on other nuts."""
@@ -35,7 +40,7 @@ class ShippedModels(NamedTuple):
 def embedded_product(
     category: str, output: Path, side: int, product: EmbeddedProduct, progress: Callable[[int, int], None]
 ) -> Table:
-    """Draw the embedded product into `output`, unless it is there already.
+    """Draw the embedded product into `output`, unless it is there already and whole.
 
     Args:
         category: `hazelnut`.
@@ -50,12 +55,26 @@ def embedded_product(
     if category != CATEGORY:
         raise ConfigError(f"the embedded product is {CATEGORY!r}; for {category!r} give your images with --data")
     folder = output / f"product-{side}-{product.good}-{product.test_good}-{product.per_defect}"
-    if not (folder / CATEGORY).is_dir():
+    if not _is_drawn(folder / CATEGORY, side, product):
+        if (folder / CATEGORY).exists():
+            log.warning("%s: images are missing or damaged; all are drawn again", folder)
+            shutil.rmtree(folder / CATEGORY, ignore_errors=True)
         write_demo(
             folder, resolution=side, good=product.good, test_good=product.test_good, per_defect=product.per_defect,
             seed=PRODUCT_SEED, progress=progress,
         )  # fmt: skip
     return index(folder, CATEGORY)
+
+
+def _is_drawn(folder: Path, side: int, product: EmbeddedProduct) -> bool:
+    """Whether all images of the product are in its folder, undamaged."""
+    counts = {"train/good": product.good, "test/good": product.test_good}
+    for defect in DEFECTS:
+        counts |= {f"test/{defect}": product.per_defect, f"ground_truth/{defect}": product.per_defect}
+    files = {place: list((folder / place).glob("*.png")) for place in counts}
+    return all(len(files[place]) == count for place, count in counts.items()) and all(
+        png_size(file) == (side, side) for found in files.values() for file in found
+    )
 
 
 def shipped_models(side: int) -> ShippedModels:

@@ -32,13 +32,14 @@ class ResultStore:
         return self._folder.is_dir()
 
     def read(self, key: Sequence[str], settings: str, record_type: type[_Record]) -> _Record | None:
-        """The record stored under a key; None if there is none, it is damaged, or its settings differ."""
+        """The record stored under a key; None if there is none, it is damaged, or its key or settings differ."""
         try:
             content = json.loads(self._path(key).read_text(encoding="utf-8"))
-            if content["settings"] != settings:
+            # Version 0.1.0 did not store the key.
+            if content["settings"] != settings or content.get("key", list(key)) != list(key):
                 return None
             return record_type.model_validate(content["record"])
-        except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError):
             return None  # the caller measures it again
 
     def write(self, key: Sequence[str], settings: str, record: BaseModel) -> None:
@@ -47,7 +48,7 @@ class ResultStore:
         Raises:
             OutputError: The file cannot be written.
         """
-        content = {"settings": settings, "record": record.model_dump(mode="json")}
+        content = {"key": list(key), "settings": settings, "record": record.model_dump(mode="json")}
         with replacing(self._path(key)) as temporary:
             temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from defect_synth.atomic import writing_alone
 from defect_synth.benchmark.context import PartitionContext
 from defect_synth.benchmark.environment import compare_environment
 from defect_synth.benchmark.generators import Generators, refuse_leak
@@ -44,15 +45,16 @@ def run_benchmark(
     Raises:
         DataError: Images cannot be used, or a given run was trained on test images.
         ConfigError: Something in the request or the protocol is unknown or contradictory.
-        OutputError: The output holds another benchmark, or cannot be written.
+        OutputError: The output holds another benchmark, cannot be written, or another process is writing it.
     """
     plan = Plan.of(request, protocol)
     store = ResultStore(request.output / "measurements")
-    if store.exists and not request.resume:
-        raise OutputError(
-            f"{request.output} holds a benchmark already; continue it with --resume or choose another --output"
-        )
-    return _Benchmark(plan, store, report).run()
+    with writing_alone(request.output):
+        if store.exists and not request.resume:
+            raise OutputError(
+                f"{request.output} holds a benchmark already; continue it with --resume or choose another --output"
+            )
+        return _Benchmark(plan, store, report).run()
 
 
 class _Benchmark:

@@ -15,9 +15,9 @@ class FolderCache:
     """Bytes on disk, found again by their key; several processes may share a folder.
 
     A key is any JSON value. It must contain everything that the result depends on, such as the digest of a source, the
-    settings and the seeds. A file holds the content followed by one line with its SHA-256: PNG, JSON Lines and text
-    files remain readable to other programs, and a file that was cut short or changed counts as missing, so that the
-    caller computes the result again.
+    settings and the seeds. A file holds the content followed by one line with the SHA-256 of key and content: PNG, JSON
+    Lines and text files remain readable to other programs, and a file that was cut short, changed or renamed counts as
+    missing, so that the caller computes the result again.
 
     Args:
         folder: Where the files go. It is created when the first file is written.
@@ -32,12 +32,13 @@ class FolderCache:
 
     def get(self, key: object) -> bytes | None:
         """The content stored under a key; None if it is missing or damaged."""
+        path = self.path(key)
         try:
-            stored = self.path(key).read_bytes()
+            stored = path.read_bytes()
         except OSError:
             return None
         content, checksum = stored[:-_CHECKSUM_LENGTH], stored[-_CHECKSUM_LENGTH:]
-        return content if checksum == _checksum(content) else None
+        return content if checksum == _checksum(path, content) else None
 
     def put(self, key: object, content: bytes) -> None:
         """Store the content under a key, replacing what was there.
@@ -45,8 +46,9 @@ class FolderCache:
         Raises:
             OutputError: The file cannot be written.
         """
-        with replacing(self.path(key)) as temporary:
-            temporary.write_bytes(content + _checksum(content))
+        path = self.path(key)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content + _checksum(path, content))
 
     def path(self, key: object) -> Path:
         """The file of a key, whether it exists or not."""
@@ -54,5 +56,6 @@ class FolderCache:
         return self.folder / name[:2] / f"{name}{self._suffix}"
 
 
-def _checksum(content: bytes) -> bytes:
-    return hashlib.sha256(content).hexdigest().encode() + b"\n"
+def _checksum(path: Path, content: bytes) -> bytes:
+    """The last line of a file, which depends on its name, too: a file under another key's name is not believed."""
+    return hashlib.sha256(path.name.encode() + content).hexdigest().encode() + b"\n"

@@ -70,23 +70,27 @@ class CachedSource:
         return [self.digest, self.category, defect, seed, part]
 
     def _read(self, defect: str, seed: int) -> DefectSample | None:
+        """A stored sample; None if it is not there, or what is there is no sample."""
         origin = self._origins.get(self._key(defect, seed, "origin"))
         if origin is None:
             return None
-        values = json.loads(origin)
-        pictures: dict[str, Pixels] = {}
-        for part in values["parts"]:
-            data = self._pictures.get(self._key(defect, seed, part))
-            if data is None:
-                return None
-            pictures[part] = decode_png(data)
-        return DefectSample(
-            pictures["image"],
-            pixels_to_mask(pictures["mask"]),
-            defect,
-            Provenance.from_json(values["provenance"]),
-            pictures.get("clean"),
-        )
+        try:
+            values = json.loads(origin)
+            pictures: dict[str, Pixels] = {}
+            for part in values["parts"]:
+                data = self._pictures.get(self._key(defect, seed, part))
+                if data is None:
+                    return None
+                pictures[part] = decode_png(data)
+            return DefectSample(
+                pictures["image"],
+                pixels_to_mask(pictures["mask"]),
+                defect,
+                Provenance.from_json(values["provenance"]),
+                pictures.get("clean"),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
 
     def _write(self, defect: str, seed: int, sample: DefectSample) -> None:
         pictures = {"image": sample.image, "mask": mask_to_pixels(sample.mask)}

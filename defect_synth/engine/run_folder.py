@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from defect_synth.atomic import replacing
+from defect_synth.atomic import LOCK, replacing
 from defect_synth.data.partitions import Partition
 from defect_synth.engine.checkpoint import library_versions
 from defect_synth.errors import CheckpointError
@@ -53,10 +53,11 @@ def open_run_folder(
                 )
         warn_of_other_threads(output, before.get("threads"), described.get("threads"))
         return
-    if output.exists() and any(output.iterdir()):
+    content = (partition.model_dump_json(indent=2) + "\n").encode()
+    if output.exists() and not all(_is_ours(entry, content) for entry in output.iterdir()):
         raise CheckpointError(f"{output} exists and is not a run folder; choose another --output")
     with replacing(output / PARTITION_FILE) as temporary:
-        temporary.write_text(partition.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        temporary.write_bytes(content)
     with replacing(path) as temporary:
         temporary.write_text(
             json.dumps({**described, "versions": library_versions()}, indent=2) + "\n", encoding="utf-8"
@@ -76,6 +77,11 @@ def warn_of_other_threads(output: Path, before: Any, now: Any) -> None:
             "%s was started with %d threads and goes on with %s, so its numbers can differ in their last bits from those "
             "of a run without interruption; set OMP_NUM_THREADS=%d for the same bytes", output, before, now, before,
         )  # fmt: skip
+
+
+def _is_ours(entry: Path, partition: bytes) -> bool:
+    """Whether this is what a run that is beginning, or was killed at once, has in its folder before `run.json`."""
+    return entry.name == LOCK or (entry.name == PARTITION_FILE and entry.is_file() and entry.read_bytes() == partition)
 
 
 def read_run_folder(output: Path) -> dict[str, Any]:

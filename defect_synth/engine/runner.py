@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
+from defect_synth.atomic import writing_alone
 from defect_synth.data.check import check, require_trainable
 from defect_synth.data.partitions import Partition
 from defect_synth.data.records import Table
@@ -129,6 +131,7 @@ def train(method: Method, request: TrainingRequest) -> dict[str, Ended]:
         CheckpointError: The output holds another run, or one and `request.resume` is false.
         UnknownDefectError: A defect that the category does not have.
         ConfigError: Settings that do not fit the data, the device or the number of processes.
+        OutputError: Another call is training into `request.output`, or it cannot be written.
     """
     started = time.monotonic()
     table, partition, output = request.table, request.partition, request.output
@@ -147,7 +150,19 @@ def train(method: Method, request: TrainingRequest) -> dict[str, Ended]:
     }
     same = ("method", "category", "partition", *method.must_match)
     team = processes()
-    team.from_first(lambda: open_run_folder(output, partition, described, same, resume=request.resume))
+    with contextlib.ExitStack() as held:
+
+        def enter() -> None:
+            held.enter_context(writing_alone(output))
+            open_run_folder(output, partition, described, same, resume=request.resume)
+
+        team.from_first(enter)
+        return _run_steps(method, request, started)
+
+
+def _run_steps(method: Method, request: TrainingRequest, started: float) -> dict[str, Ended]:
+    """Train the steps of a method that have time left; `started` is when the call began, in monotonic seconds."""
+    team, output = processes(), request.output
     steps = list(method.steps(request))
     ended: dict[str, Ended] = {}
     for number, step in enumerate(steps):

@@ -35,7 +35,7 @@ class Measurements:
     Attributes:
         features: float32 [N, D] by (name of the extractor, view).
         shapes: float64 [N, 6], see `mask_shapes`.
-        changes: float64 [N, 3], see `mask_change`; NaN without a clean image.
+        changes: float64 [N, 3], see `mask_change`, of the images before they are resized; NaN without a clean image.
         contrasts: float64 [N], see `outline_contrast`.
     """
 
@@ -95,7 +95,12 @@ class Measurer:
         """
         content = content_digest("images", [images, masks] if cleans is None else [images, masks, cleans])
         key = ["content", content, self._settings]
-        return self._unpack(self._cache.get_or_compute(key, lambda: self._compute(images, masks, cleans)))
+
+        def compute() -> dict[str, Tensor]:
+            pairs = [None] * len(images) if cleans is None else cleans
+            return self._compute(images, masks, _changes(images, pairs, masks))
+
+        return self._unpack(self._cache.get_or_compute(key, self._stored_names, len(images), compute))
 
     def samples(
         self, source: DefectSource, defect: str, seeds: Sequence[int], *, return_images: int = 0
@@ -115,47 +120,41 @@ class Measurer:
             part = [int(seed) for seed in seeds[start : start + CHUNK]]
             wanted = start < return_images
             key = ["source", source.digest, defect, part, self._settings]
-            stored = self._cache.get(key)
+            stored = self._cache.get(key, self._stored_names, len(part))
             if stored is not None and not wanted:
                 yield self._unpack(stored), None
                 continue
-            images, masks, cleans = self._stack(source.sample(defect, part))
+            samples = source.sample(defect, part)
+            images, masks = self._stack(samples)
             if stored is None:
-                stored = self._compute(images, masks, cleans)
+                # Of the samples as they are: resizing would spread a change beyond its mask.
+                changes = _changes([s.image for s in samples], [s.clean for s in samples], [s.mask for s in samples])
+                stored = self._compute(images, masks, changes)
                 self._cache.put(key, stored)
             yield self._unpack(stored), to_tensor(images)[: return_images - start] if wanted else None
 
-    def _stack(self, samples: Sequence[DefectSample]) -> tuple[Pixels, Pixels, Pixels | None]:
-        """Images, masks and, if every sample has one, clean images, all of the resolution."""
+    @property
+    def _stored_names(self) -> tuple[str, ...]:
+        return (*(f"{view}/{name}" for view in VIEWS for name in self.names), "shapes", "changes", "contrasts")
+
+    def _stack(self, samples: Sequence[DefectSample]) -> tuple[Pixels, Pixels]:
+        """Images and masks, all of the resolution."""
         size = (self.resolution, self.resolution)
         fitted = [
-            (sample.image, sample.mask, sample.clean)
+            (sample.image, sample.mask)
             if sample.mask.shape == size
-            else (
-                *fit_to_square(sample.image, sample.mask, self.resolution, "letterbox")[:2],
-                None if sample.clean is None else fit_to_square(sample.clean, None, self.resolution, "letterbox")[0],
-            )
+            else fit_to_square(sample.image, sample.mask, self.resolution, "letterbox")[:2]
             for sample in samples
         ]
-        cleans = [clean for _, _, clean in fitted if clean is not None]
-        return (
-            np.stack([image for image, _, _ in fitted]),
-            np.stack([mask for _, mask, _ in fitted]),
-            np.stack(cleans) if len(cleans) == len(fitted) else None,
-        )
+        return np.stack([image for image, _ in fitted]), np.stack([mask for _, mask in fitted])
 
-    def _compute(self, images: Pixels, masks: Pixels, cleans: Pixels | None) -> dict[str, Tensor]:
+    def _compute(self, images: Pixels, masks: Pixels, changes: NDArray[np.float64]) -> dict[str, Tensor]:
         views = {"image": images, "crop": crop_defects(images, masks, self._crop_side)[0]}
         arrays = {
             f"{view}/{extractor.name}": extractor(to_tensor(pixels).to(self._device)).float().cpu()
             for extractor in self._extractors
             for view, pixels in views.items()
         }
-        changes = (
-            np.full((len(images), 3), np.nan)
-            if cleans is None
-            else np.array([mask_change(*each) for each in zip(images, cleans, masks, strict=True)])
-        )
         contrasts = np.array([outline_contrast(*each) for each in zip(images, masks, strict=True)])
         return arrays | {
             "shapes": torch.from_numpy(mask_shapes(masks)),
@@ -170,6 +169,15 @@ class Measurer:
             changes=arrays["changes"].numpy(),
             contrasts=arrays["contrasts"].numpy(),
         )
+
+
+def _changes(
+    images: Sequence[Pixels] | Pixels, cleans: Sequence[Pixels | None] | Pixels, masks: Sequence[Pixels] | Pixels
+) -> NDArray[np.float64]:
+    """`mask_change` of each image, float64 [N, 3]; NaN where any image has no clean one."""
+    if any(clean is None for clean in cleans):
+        return np.full((len(images), 3), np.nan)
+    return np.array([mask_change(*each) for each in zip(images, cleans, masks, strict=True)])
 
 
 def to_tensor(images: Pixels) -> Tensor:

@@ -209,7 +209,8 @@ class _CachedClusters:
 
     def get(self, key: list[Any]) -> tuple[ClusteredDistance, ...] | None:
         """The result stored under a key, None if there is none."""
-        arrays = self._cache.get([key, self._about])
+        names = [f"{protocol.name}/{part}" for protocol in self._protocols for part in ("clusters", "sizes", "dropped")]
+        arrays = self._cache.get([key, self._about], names)
         if arrays is None:
             return None
         return tuple(

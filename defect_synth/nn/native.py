@@ -2,7 +2,8 @@
 
 Nothing is downloaded, and nothing is compiled before the first convolution needs it. Without a compiler, on processors
 other than x86-64 and ARM, and with `DEFECT_SYNTH_NATIVE=0`, every operation takes its PyTorch form, which gives the
-same numbers up to rounding.
+same numbers up to rounding. Beside the compiled file is its SHA-256: a file that was cut short would crash the process
+that loads it, so one that does not match is compiled again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from defect_synth.atomic import replacing
+from defect_synth.errors import OutputError
 
 log = logging.getLogger(__name__)
 
@@ -94,16 +98,31 @@ def _load() -> ctypes.CDLL | None:
     if compiler is None:
         log.info("no C++ compiler found: convolutions use their slower PyTorch form; install g++ to change that")
         return None
+    reason: object = "there is no folder that only you can write"
     try:
         name = f"kernels-{_key(compiler)}.so"
-        for folder in _folders():
-            if _private(folder):
+        for folder in filter(_private, _folders()):
+            try:
                 return ctypes.CDLL(str(_built(compiler, folder / name)))
-        log.warning("no private folder for compiled kernels: convolutions use their slower PyTorch form")
+            except (OSError, OutputError) as error:  # the folder is full, or nothing in it may be executed
+                reason = error
+    except subprocess.CalledProcessError as error:
+        reason = f"{compiler} says: {_text(error.stderr or error.stdout or b'nothing')}"
     except (OSError, subprocess.SubprocessError) as error:
-        detail = getattr(error, "stderr", None) or str(error)
-        log.info("the kernels could not be compiled, so convolutions use their slower PyTorch form: %s", detail[-500:])
+        reason = error
+    log.warning("convolutions use their slower PyTorch form, since the kernels were not compiled: %s", _line(reason))
     return None
+
+
+def _text(output: bytes) -> str:
+    """What a compiler printed, in whatever encoding."""
+    return output.decode(errors="replace")
+
+
+def _line(reason: object) -> str:
+    """The beginning of a text in one line that can be printed anywhere."""
+    words = " ".join(str(reason).split())[:300]
+    return "".join(letter if letter.isprintable() else "?" for letter in words)
 
 
 def _compiler() -> str | None:
@@ -148,15 +167,35 @@ def _private(folder: Path) -> bool:
 
 
 def _built(compiler: str, target: Path) -> Path:
-    """Compile to a temporary name and rename, since several processes may do so at the same time."""
+    """The kernels, compiled unless `target` holds what an earlier call has compiled.
+
+    Several processes may do so at the same time.
+
+    Raises:
+        OutputError: The file cannot be written.
+        subprocess.SubprocessError: The compiler fails.
+    """
+    checksum = target.with_name(f"{target.name}.sha256")
     if target.exists():
-        return target
-    handle, name = tempfile.mkstemp(suffix=".so", prefix=target.stem, dir=target.parent)
-    os.close(handle)
-    try:
-        subprocess.run([compiler, *_FLAGS, str(_SOURCE), "-o", name], capture_output=True, text=True,
-                       timeout=_TIMEOUT, check=True)  # fmt: skip
-        os.replace(name, target)
-    finally:
-        Path(name).unlink(missing_ok=True)
+        if _is_as_compiled(target, checksum):
+            return target
+        log.warning("%s is damaged or foreign; it is compiled again", target)
+    with replacing(target) as temporary:
+        subprocess.run([compiler, *_FLAGS, str(_SOURCE), "-o", str(temporary)], capture_output=True, timeout=_TIMEOUT,
+                       check=True)  # fmt: skip
+        temporary.chmod(0o700)
+        found = _sha256(temporary)
+    with replacing(checksum) as temporary:
+        temporary.write_text(found)
     return target
+
+
+def _is_as_compiled(target: Path, checksum: Path) -> bool:
+    try:
+        return checksum.read_text() == _sha256(target)
+    except (OSError, ValueError):
+        return False
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

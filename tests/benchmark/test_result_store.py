@@ -26,11 +26,20 @@ def test_a_record_is_found_under_its_key_and_settings_only(store):
     assert store.read(("nut", "P1", "real + x"), "settings", GeneratorRecord) is None
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"settings": "settings", "record": {"category": 1}}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "[" * 10**5, "7", '{"settings": "settings", "record": {"category": 1}}']
+)
 def test_a_damaged_file_is_measured_again(store, tmp_path, content):
     [file] = (tmp_path / "store").rglob("*.json")
     file.write_text(content)
     assert store.read(KEY, "settings", GeneratorRecord) is None
+
+
+def test_the_file_of_another_key_is_not_believed_by_its_name(store, tmp_path):
+    [file] = (tmp_path / "store").rglob("*.json")
+    store.write(("nut", "P1", "real"), "settings", RECORD)
+    file.rename(file.with_name("real.json"))
+    assert store.read(("nut", "P1", "real"), "settings", GeneratorRecord) is None
 
 
 def test_different_texts_have_different_file_names():

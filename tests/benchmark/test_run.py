@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from defect_synth.atomic import writing_alone
 from defect_synth.benchmark import BenchmarkRequest, load_protocol, run_benchmark
 from defect_synth.benchmark.arms import ARMS, SYSTEMS, Arm
 from defect_synth.benchmark.context import ArmNotPossible
+from defect_synth.benchmark.product import embedded_product
+from defect_synth.benchmark.protocol import EmbeddedProduct
 from defect_synth.benchmark.results import BenchmarkResults, without_times
 from defect_synth.config import override
 from defect_synth.data.layouts import index
@@ -19,6 +22,7 @@ from defect_synth.data.partitions import split
 from defect_synth.dfmgan.config import TINY as TINY_GENERATOR
 from defect_synth.errors import ConfigError, DataError, OutputError
 from tests.fake_data import write_mvtec
+from tests.fake_sources import tree
 
 CHEAP = ["real", "real + standard augmentation", "real class-balanced", "real + Crop&Paste"]
 TINY = {
@@ -132,6 +136,21 @@ def test_resuming_with_other_settings_measures_again(product, finished, tmp_path
 def test_a_used_output_is_not_overwritten(product, finished):
     with pytest.raises(OutputError, match="holds a benchmark already; continue it with --resume"):
         bench(product, finished[1])
+
+
+def test_an_output_that_another_process_writes_is_refused(product, tmp_path):
+    with writing_alone(tmp_path), pytest.raises(OutputError, match="another process is writing"):
+        bench(product, tmp_path, resume=True)
+
+
+def test_a_damaged_picture_of_the_gallery_is_drawn_again(product, finished, tmp_path):
+    results, output = finished
+    shutil.copytree(output, tmp_path / "out")
+    picture = next((tmp_path / "out" / "gallery").rglob("*.png"))
+    whole = picture.read_bytes()
+    picture.write_bytes(whole[:-9])
+    assert plain(bench(product, tmp_path / "out", resume=True, seeds=2)) == plain(results)
+    assert picture.read_bytes() == whole
 
 
 SHORTEST = {
@@ -331,6 +350,21 @@ def test_the_embedded_product_needs_no_data_and_has_a_positive_control(tmp_path)
     nut = bench(write_mvtec(tmp_path / "x", size=32).parent, tmp_path / "out2", arms=["real", "positive control"],
                 segmentation=None, threshold=None)  # fmt: skip
     assert [c.arm for c in nut.classification] == ["real"]
+
+
+@pytest.mark.parametrize("damage", ["removed", "truncated", "none"])
+def test_the_embedded_product_is_drawn_again_if_it_is_not_whole(damage, tmp_path, caplog):
+    counts = EmbeddedProduct(good=2, test_good=1, per_defect=3)
+    embedded_product("hazelnut", tmp_path, 32, counts, lambda done, total: None)
+    before, drawn = tree(tmp_path), []
+    path = next(tmp_path.rglob("test/good/*.png"))
+    if damage == "removed":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:50])
+    embedded_product("hazelnut", tmp_path, 32, counts, lambda done, total: drawn.append(done))
+    assert tree(tmp_path) == before
+    assert bool(drawn) == ("images are missing or damaged; all are drawn again" in caplog.text) == (damage != "none")
 
 
 def test_a_shipped_generator_is_used_for_the_embedded_product_alone(tmp_path, monkeypatch, dfmgan):

@@ -53,3 +53,21 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     assert cache.get("key") is None
     with pytest.raises(OutputError, match="taken"):
         cache.put("key", b"content")
+
+
+def test_the_file_of_another_key_is_not_believed_by_its_name(tmp_path):
+    cache = FolderCache(tmp_path, suffix=".bin")
+    cache.put("a", b"content of a")
+    cache.path("b").parent.mkdir(exist_ok=True)
+    os.rename(cache.path("a"), cache.path("b"))
+    assert cache.get("b") is None
+    cache.put("b", b"content of b")
+    assert cache.get("b") == b"content of b"
+
+
+def test_a_folder_in_the_place_of_a_file_counts_as_missing(tmp_path):
+    cache = FolderCache(tmp_path, suffix=".bin")
+    cache.path("key").mkdir(parents=True)
+    assert cache.get("key") is None
+    with pytest.raises(OutputError, match=cache.path("key").name):
+        cache.put("key", b"content")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from defect_synth.data.png import decode_png, encode_png, write_png
+from defect_synth.data.png import decode_png, encode_png, png_size, write_png
 
 RGB = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 GREY = RGB[:, :, 0]
@@ -39,3 +39,23 @@ def test_sixteen_bits_are_refused():
     data = cv2.imencode(".png", GREY.astype(np.uint16) * 257)[1].tobytes()
     with pytest.raises(ValueError, match="damaged"):
         decode_png(data)
+
+
+@pytest.mark.parametrize("image", [RGB, GREY])
+def test_the_size_is_that_of_a_whole_file(image, tmp_path):
+    write_png(tmp_path / "a.png", image)
+    assert png_size(tmp_path / "a.png") == (9, 7)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    assert png_size(tmp_path / "a.png") == (9, 7)
+
+
+def test_a_file_with_any_byte_changed_or_missing_has_no_size(tmp_path):
+    data, path = encode_png(GREY), tmp_path / "a.png"
+    assert png_size(path) is None
+    assert png_size(tmp_path) is None
+    for place in range(len(data)):
+        for damaged in (data[:place], data[:place] + bytes([data[place] ^ 8]) + data[place + 1 :]):
+            path.write_bytes(damaged)
+            assert png_size(path) is None, place
+    path.write_bytes(data + b"more")
+    assert png_size(path) is None

@@ -58,6 +58,19 @@ def test_damaged_cache_files_are_made_again(tmp_path, part, damage):
     assert len([entry for entry in tmp_path.rglob("*") if entry.is_file()]) == 4  # no temporary file is left
 
 
+@pytest.mark.parametrize("origin", [b"", b"7", b"[" * 10**5, b"{}", b'{"parts": ["image"], "provenance": {}}'])
+def test_an_origin_that_is_none_is_made_again(tmp_path, origin):
+    source = NoiseSource()
+    cached = CachedSource(source, tmp_path)
+    cached.sample("hole", [4])
+    FolderCache(tmp_path, suffix=".json", version=cache._VERSION).put(
+        [source.digest, source.category, "hole", 4, "origin"], origin
+    )
+    (sample,) = cached.sample("hole", [4])
+    assert len(source.calls) == 2
+    assert np.array_equal(sample.image, source.one("hole", 4).image)
+
+
 def test_other_programs_read_the_pictures(tmp_path):
     source = NoiseSource()
     CachedSource(source, tmp_path).sample("hole", [4])

@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
+from defect_synth.atomic import writing_alone
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import everything
 from defect_synth.engine import runner
 from defect_synth.engine.loop import Ended
-from defect_synth.engine.run_folder import RUN_FILE, read_run_folder
+from defect_synth.engine.run_folder import PARTITION_FILE, RUN_FILE, read_run_folder
 from defect_synth.engine.runner import Step, TrainingRequest, train
 from defect_synth.engine.snapshot import STATE
-from defect_synth.errors import CheckpointError, ConfigError, DataError
+from defect_synth.errors import CheckpointError, ConfigError, DataError, OutputError
 from tests.fake_data import write_mvtec
 
 
@@ -137,3 +138,29 @@ def test_a_run_of_a_version_that_stored_no_threads_goes_on_without_a_word(reques
     path.write_text(json.dumps(values))
     train(FakeMethod(), replace(request_, resume=True))
     assert not caplog.records
+
+
+def test_a_run_that_another_process_trains_is_refused_and_untouched(request_, trained):
+    train(FakeMethod(), request_)
+    with writing_alone(request_.output):
+        for resume in (False, True):
+            with pytest.raises(OutputError, match=r"another process is writing .*run; wait until it ends"):
+                train(FakeMethod(), replace(request_, resume=resume))
+    assert len(trained) == 3
+    assert not list(request_.output.glob(".*"))
+
+
+def test_a_run_that_was_killed_before_anything_but_its_partition_was_written_begins_anew(request_, trained):
+    train(FakeMethod(), request_)
+    (request_.output / RUN_FILE).unlink()
+    for name in ("backbone", "a", "b"):
+        (request_.output / name / STATE).unlink()
+        (request_.output / name).rmdir()
+    (request_.output / ".lock").touch()
+    (request_.output / ".run.0123456789ab.part.json").touch()
+    assert list(train(FakeMethod(), request_)) == ["backbone", "a", "b"]
+    (request_.output / RUN_FILE).unlink()
+    (request_.output / PARTITION_FILE).write_text("of somebody else")
+    with pytest.raises(CheckpointError, match="is not a run folder"):
+        train(FakeMethod(), request_)
+    assert (request_.output / PARTITION_FILE).read_text() == "of somebody else"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 import defect_synth.export.generated_folder as module
+from defect_synth.data.png import write_png
 from defect_synth.errors import ConfigError, OutputError, UnknownDefectError
 from defect_synth.export.generated_folder import INDEX, SHEET, Shard, generate
 from tests.fake_sources import Dots, tree
@@ -140,10 +142,95 @@ def test_a_folder_of_another_source_is_refused_also_when_only_a_journal_is_there
         generate(Dots("other"), tmp_path, count=3, shard=Shard(2, 2))
 
 
-def test_an_unknown_defect_and_a_damaged_index_are_named(tmp_path):
+def test_an_unknown_defect_is_named(tmp_path):
     with pytest.raises(UnknownDefectError, match="known: cut, hole"):
         generate(Dots(), tmp_path, count=1, defects=["print"])
-    (tmp_path / "nut").mkdir()
-    (tmp_path / "nut" / INDEX).write_text('{"defect": "cu')
-    with pytest.raises(OutputError, match="damaged"):
-        generate(Dots(), tmp_path, count=1)
+
+
+PICTURES = ("test/cut/000001.png", "ground_truth/cut/000001_mask.png", "clean/cut/000001.png")
+
+
+@pytest.mark.parametrize("shard", [None, Shard(1, 2)])
+@pytest.mark.parametrize("damage", ["removed", "empty", "truncated", "changed", "of another size"])
+@pytest.mark.parametrize("name", [*PICTURES, SHEET])
+def test_a_picture_that_is_missing_or_damaged_is_made_again(name, damage, shard, whole, tmp_path):
+    generate(Dots(), tmp_path, count=2)
+    path = tmp_path / "nut" / name
+    data = path.read_bytes()
+    path.unlink()
+    if damage == "of another size":
+        write_png(path, np.zeros((5, 8, 3), np.uint8))
+    elif damage != "removed":
+        path.write_bytes({"empty": b"", "truncated": data[:-20], "changed": data[:60] + b"?" + data[61:]}[damage])
+    drawing = [Dots(), Dots()]
+    for source, part in zip(drawing, [shard, shard and Shard(2, 2)][: 1 + bool(shard)], strict=False):
+        generate(source, tmp_path, count=COUNT, shard=part)
+    assert tree(tmp_path) == whole
+    assert sum(source.drawn for source in drawing) == 2 * COUNT - 4 + (name != SHEET)
+
+
+def test_a_damaged_picture_beyond_the_count_is_made_again_too(tmp_path):
+    generate(Dots(), tmp_path, count=3)
+    before = tree(tmp_path)
+    (tmp_path / "nut/test/hole/000002.png").unlink()
+    generate(Dots(), tmp_path, count=1, defects=["cut"])
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("cut", [1, 20, 300, 10**6])
+def test_a_truncated_index_is_written_again(cut, whole, tmp_path, caplog):
+    generate(Dots(), tmp_path, count=COUNT)
+    path = tmp_path / "nut" / INDEX
+    path.write_bytes(path.read_bytes()[:-cut])
+    generate(Dots(), tmp_path, count=COUNT)
+    assert tree(tmp_path) == whole
+    assert ("1 lines are damaged and left out" in caplog.text) == (cut in (20, 300))
+
+
+@pytest.mark.parametrize(
+    "line", [b"[" * 10**5, b"7", b'{"defect": "cut"}', b"\xff", b'{"defect": "../x", "seed": 1, "image": "a"}']
+)
+def test_a_foreign_line_of_the_index_is_left_out_and_said(line, whole, tmp_path, caplog):
+    generate(Dots(), tmp_path, count=COUNT)
+    path = tmp_path / "nut" / INDEX
+    path.write_bytes(line + b"\n" + path.read_bytes())
+    generate(Dots(), tmp_path, count=COUNT)
+    assert tree(tmp_path) == whole
+    assert caplog.text.count("1 lines are damaged and left out") == 1
+
+
+@pytest.mark.parametrize("mark", [None, b"", b"do", b"\xff\x00"])
+def test_a_folder_whose_mark_is_lost_is_continued_by_the_source_that_made_it_only(mark, whole, tmp_path):
+    generate(Dots(), tmp_path, count=2)
+    path = tmp_path / "nut/.source"
+    path.unlink()
+    if mark is not None:
+        path.write_bytes(mark)
+    with pytest.raises(OutputError, match="samples of another source"):
+        generate(Dots("others"), tmp_path, count=COUNT)
+    generate(Dots(), tmp_path, count=COUNT)
+    assert tree(tmp_path) == whole
+
+
+def test_two_sources_at_once_in_one_folder_one_is_refused_and_the_folder_is_fine(whole, tmp_path):
+    for shard in (None, Shard(1, 2)):
+        refused = []
+
+        def other(done, total, shard=shard, refused=refused):
+            if not refused:
+                with pytest.raises(OutputError, match=r"another (process is writing|source)") as error:
+                    generate(Dots("others"), tmp_path, count=2, shard=shard)
+                refused.append(str(error.value))
+
+        generate(Dots(), tmp_path, count=COUNT, shard=shard, progress=other)
+        assert len(refused) == 1
+        assert "\n" not in refused[0]
+    assert tree(tmp_path) == whole
+
+
+def test_what_a_killed_process_left_half_written_is_removed(whole, tmp_path):
+    (tmp_path / "nut/test/cut").mkdir(parents=True)
+    (tmp_path / "nut/.lock").touch()
+    (tmp_path / "nut/test/cut/.000001.0123456789ab.part.png").write_bytes(b"half")
+    generate(Dots(), tmp_path, count=COUNT)
+    assert tree(tmp_path) == whole

@@ -222,6 +222,21 @@ def test_an_empty_digest_is_refused():
         measure_quality(Anonymous(), REAL, [RandomFeatures()], count=4)
 
 
+def test_change_outside_the_mask_is_measured_before_samples_are_resized():
+    class Large(Nuts):
+        digest = "large"
+
+        def _one(self, defect, seed):
+            image, mask = (np.kron(part, np.ones((3, 3, *[1] * (part.ndim - 2)), np.uint8)) for part in nut(seed))
+            clean = image.copy()
+            clean[mask == 1] = [190, 140, 90]
+            return DefectSample(image, mask, defect, Provenance("fake", "nut", defect, seed), clean)
+
+    found = measure_quality(Large(), REAL, [RandomFeatures()], count=4, lpips_count=4).of("hole")
+    assert found.value("change outside the mask") == 0
+    assert found.value("change inside the mask") > 10
+
+
 def test_numbers_are_short_and_never_in_powers_of_ten():
     shown = [Figure("m", "", "", "", value, low, high).text for value, low, high in
              ((1254.3, -2190.0, 4680.0), (0.012345, None, None), (-1.5, -2.25, 0.0))]  # fmt: skip

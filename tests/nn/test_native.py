@@ -60,17 +60,67 @@ def test_kernels_are_compiled_once_and_appear_whole(compiler, tmp_path):
     assert native._built("g++", target) == native._built("g++", target) == target
     assert len(compiler) == 1
     assert compiler[0][-1] != str(target)  # a name of its own, renamed when it was whole
-    assert [file.name for file in tmp_path.iterdir()] == [target.name]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["kernels-0.so", "kernels-0.so.sha256"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"comp", b"compiled?", None, b"\xff"])
+def test_a_damaged_or_foreign_file_is_compiled_again_and_said(damage, compiler, tmp_path, caplog):
+    target = native._built("g++", tmp_path / "kernels-0.so")
+    if damage is None:
+        target.with_name("kernels-0.so.sha256").unlink()
+    else:
+        target.write_bytes(damage)
+    native._built("g++", target)
+    native._built("g++", target)
+    assert target.read_text() == "compiled"
+    assert len(compiler) == 2
+    assert [record.message for record in caplog.records] == [f"{target} is damaged or foreign; it is compiled again"]
+
+
+@COMPILER
+@pytest.mark.slow  # compiles twice
+@pytest.mark.parametrize("size", [0, 50_000])
+def test_a_truncated_file_in_the_cache_does_not_crash_the_process(size, tmp_path):
+    environment = {"XDG_CACHE_HOME": str(tmp_path)}
+    mean = run(**environment)
+    (kernels,) = tmp_path.glob("defect-synth/*.so")
+    os.truncate(kernels, size)
+    assert run(**environment) == mean
+    assert kernels.stat().st_size > 50_000
 
 
 def test_a_failed_compilation_leaves_nothing(monkeypatch, tmp_path):
     def fail(command, **options):
-        raise subprocess.CalledProcessError(1, command, stderr="no such flag")
+        raise subprocess.CalledProcessError(1, command, stderr=b"no such flag")
 
     monkeypatch.setattr(subprocess, "run", fail)
     with pytest.raises(subprocess.CalledProcessError):
         native._built("g++", tmp_path / "kernels-0.so")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("printf 'erreur : \\351t\\351\\033[1m\\nligne 2' >&2; exit 1", "g++ says: erreur : ?t??[1m ligne 2"),
+        ("printf caf\\351; exit 0", "No such file or directory"),  # it claims success and writes nothing
+        ("exit 1", "g++ says: nothing"),
+    ],
+)
+def test_a_compiler_that_fails_in_any_encoding_is_said_in_one_line(script, said, tmp_path, monkeypatch, caplog):
+    compiler = tmp_path / "bin" / "g++"
+    compiler.parent.mkdir()
+    compiler.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exit 0\n{script}\n')
+    compiler.chmod(0o755)
+    monkeypatch.setattr(native.shutil, "which", lambda name: str(compiler))
+    for name in ("XDG_CACHE_HOME", "HOME", "TMPDIR"):
+        monkeypatch.setenv(name, str(tmp_path / "cache"))
+    monkeypatch.setattr(native.tempfile, "tempdir", str(tmp_path / "cache"))
+    assert native._load() is None
+    (record,) = caplog.records
+    assert record.message.startswith("convolutions use their slower PyTorch form, since the kernels were not compiled")
+    assert said in record.message.replace("\N{REPLACEMENT CHARACTER}", "?")
+    assert record.message.isprintable()
 
 
 def test_a_folder_that_others_can_write_to_is_not_used(tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 from defect_synth import __version__
 from defect_synth.augment import DefectAugmenter
 from defect_synth.data.images import read_image
-from defect_synth.data.png import write_png
+from defect_synth.data.png import png_size, write_png
 from defect_synth.errors import DataError
 from defect_synth.samples import Pixels, mask_to_pixels
 
@@ -36,7 +36,7 @@ class PaintedFiles:
         self._root = folder or Path(tempfile.gettempdir()) / "defect-synth"
 
     def write(self, normals: Sequence[str], count: int) -> list[tuple[Path, Path]]:
-        """Paths of `count` defect images and their masks; the missing ones are painted first.
+        """Paths of `count` defect images and their masks; the missing and damaged ones are painted first.
 
         Args:
             normals: Image files to paint on, used in random order and again if there are fewer than `count`.
@@ -52,7 +52,8 @@ class PaintedFiles:
         for number in range(count):
             image_path = folder / "defect" / f"{number:05d}.png"
             mask_path = folder / "ground_truth" / f"{number:05d}.png"
-            if not (image_path.exists() and mask_path.exists()):
+            size = png_size(image_path)
+            if size is None or size != png_size(mask_path):
                 image, mask = self._paint(normals[order[number % len(normals)]], number)
                 write_png(mask_path, mask_to_pixels(mask))
                 write_png(image_path, image)
