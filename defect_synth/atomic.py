@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from defect_synth.errors import DefectSynthError, OutputError
+from defect_synth.files import reason
 
 log = logging.getLogger(__name__)
 
@@ -29,17 +30,21 @@ _LEFT_BEHIND = re.compile(r"\..+\.[0-9a-f]{12}\.part(\.[^.]*)?")
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, argument: str = "--output") -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends, remove it when the block fails.
 
     The temporary path has the same suffix, since image writers choose the format by it.
+
+    Args:
+        path: The file.
+        argument: What the user gave the path with, for messages.
 
     Raises:
         OutputError: The file cannot be written: disk full, no permission, or the folder is a file.
     """
     temporary = path.with_name(f".{path.stem}.{_unique()}.part{path.suffix}")
     try:
-        with output_errors(path):
+        with output_errors(path, argument):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             os.replace(temporary, path)
@@ -234,17 +239,22 @@ def require_free_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def output_errors(path: Path) -> Iterator[None]:
-    """Turn an error of the file system in this block into an `OutputError` that says what to do about `path`."""
+def output_errors(path: Path, argument: str = "--output") -> Iterator[None]:
+    """Turn an error of the file system in this block into an `OutputError` that says what to do about `path`.
+
+    Args:
+        path: What is written.
+        argument: What the user gave the path with, for messages.
+    """
     try:
         yield
-    except DefectSynthError:
+    except (DefectSynthError, BrokenPipeError):  # whoever reads the output of the command has gone
         raise
     except Exception as error:
         cause = _system_error(error)
         if cause is None:
             raise
-        raise OutputError(_explain(path, cause)) from error
+        raise OutputError(_explain(path, cause, argument)) from error
 
 
 def _system_error(error: BaseException) -> OSError | None:
@@ -256,11 +266,12 @@ def _system_error(error: BaseException) -> OSError | None:
     return None
 
 
-def _explain(path: Path, error: OSError) -> str:
+def _explain(path: Path, error: OSError, argument: str) -> str:
     if error.errno == errno.ENOSPC:
-        return f"no space left on the disk of {path}; free some or choose another --output (what was written is intact)"
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return f"no permission to write {path}; choose another --output"
-    if isinstance(error, NotADirectoryError | FileExistsError):
-        return f"cannot write {path}: a file stands where a folder is needed; choose another --output"
-    return f"cannot write {path}: {error.strerror or error}"
+        return (
+            f"no space left on the disk of {path}; free some or choose another {argument} (what was written is intact)"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"no permission to write {path}; choose another {argument}"
+    what, _, _ = reason(error).partition(";")
+    return f"cannot write {path}: {what}; choose another {argument} (what was written is intact)"

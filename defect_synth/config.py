@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from defect_synth.errors import ConfigError
+from defect_synth.names import printable, require_name, require_path_inside
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -23,6 +24,16 @@ def _power_of_two(value: int) -> int:
 
 
 PowerOfTwo = Annotated[int, AfterValidator(_power_of_two)]
+
+
+Name = Annotated[str, AfterValidator(require_name)]
+"""A category or a defect in a card, a row or a record. What cannot be one raises `InvalidNameError` as it is."""
+
+PathInside = Annotated[str, AfterValidator(require_path_inside)]
+"""A file in a record, relative to its folder. What leads elsewhere raises `InvalidNameError` as it is."""
+
+Text = Annotated[str, Field(max_length=20_000), AfterValidator(printable)]
+"""Text of a record that is only shown; what could steer a terminal or break a line is stored as an escape."""
 
 
 class Frozen(BaseModel):

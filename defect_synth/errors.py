@@ -13,6 +13,22 @@ class DataError(DefectSynthError):
     """A folder, file, image or mask is not what was expected."""
 
 
+class InvalidNameError(DataError):
+    """A category, a defect or a file is called what could lead out of its folder, or what not every system can store.
+
+    Args:
+        problem: The name and what is wrong with it.
+        where: The file or folder that holds the name; empty: not known here.
+
+    Attributes:
+        problem: As given.
+    """
+
+    def __init__(self, problem: str, where: object = "") -> None:
+        super().__init__(f"{where}: {problem}" if str(where) else problem)
+        self.problem = problem
+
+
 class ConfigError(DefectSynthError):
     """A setting is out of its bounds or contradicts another one."""
 

@@ -18,10 +18,14 @@ from typing import TYPE_CHECKING, Any, Protocol, overload, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from defect_synth.names import require_name
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 Pixels = NDArray[np.uint8]
+
+_MOST_TEXT, _MOST_PARAMETERS = 4000, 100  # of a provenance that was read from a file
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,31 @@ class Provenance:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Provenance:
-        """The inverse of `to_json`."""
-        return cls(**values)
+        """The inverse of `to_json`, for values that anybody may have written.
+
+        Raises:
+            ValueError: A field is missing, unknown, of another type or out of its range.
+            InvalidNameError: The category or the defect is no name.
+        """
+        given = {"checkpoint": "", "parameters": {}, **values}
+        fields = ("method", "category", "defect", "seed", "checkpoint", "parameters")
+        for name in (*fields, *given):
+            if name not in given or name not in fields:
+                raise ValueError(f"{name!r} is {'missing' if name not in given else 'unknown'}")
+        for name in ("method", "category", "defect", "checkpoint"):
+            if not isinstance(given[name], str) or len(given[name]) > _MOST_TEXT:
+                raise ValueError(f"{name!r} must be text of at most {_MOST_TEXT} characters")
+        if type(given["seed"]) is not int or not 0 <= given["seed"] < 2**63:
+            raise ValueError(f"seed must be an integer from 0 to 2**63 - 1, got {str(given['seed'])[:40]!r}")
+        parameters = given["parameters"]
+        if not isinstance(parameters, dict) or len(parameters) > _MOST_PARAMETERS:
+            raise ValueError(f"parameters must be at most {_MOST_PARAMETERS} names with values")
+        for name, value in parameters.items():
+            if not isinstance(value, str | int | float | bool | None) or len(str(value)) > _MOST_TEXT:
+                raise ValueError(f"parameter {name[:40]!r} must be a number, a truth value, null or a short text")
+        require_name(given["category"])
+        require_name(given["defect"])
+        return cls(**given)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +107,13 @@ class DefectSample:
     clean: Pixels | None = None
 
     def __post_init__(self) -> None:
-        """Check shapes, types and ranges, so that no later room has to."""
+        """Check names, shapes, types and ranges, so that no later room has to.
+
+        Names become files: `InvalidNameError`. All else is a mistake in a program: `ValueError`.
+        """
+        require_name(self.defect)
+        require_name(self.provenance.category)
+        require_name(self.provenance.defect)
         if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3:
             raise ValueError(f"image must be uint8 [H, W, 3], got {self.image.dtype} {list(self.image.shape)}")
         if self.mask.dtype != np.uint8 or self.mask.shape != self.image.shape[:2]:

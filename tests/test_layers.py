@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "defect_synth"
 ORDER = """
-    errors samples config atomic
+    errors names files samples config atomic
     nn data
     product export engine metrics
     dfmgan
@@ -52,7 +52,8 @@ INSIDE = {
         run
     """,
     "cli": """
-        check export import_snapshot pack preview progress settings
+        settings terminal
+        check export import_snapshot pack preview progress
         bank benchmark demo_data generate info methods paint quality
         train
     """,

@@ -23,7 +23,7 @@ def read_image_to_paint(path: Path) -> Pixels:
     """
     if path.is_dir():
         raise DataError(f"{path} is a folder; give the path of an image in it")
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"{path} does not exist; give the path of an image")
     pixels = read_image(path)
     with Image.open(path) as header:

@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from defect_synth.baselines.anomaly_source import AnomalySource, Drawn
 from defect_synth.baselines.perlin_noise import perlin_noise
 from defect_synth.baselines.textures import augmented_texture, procedural_texture, texture_files, texture_from
+from defect_synth.files import MIB, read_bytes
 from defect_synth.samples import Pixels
+
+_MOST_BYTES = 256 * MIB  # of a texture file
 
 THRESHOLD = 0.5
 """The anomaly is where the noise is above this."""
@@ -50,7 +53,7 @@ class Perlin(AnomalySource):
             return "procedural"
         digest = hashlib.sha256()
         for file in self._files:
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
+            digest.update(hashlib.sha256(read_bytes(file, _MOST_BYTES)).digest())
         return digest.hexdigest()
 
     def simulate(self, image: Pixels, rng: np.random.Generator) -> tuple[Pixels, Drawn]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from defect_synth.baselines.perlin_noise import perlin_noise
 from defect_synth.data.images import read_image
 from defect_synth.errors import DataError
+from defect_synth.files import listed
 from defect_synth.samples import Pixels
 
 Floats = NDArray[np.float32]
@@ -37,7 +38,15 @@ def texture_files(folder: Path) -> list[Path]:
     Raises:
         DataError: There is none.
     """
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder; expected texture images such as those of DTD")
+    found: list[Path] = []
+    waiting = [folder]
+    while waiting:  # `rglob` would leave out what may not be read, without a word
+        entries = listed(waiting.pop())
+        waiting += [entry for entry in entries if entry.is_dir() and not entry.is_symlink()]
+        found += [entry for entry in entries if entry.suffix.lower() in _SUFFIXES and not entry.is_dir()]
+    found.sort()
     if not found:
         raise DataError(f"no textures in {folder}; expected images such as those of DTD ({', '.join(_SUFFIXES)})")
     return found

@@ -23,6 +23,7 @@ from defect_synth.engine.loop import Ended, Report
 from defect_synth.engine.run_folder import PARTITION_FILE, RUN_FILE, read_run_folder
 from defect_synth.engine.runner import CPU, Step, TrainingRequest, train
 from defect_synth.errors import CheckpointError, ConfigError, DataError
+from defect_synth.names import require_name
 from defect_synth.samples import DefectSource, Pixels
 
 _MIN_IMAGES = 2  # of a defect
@@ -187,7 +188,9 @@ def open_system(folder: Path, *, normal: Pixels | None = None, device: torch.dev
         raise CheckpointError(f"{folder} is a run of {values['method']}, not of {', '.join(SYSTEMS)}")
     try:
         system = _settings(str(values["method"]), values["settings"])
-        category, defects = str(values["category"]), [str(name) for name in values["defects"]]
+        run = folder / RUN_FILE
+        category = require_name(str(values["category"]), run)
+        defects = [require_name(str(name), run) for name in values["defects"]]
     except (ConfigError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / RUN_FILE} cannot be read by this version ({error})") from None
     if normal is None and system.changes_images:

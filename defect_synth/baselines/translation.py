@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from defect_synth.config import StageConfig
+from defect_synth.config import Name, StageConfig
 from defect_synth.data.store import ImageArrays
 from defect_synth.engine.checkpoint import (
     Card,
@@ -43,7 +43,7 @@ class TranslationCard(Card):
 
     kind: Literal["translation"] = "translation"
     method: str
-    defects: tuple[str, ...]
+    defects: tuple[Name, ...]
     data_digest: str = ""
     num_images: int = 0
     networks: dict[str, Any]

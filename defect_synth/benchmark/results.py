@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +17,8 @@ from defect_synth.benchmark.task_results import (
 )
 from defect_synth.config import validated
 from defect_synth.errors import DataError
+from defect_synth.files import read_json
+from defect_synth.names import names_in
 
 FORMAT = 1
 _TIMES = ("seconds", "seconds_of_source")
@@ -192,10 +193,11 @@ class BenchmarkResults(FrozenRecord):
             ConfigError: The file is not a benchmark's results; the message names what is wrong.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"cannot read the results {path}: {error}") from None
-        return validated(cls, values)
+            values = read_json(path)
+        except DataError as error:
+            raise DataError(f"cannot read the results {error}") from None
+        with names_in(path):
+            return validated(cls, values)
 
     def product(self, category: str) -> ProductRecord:
         """The record of a category's images."""

@@ -26,6 +26,16 @@ from defect_synth.cli import (
     quality,
     train,
 )
+from defect_synth.cli.terminal import (
+    BROKEN_PIPE,
+    PipeClosedError,
+    explained,
+    finish_streams,
+    log_to_terminal,
+    prepare_streams,
+    say,
+    say_error,
+)
 from defect_synth.errors import ConfigError, DefectSynthError, ToldElsewhereError
 
 
@@ -39,6 +49,8 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise _InterruptedError from error
+        except BrokenPipeError as error:
+            raise PipeClosedError from error
 
 
 app = typer.Typer(
@@ -71,12 +83,15 @@ def _root(
     if version:
         from defect_synth import __version__
 
-        print(__version__)
+        say(__version__)
         raise typer.Exit
 
 
 def main() -> None:
-    """Console entry: one clear line and exit code 2 for anything the user can mend, 130 on Ctrl-C."""
+    """Console entry: one clear line and exit code 2 for anything the user can mend, 130 on Ctrl-C.
+
+    Where nobody reads the output any more, as in `defect-synth check data | head -3`, the command ends without a word.
+    """
     # Read once, when torch loads OpenMP. By default a thread that waits for another one keeps its processor busy, also
     # where other programs need it: then training took several times as long (figures in docs/guarantees.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -84,25 +99,47 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(ValueError):  # not in the main thread
             signal.signal(number, signal.default_int_handler)
+    prepare_streams()
+    log_to_terminal()
+    try:
+        code = finish_streams(_run())
+    except BrokenPipeError:  # standard error is closed, too
+        code = finish_streams(BROKEN_PIPE)
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command; its exit code."""
     try:
         app()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except PipeClosedError:
+        return BROKEN_PIPE
     except DefectSynthError as error:
         _tell(error)
-        sys.exit(2)
+        return 2
+    except OSError as error:  # whatever the system refuses: permission, a broken disk, a path of 5,000 characters
+        say_error(explained(error))
+        return 2
+    except MemoryError:
+        say_error("not enough memory; use fewer or smaller images, or a smaller number of samples")
+        return 2
     except (KeyboardInterrupt, _InterruptedError):
         if _rank() == 0:
-            print("interrupted; everything finished so far is kept, continue with the same command "
-                  "(train, benchmark: --resume)", file=sys.stderr)  # fmt: skip
-        sys.exit(130)
+            say("interrupted; everything finished so far is kept, continue with the same command "
+                "(train, benchmark: --resume)", error=True)  # fmt: skip
+        return 130
+    return 0
 
 
 def _tell(error: DefectSynthError) -> None:
     """The one line; of several processes of one run the first speaks, unless the fault may be another's own."""
     rank = _rank()
     if rank == 0:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(error)
     elif not isinstance(error, ConfigError | ToldElsewhereError):
-        print(f"error in process {rank}: {error}", file=sys.stderr)
+        say_error(error, f"error in process {rank}")
 
 
 def _rank() -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from defect_synth.cli.settings import SOURCES, Device, split_names
+from defect_synth.cli.terminal import log_to_terminal, say
 
 if TYPE_CHECKING:
     from defect_synth.compositor.quality_check import QualityLimits
@@ -44,13 +45,12 @@ def bank(
 ) -> None:
     """Record defects that pass the quality checks, to paste them on your own images."""
     from defect_synth.cli.progress import bar
-    from defect_synth.cli.settings import log_to_terminal
     from defect_synth.compositor.bank import build_bank, require_buildable
     from defect_synth.compositor.real_source import RealSource
     from defect_synth.errors import ConfigError
     from defect_synth.open import open_source, path_of
 
-    log_to_terminal()
+    log_to_terminal(logging.INFO)
     for option, value in (("--resolution", resolution), ("--category", category)):
         if value is not None and not real and (option == "--resolution" or data is None):
             raise ConfigError(f"{option} is about real images, and none are given; add --real, or leave it out")
@@ -69,14 +69,14 @@ def bank(
                 source, output, count=count, defects=names, limits=limits_by_defect, seed=seed or 0, progress=update
             )
     except KeyboardInterrupt:
-        print(f"interrupted; no bank was written to {output}", file=sys.stderr)
+        say(f"interrupted; no bank was written to {output}", error=True)
         raise typer.Exit(130) from None
     report.warn()
     limits = "" if real else f"; limits: {'general' if data is None else f'from {data}'}"
-    print(f"{len(made)} entries in {output}; {report.summary()}{limits}")
+    say(f"{len(made)} entries in {output}; {report.summary()}{limits}")
     if len(report.defects) > 1:
         for name, own in sorted(report.defects.items()):
-            print(f"  {name}: {own.summary()}")
+            say(f"  {name}: {own.summary()}")
 
 
 def _limits(source: DefectSource, run: Path | None, data: Path, category: str | None) -> dict[str, QualityLimits]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from defect_synth.cli.settings import Device, log_to_terminal, split_names
+from defect_synth.cli.settings import Device, split_names
+from defect_synth.cli.terminal import log_to_terminal, say
 
 if TYPE_CHECKING:
     from defect_synth.benchmark import BenchmarkResults
@@ -137,7 +139,7 @@ def _measure(protocol: str, changes: dict[str, Any], request: dict[str, Any]) ->
     from defect_synth.cli.progress import bar
     from defect_synth.config import validated
 
-    log_to_terminal()
+    log_to_terminal(logging.INFO)
     chosen, checked = load_protocol(protocol, changes), validated(BenchmarkRequest, request)
     with bar("benchmark") as update:
         results = run_benchmark(checked, chosen, lambda text, done, total: update(done, total, text))
@@ -161,12 +163,12 @@ def _show(results: BenchmarkResults, output: Path) -> None:
 
     console = report_console()
     for product in results.products:
-        print(f"{product.category} ({product.about})")
-        print("\n".join(f"  {line}" for line in headline(results, product.category)))
+        say(f"{product.category} ({product.about})")
+        say(*(f"  {line}" for line in headline(results, product.category)))
         for table in paper_tables(results, product.category):
-            print()
+            say("")
             print_table(table, console)
-    print("\n".join(str(output / name) for name in FILES))
+    say(*(output / name for name in FILES))
 
 
 def _shots(text: str | None) -> int | str | None:

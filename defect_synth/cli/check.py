@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from defect_synth.cli.terminal import say
+
 
 def check(
     data: Annotated[Path, typer.Argument(help="A category's folder, a folder of categories, a CSV or a COCO JSON.")],
@@ -19,6 +21,6 @@ def check(
 
     table = index(data, category, layout)  # type: ignore[arg-type]
     report = check_table(table)
-    print(report.format())
+    say(*report.format().split("\n"))
     if report.errors:
         raise typer.Exit(2)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from defect_synth.cli.terminal import say
+
 
 def demo_data(
     folder: Annotated[Path, typer.Argument(help="Folder in which the category folder `hazelnut` is written.")],
@@ -21,4 +23,4 @@ def demo_data(
 
     with bar("render") as update:
         path = write_demo(folder, resolution=resolution, good=good, per_defect=per_defect, seed=seed, progress=update)
-    print(path)
+    say(path)

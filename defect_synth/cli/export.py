@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from defect_synth.cli.settings import split_names
+from defect_synth.cli.terminal import say
 
 
 def export(
@@ -39,4 +40,4 @@ def export(
         samples = (sample for sample in opened.recorded_samples() if sample.defect in chosen)
     else:
         samples = (sample for name in chosen for seed in opened.seeds(name) for sample in opened.sample(name, [seed]))
-    print(f"{write(output, samples, form)} samples in {output}")
+    say(f"{write(output, samples, form)} samples in {output}")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from defect_synth.cli.settings import SOURCES, Device, split_names
+from defect_synth.cli.terminal import say
 
 
 def generate(
@@ -39,6 +40,6 @@ def generate(
     with bar("generate") as update:
         folder = write(source, output, count=count, defects=names, first_seed=seed, shard=part, progress=update)
     if part is not None and any(folder.glob(".part-*.jsonl")):
-        print(f"{folder}: part {shard} is done, other parts are not yet")
+        say(f"{folder}: part {shard} is done, other parts are not yet")
     else:
-        print(f"{folder} (look at {folder / SHEET})")
+        say(f"{folder} (look at {folder / SHEET})")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from defect_synth.cli.terminal import say
+
 
 def import_(
     snapshot: Annotated[Path, typer.Argument(help="network-snapshot-*.pkl of DFMGAN or StyleGAN2-ADA.")],
@@ -35,4 +37,4 @@ def import_(
     )
     save_checkpoint(output, card, found.generator_ema)
     what = f"DFMGAN, defect {card.defect}" if found.stage == 2 else "backbone"
-    print(f"{output}: {what}, category {card.category}, {found.config.backbone.resolution} px")
+    say(f"{output}: {what}, category {card.category}, {found.config.backbone.resolution} px")

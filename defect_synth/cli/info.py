@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from defect_synth.cli.settings import SOURCES, Resolution, configure
+from defect_synth.cli.terminal import say
 
 if TYPE_CHECKING:
     from defect_synth.samples import DefectSource
@@ -35,7 +36,7 @@ def info(
                 f"{preset} is a preset of the painter, and --preset describes those of DFMGAN; train with it and give "
                 "the run to `defect-synth info`"
             )
-        print(describe(configure(preset or "PAPER_256", resolution, None, device="cpu").model))
+        say(*describe(configure(preset or "PAPER_256", resolution, None, device="cpu").model).split("\n"))
         return
     for option, value in (("--preset", preset), ("--resolution", resolution)):
         if value is not None:
@@ -60,10 +61,10 @@ def _describe_checkpoint(path: Path) -> None:
     checkpoint = load_checkpoint(path, cards.get(checkpoint_kind(path), DFMGANCard))
     card = checkpoint.card
     for name, value in card.model_dump(mode="json", exclude={"model", "networks", "training", "product"}).items():
-        print(f"{name}: {value}")
-    print(f"sha256: {checkpoint.digest}")
+        say(f"{name}: {value}")
+    say(f"sha256: {checkpoint.digest}")
     if isinstance(card, DFMGANCard):
-        print(describe(card.model))
+        say(*describe(card.model).split("\n"))
 
 
 def _describe_source(source: DefectSource) -> None:
@@ -71,11 +72,11 @@ def _describe_source(source: DefectSource) -> None:
     from defect_synth.open import kind_of_source
     from defect_synth.samples import DefectPainter, FiniteSource
 
-    print(f"kind: {kind_of_source(source)}")
-    print(f"category: {source.category}")
+    say(f"kind: {kind_of_source(source)}")
+    say(f"category: {source.category}")
     for defect in source.defects:
         held = f" ({len(source.seeds(defect))} samples)" if isinstance(source, FiniteSource) else ""
-        print(f"defect: {defect}{held}")
+        say(f"defect: {defect}{held}")
     pasted = "pasted" if isinstance(source, Bank) else "pasted from a few recorded samples"
-    print(f"on given images: {'painted' if isinstance(source, DefectPainter) else pasted}")
-    print(f"digest: {source.digest}")
+    say(f"on given images: {'painted' if isinstance(source, DefectPainter) else pasted}")
+    say(f"digest: {source.digest}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from defect_synth.cli.terminal import say
+
 
 def pack(
     run: Annotated[str, typer.Argument(help="Run folder of `defect-synth train`: a DFMGAN or a painter.")],
@@ -38,7 +40,7 @@ def pack(
             f"{run} is a {kind_of_source(opened)}, which cannot be written as one file; expected a run folder of "
             "`defect-synth train` with --method painter or dfmgan"
         )
-    print(f"{output}: {', '.join(defects)}, {output.stat().st_size / 1e6:.1f} MB")
+    say(f"{output}: {', '.join(defects)}, {output.stat().st_size / 1e6:.1f} MB")
 
 
 def _is_baseline(run: Path) -> bool:

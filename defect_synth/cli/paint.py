@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from defect_synth.cli.preview import SourceOption
+from defect_synth.cli.terminal import say
 
 
 def paint(
@@ -55,7 +56,7 @@ def paint(
     with replacing(output) as image_file, replacing(beside) as mask_file:  # both or none
         image_file.write_bytes(encode_png(painted.image))
         mask_file.write_bytes(encode_png(mask_to_pixels(painted.mask)))
-    print(output, beside, sep="\n")
+    say(output, beside)
 
 
 def _point(text: str) -> tuple[float, float]:

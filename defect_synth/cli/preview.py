@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from defect_synth.cli.settings import SOURCES, split_names
+from defect_synth.cli.terminal import say
 
 SourceOption = Annotated[
     str,
@@ -31,4 +32,4 @@ def preview(
     from defect_synth.augment.preview import preview as write
 
     names = split_names(defects)
-    print("\n".join(str(path) for path in write(images, source, output, defects=names, seeds=seeds)))
+    say(*write(images, source, output, defects=names, seeds=seeds))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from defect_synth.cli.terminal import say
+from defect_synth.names import printable
 
 
 @contextmanager
@@ -18,13 +20,13 @@ def bar(description: str) -> Iterator[Callable[..., None]]:
     if not console.is_terminal:
         yield _Lines(description)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(description, total=None)
+        task = progress.add_task(printable(description), total=None)
 
         def update(done: float, total: float, text: str | None = None) -> None:
-            progress.update(task, completed=done, total=total, description=text or description)
+            progress.update(task, completed=done, total=total, description=printable(text or description))
 
         yield update
 
@@ -46,4 +48,4 @@ class _Lines:
             self._last = now
             left = (now - self._start) * (total - done) / (done - self._first) if self._first < done < total else 0.0
             more = f", about {max(1, round(left / 60))} min left" if left else ""
-            print(f"{text or self._description}: {done:g} of {total:g}{more}", file=sys.stderr, flush=True)
+            say(f"{text or self._description}: {done:g} of {total:g}{more}", error=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from defect_synth.cli.settings import SOURCES, Device, split_names
+from defect_synth.cli.terminal import say
 
 if TYPE_CHECKING:
     from defect_synth.data.partitions import Partition
@@ -71,6 +72,7 @@ def quality(
     from defect_synth.data.layouts import index
     from defect_synth.errors import ConfigError
     from defect_synth.metrics.quality import measure_quality
+    from defect_synth.names import printable
     from defect_synth.nn.device import choose_device
     from defect_synth.open import path_of
 
@@ -89,8 +91,9 @@ def quality(
     with bar("quality") as update:
         found = measure_quality(
             opened, real, extractors, embedding=_embedding(lpips_alexnet, lpips_lin, where), count=count,
-            lpips_count=lpips_count, seed=seed, cache=cache or file.parent / "quality_cache", name=Path(source).name,
-            device=where, progress=lambda text, done, total: update(done, total, text),
+            lpips_count=lpips_count, seed=seed, cache=cache or file.parent / "quality_cache",
+            name=printable(Path(source).name), device=where,
+            progress=lambda text, done, total: update(done, total, text),
         )  # fmt: skip
     table_text = found.table()
     for path, text in (
@@ -99,8 +102,7 @@ def quality(
     ):
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    print(table_text)
-    print(file)
+    say(*table_text.rstrip("\n").split("\n"), "", file)
 
 
 def _opened(source: str, device: str) -> DefectSource:

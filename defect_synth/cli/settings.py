@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -100,8 +99,3 @@ def parse_setting(item: str) -> tuple[str, Any]:
         return name, json.loads(text)
     except json.JSONDecodeError:
         return name, text
-
-
-def log_to_terminal(talk: bool = True) -> None:
-    """Show library messages as plain lines on standard error; only errors if `talk` is false."""
-    logging.basicConfig(level=logging.INFO if talk else logging.ERROR, format="%(message)s")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from defect_synth.cli.settings import Resolution, Set, log_to_terminal, split_names
+from defect_synth.cli.settings import Resolution, Set, split_names
+from defect_synth.cli.terminal import log_to_terminal, say
 
 if TYPE_CHECKING:
     from defect_synth.data.partitions import Partition
@@ -102,12 +104,12 @@ def train(
     )  # fmt: skip
     names = split_names(defects)
     with joined(device or "auto") as (team, own_device):
-        log_to_terminal(team.first)
+        log_to_terminal(logging.INFO if team.first else logging.ERROR)
         planned = plan(method, options, seed, minutes, team.world)
         resumed = output if resume else None
         table, chosen = _images(data, category, partition, resumed, planned.validation_fraction, seed)
         if team.first:
-            print(f"{table.category}: {planned.description}, partition {chosen.name}, threads: {get_num_threads()}")
+            say(f"{table.category}: {planned.description}, partition {chosen.name}, threads: {get_num_threads()}")
         from defect_synth.cli.progress import bar
         from defect_synth.engine.loop import Progress
         from defect_synth.engine.runner import TrainingRequest
@@ -155,8 +157,8 @@ def _tell(ended: dict[str, Ended], output: Path) -> None:
     for name, step in ended.items():
         chosen = "" if step.best_score is None else f", best at {step.best_kimg:.2f} kimg (score {step.best_score:.3g})"
         cut = "" if step.complete else " (the time budget ended)"
-        print(f"{name}: {step.kimg:.2f} kimg{cut}{chosen}, {step.seconds:.0f} s")
-    print(f"next: defect-synth generate {output} --count 100 --output synthetic")
+        say(f"{name}: {step.kimg:.2f} kimg{cut}{chosen}, {step.seconds:.0f} s")
+    say(f"next: defect-synth generate {output} --count 100 --output synthetic")
 
 
 def _silent(done: float, total: float, text: str) -> None:

@@ -14,6 +14,7 @@ from defect_synth.data.partitions import Partition
 from defect_synth.data.records import Record, Table
 from defect_synth.data.store import ImageArrays, load
 from defect_synth.errors import DataError, UnknownDefectError
+from defect_synth.files import open_file
 from defect_synth.samples import DefectSample, Provenance, content_digest
 
 LARGEST = 1024  # default limit of the side: a bank of 100 such defects takes 700 MB
@@ -104,8 +105,8 @@ def _longest(records: Sequence[Record]) -> int:
     sides = [1]
     for record in records:
         try:
-            with Image.open(record.image) as image:
+            with open_file(record.image) as file, Image.open(file) as image:
                 sides.append(max(image.size))
-        except (OSError, UnidentifiedImageError):
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError, DataError):
             continue  # `load` reports it
     return max(sides)

@@ -10,6 +10,7 @@ from defect_synth.data.coco_mask import CocoMask
 from defect_synth.data.folders import visible
 from defect_synth.data.records import COMBINED, Draft
 from defect_synth.errors import DataError
+from defect_synth.files import open_file
 
 
 def coco_files(path: Path) -> list[Path]:
@@ -20,7 +21,8 @@ def coco_files(path: Path) -> list[Path]:
 
 def _load(file: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        with open_file(file) as opened:
+            content = json.load(opened)
     except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) and content.keys() >= {"images", "annotations", "categories"} else None

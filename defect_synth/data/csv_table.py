@@ -8,19 +8,23 @@ from pathlib import Path
 from defect_synth.data.folders import visible
 from defect_synth.data.records import Draft, is_good
 from defect_synth.errors import DataError
+from defect_synth.files import MIB, open_file, read_bytes
+
+_MOST_BYTES, _MOST_HEADER = 64 * MIB, 2**16
 
 
 def header(table: Path) -> set[str]:
     """Column names in lower case; the file need not be a table."""
-    with table.open(encoding="utf-8-sig", errors="replace") as lines:
-        first = lines.readline()
+    with open_file(table) as lines:
+        first = lines.readline(_MOST_HEADER).decode("utf-8-sig", errors="replace")
     return {name.strip().strip('"').lower() for name in first.replace(";", ",").replace("\t", ",").split(",")}
 
 
 def csv_tables(path: Path) -> list[Path]:
     """The tables of images at `path` or in it."""
     files = [path] if path.is_file() else visible(path)
-    return [file for file in files if file.suffix.lower() == ".csv" and {"image", "defect"} <= header(file)]
+    tables = [file for file in files if file.suffix.lower() == ".csv" and (file == path or file.is_file())]
+    return [table for table in tables if {"image", "defect"} <= header(table)]
 
 
 def rows(table: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
@@ -30,7 +34,7 @@ def rows(table: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str, st
         DataError: The table is not UTF-8, lacks a required column, or has a row with too many cells.
     """
     try:
-        text = table.read_text(encoding="utf-8-sig")  # Excel writes a byte-order mark
+        text = read_bytes(table, _MOST_BYTES).decode("utf-8-sig")  # Excel writes a byte-order mark
     except UnicodeDecodeError:
         raise DataError(f"{table} is not UTF-8 text; save it as 'CSV UTF-8'") from None
     first = text.split("\n", 1)[0]

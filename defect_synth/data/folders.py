@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from defect_synth.data.records import Draft, is_good
+from defect_synth.files import listed
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 UNREAD_SUFFIXES = frozenset({".gif", ".heic", ".heif", ".avif", ".jp2", ".npy", ".dng", ".raw", ".exr"})
@@ -13,9 +14,13 @@ MASK_FOLDERS = ("ground_truth", "masks", "mask")
 
 
 def visible(folder: Path) -> list[Path]:
-    """Entries of a folder, sorted; none if there is no such folder."""
+    """Entries of a folder, sorted; none if there is no such folder.
+
+    Raises:
+        DataError: The folder cannot be listed.
+    """
     # macOS writes a "._name" beside every file on other file systems; these are not images.
-    return sorted(child for child in folder.iterdir() if not child.name.startswith(".")) if folder.is_dir() else []
+    return [child for child in listed(folder) if not child.name.startswith(".")] if folder.is_dir() else []
 
 
 def folders_in(folder: Path) -> list[Path]:

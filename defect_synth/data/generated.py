@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +13,15 @@ from typing import Any
 import numpy as np
 
 from defect_synth.errors import DataError, UnknownDefectError
+from defect_synth.files import listed, open_file
+from defect_synth.names import names_in, require_path_inside
 from defect_synth.samples import DefectSample, Pixels, Provenance, pixels_to_mask
 
 INDEX_NAME = "provenance.jsonl"
+
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
+_MOST_PIXELS = 2**26
+_MOST_LINE, _MOST_LINES = 2**16, 10**6
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class FolderSource:
 
     Raises:
         DataError: There is no `provenance.jsonl`, there are several categories, or a line cannot be read.
+        InvalidNameError: A category, a defect or a file is called what leads out of the folder.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -112,9 +119,9 @@ def find_generated_folder(path: str | Path) -> Path:
         DataError: There is no such folder, or more than one.
     """
     path = Path(path)
-    if (path / INDEX_NAME).is_file():
+    if (path / INDEX_NAME).exists():
         return path
-    found = sorted(index.parent for index in path.glob(f"*/{INDEX_NAME}"))
+    found = [folder for folder in listed(path) if (folder / INDEX_NAME).is_file()] if path.is_dir() else []
     if len(found) > 1:
         names = ", ".join(folder.name for folder in found)
         raise DataError(f"{path} holds several categories ({names}); give one of them, such as {found[0]}")
@@ -128,15 +135,7 @@ def find_generated_folder(path: str | Path) -> Path:
 def _read_index(path: Path) -> tuple[str, dict[str, dict[int, _Record]]]:
     records: dict[str, dict[int, _Record]] = {}
     categories: set[str] = set()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = _parse(json.loads(line))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DataError(
-                f"{path}, line {number}: not a sample's record ({error!r}); generate the folder again"
-            ) from None
+    for number, record in _records(path):
         of_defect = records.setdefault(record.provenance.defect, {})
         if record.provenance.seed in of_defect:
             raise DataError(
@@ -151,24 +150,51 @@ def _read_index(path: Path) -> tuple[str, dict[str, dict[int, _Record]]]:
     return categories.pop(), records
 
 
+def _records(path: Path) -> Iterator[tuple[int, _Record]]:
+    """Line number and record of each line; a line at a time, since a file may be large."""
+    with open_file(path) as file:
+        for number in range(1, _MOST_LINES + 1):
+            line = file.readline(_MOST_LINE + 1)
+            if not line:
+                return
+            try:
+                if len(line) > _MOST_LINE:
+                    raise ValueError(f"longer than {_MOST_LINE} bytes")
+                with names_in(f"{path}, line {number}"):
+                    record = _parse(json.loads(line)) if line.strip() else None
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+                raise DataError(
+                    f"{path}, line {number}: not a sample's record ({_what(error)}); generate the folder again"
+                ) from None
+            if record is not None:
+                yield number, record
+    raise DataError(f"{path} has more than {_MOST_LINES} lines; split the folder")
+
+
+def _what(error: Exception) -> str:
+    return f"no {error}" if isinstance(error, KeyError) else str(error)[:120]
+
+
 def _parse(values: dict[str, Any]) -> _Record:
     image, mask, clean = values.pop("image"), values.pop("mask"), values.pop("clean", None)
     provenance = Provenance.from_json(values)
-    if type(provenance.seed) is not int:
-        raise TypeError(f"seed must be an integer, got {provenance.seed!r}")
     for file in (image, mask, *([] if clean is None else [clean])):
-        if type(file) is not str or not file:
-            raise TypeError(f"image, mask and clean must be relative paths, got {file!r}")
+        if type(file) is not str:
+            raise TypeError("image, mask and clean must be relative paths")
+        require_path_inside(file)
     return _Record(provenance, image, mask, clean)
 
 
 def _read_image(path: Path, mode: str) -> Pixels:
     from PIL import Image
 
-    try:
-        with Image.open(path) as file:
-            return np.array(file.convert(mode), dtype=np.uint8)
-    except FileNotFoundError:
-        raise DataError(f"{path} is named in {INDEX_NAME} but missing; generate the folder again") from None
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises any of these for damaged files
-        raise DataError(f"{path} cannot be read as an image ({error}); generate the folder again") from None
+    if not path.exists():
+        raise DataError(f"{path} is named in {INDEX_NAME} but missing; generate the folder again")
+    with open_file(path) as opened:
+        try:
+            with Image.open(opened, formats=_FORMATS) as file:
+                if file.width * file.height > _MOST_PIXELS:
+                    raise ValueError(f"{file.width}x{file.height} pixels")
+                return np.array(file.convert(mode), dtype=np.uint8)
+        except Exception as error:  # Pillow's decoders raise all kinds of exceptions on damaged files
+            raise DataError(f"{path} cannot be read as an image ({error}); generate the folder again") from None

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from defect_synth.errors import DataError
+from defect_synth.files import open_file
 from defect_synth.samples import Pixels
 
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
@@ -35,14 +36,14 @@ def open_image(path: Path) -> Image.Image:
         DataError: See `read_image`.
     """
     try:
-        with Image.open(path, formats=_FORMATS) as file:
+        if not path.exists():
+            raise DataError(f"{path}: file does not exist; correct its path or remove its entry")
+        with open_file(path) as opened, Image.open(opened, formats=_FORMATS) as file:
             # Phones write JPEGs with a preview as second image (MPO). Of the pages of a TIFF none can be preferred.
             pages = getattr(file, "n_frames", 1)
             if pages > 1 and file.format != "MPO":
                 raise DataError(f"{path}: holds {pages} pages; save each as an image of its own")
             return ImageOps.exif_transpose(file)
-    except FileNotFoundError:
-        raise DataError(f"{path}: file does not exist; correct its path or remove its entry") from None
     except Image.DecompressionBombError:
         raise DataError(f"{path}: more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels; cut it into tiles") from None
     except UnidentifiedImageError:

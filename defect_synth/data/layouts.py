@@ -16,6 +16,7 @@ from defect_synth.data.folders import folders_in, looks_mvtec, looks_plain, read
 from defect_synth.data.records import COMBINED, Draft, Record, Table
 from defect_synth.data.visa import looks_visa, read_visa
 from defect_synth.errors import DataError
+from defect_synth.files import require_file
 
 __all__ = ["COMBINED", "LAYOUTS", "Layout", "Record", "Table", "index"]
 
@@ -63,6 +64,8 @@ def index(
     root = Path(path)
     if not root.exists():
         raise DataError(f"{root} does not exist; give a category's folder, a CSV table or a COCO JSON file")
+    if not root.is_dir():
+        require_file(root)
     if layout not in ("auto", *LAYOUTS):
         raise DataError(f"unknown layout {layout!r}; known: auto, {', '.join(LAYOUTS)}")
     tried = tuple(LAYOUTS) if layout == "auto" else (layout,)

@@ -12,8 +12,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from defect_synth.atomic import replacing
+from defect_synth.config import Name
 from defect_synth.data.records import Record, Table
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
+from defect_synth.files import MOST_JSON, read_text
+from defect_synth.names import names_in
 
 PART_SEEDS: dict[str, int] = {"P1": 1, "P2": 2, "P3": 3}
 """The three partitions of Table 2. The paper does not say which images they are; these seeds are ours."""
@@ -53,9 +56,9 @@ class Partition(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    seed: int = Field(ge=0)
-    category: str
-    defects: Mapping[str, Parts]
+    seed: int = Field(ge=0, lt=2**63)
+    category: Name
+    defects: Mapping[Name, Parts]
     good: Parts
 
     @model_validator(mode="after")
@@ -129,11 +132,15 @@ class Partition(BaseModel):
 
         Raises:
             DataError: The file is missing, is not a partition, or has an image in two parts.
+            InvalidNameError: The category or a defect is no name.
         """
         try:
-            return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"cannot read the partition {path}: {error}; make it anew") from None
+            text = read_text(Path(path), MOST_JSON)
+        except DataError as error:
+            raise DataError(f"cannot read the partition {error}; make it anew") from None
+        try:
+            with names_in(path):
+                return cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(place) for place in first["loc"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from defect_synth.data.coco_mask import CocoMask
 from defect_synth.errors import DataError, UnknownDefectError
+from defect_synth.names import require_name
 
 COMBINED = "combined"
 """Defect category of images that show several defects, as MVTec AD names it."""
@@ -114,20 +115,24 @@ class Draft:
         """Check the records and return the table.
 
         Raises:
-            DataError: There are no good images or no masks, a defect cannot name a folder, or an image is listed twice.
+            DataError: There are no good images or no masks, an image is listed twice, or its file name
+                is no Unicode.
+            InvalidNameError: The category or a defect cannot name a folder.
         """
         defects = [record for record in self.records if record.defect is not None]
         if all(record.defect is not None or record.split == "test" for record in self.records):
             raise DataError(f"no good images for training in {self.root}; expected {self.good_home}")
         if defects and all(record.mask is None for record in defects):
             raise DataError(f"no masks for the {len(defects)} defect images in {self.root}; expected {self.mask_home}")
+        require_name(self.category, self.root)
         for name in sorted({record.defect for record in defects if record.defect is not None}):
-            # The name of a defect becomes a file name in run folders and banks, on every operating system.
-            if not name.strip() or name.startswith(".") or set(name) & set('/\\:*?"<>|') or not name.isprintable():
-                raise DataError(f"defect {name!r} in {self.root} cannot name a folder; use letters, digits, - and _")
+            require_name(name, self.root)
         records = sorted(self.records, key=lambda record: record.name)
         for before, after in pairwise(records):
             if before.name == after.name:
                 raise DataError(f"{after.name} is listed twice in {self.root}; keep one entry for each image")
+        for record in records:  # bytes that are no UTF-8 can stand in no JSON file, such as that of a partition
+            if any("\ud800" <= character <= "\udfff" for character in record.name):
+                raise DataError(f"{record.image}: its name is not Unicode; rename the file")
         unused = (self.offered - {record.mask for record in records}) | self.unread
         return Table(self.root, layout, self.category, tuple(records), tuple(sorted(unused)))

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 
+from defect_synth.config import Name
 from defect_synth.dfmgan.backbone import Backbone
 from defect_synth.dfmgan.config import ModelConfig
 from defect_synth.dfmgan.generator import DFMGAN
@@ -30,8 +31,8 @@ class DFMGANCard(Card):
 
     kind: DFMGANKind
     model: ModelConfig
-    defect: str | None = None
-    defects: tuple[str, ...] = ()
+    defect: Name | None = None
+    defects: tuple[Name, ...] = ()
     data_digest: str = ""
     num_images: int = 0
     score: float | None = None

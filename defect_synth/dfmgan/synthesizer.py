@@ -18,6 +18,7 @@ from defect_synth.dfmgan.sampling import MIN_COMPONENT, DrawnSample, SamplingSet
 from defect_synth.engine.checkpoint import Checkpoint, load_checkpoint, read_card
 from defect_synth.engine.loop import MODEL_FILE
 from defect_synth.errors import CheckpointError, ConfigError, UnknownDefectError
+from defect_synth.names import require_name
 from defect_synth.nn import native
 from defect_synth.nn.device import choose_device
 from defect_synth.nn.memory import keep_memory
@@ -70,6 +71,7 @@ class DefectSynthesizer:
 
         Raises:
             CheckpointError: A file cannot be used, or there is none.
+            InvalidNameError: The category or a defect is no name.
             ConfigError: A setting is out of its bounds, or the device is not there.
         """
         self._sampling = SamplingSettings(truncation_object, truncation_defect, min_component)
@@ -77,7 +79,7 @@ class DefectSynthesizer:
             raise ConfigError(f"redraw must lie in [0, 100], got {redraw}")
         if not paths:
             raise CheckpointError("no checkpoint was given; expected at least one file for one defect")
-        self._paths = dict(sorted(paths.items()))
+        self._paths = {require_name(defect, path): path for defect, path in sorted(paths.items())}
         self._device, self._precision, self._redraw = choose_device(device), precision, redraw
         self._loaded: dict[str, tuple[Checkpoint[DFMGANCard], DFMGAN]] = {}
         keep_memory()

@@ -20,7 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from defect_synth.atomic import replacing
+from defect_synth.config import Name
 from defect_synth.errors import CheckpointError
+from defect_synth.names import names_in
 
 FORMAT = 1
 _KEY = "defect_synth"
@@ -46,7 +48,7 @@ class Card(BaseModel):
 
     format: int = FORMAT
     kind: str
-    category: str
+    category: Name
     trained_kimg: float = 0.0
     training: dict[str, Any] = {}
     versions: dict[str, str] = {}
@@ -66,7 +68,7 @@ class TrainingCard(Card):
 
     kind: Literal["training"] = "training"
     method: str
-    defect: str | None = None
+    defect: Name | None = None
     data_digest: str = ""
     num_images: int = 0
     networks: dict[str, Any] = {}
@@ -129,6 +131,7 @@ def read_card(path: Path, card: type[CardT], kind: str | None = None) -> CardT:
 
     Raises:
         CheckpointError: The file is missing, damaged, of another program, of a newer format or of another kind.
+        InvalidNameError: Its category or a defect is no name.
     """
     with _opened(path) as file:
         return _parsed(path, file, card, kind)
@@ -144,6 +147,7 @@ def load_checkpoint(path: Path, card: type[CardT], kind: str | None = None) -> C
 
     Raises:
         CheckpointError: The file is missing, damaged, of another program, of a newer format or of another kind.
+        InvalidNameError: Its category or a defect is no name.
     """
     with _opened(path) as file:
         found = _parsed(path, file, card, kind)
@@ -190,7 +194,8 @@ def _parsed(path: Path, file: Any, card: type[CardT], kind: str | None) -> CardT
         if isinstance(newer, int) and newer > FORMAT:
             raise CheckpointError(f"{path} has format {newer}; this version reads up to {FORMAT}: upgrade defect-synth")
     try:
-        return card.model_validate(values)
+        with names_in(path):
+            return card.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         raise CheckpointError(

@@ -11,7 +11,8 @@ from typing import Any
 from defect_synth.atomic import LOCK, replacing
 from defect_synth.data.partitions import Partition
 from defect_synth.engine.checkpoint import library_versions
-from defect_synth.errors import CheckpointError
+from defect_synth.errors import CheckpointError, DataError
+from defect_synth.files import read_json
 
 log = logging.getLogger(__name__)
 
@@ -91,12 +92,12 @@ def read_run_folder(output: Path) -> dict[str, Any]:
         CheckpointError: The file is missing or damaged.
     """
     path = output / RUN_FILE
+    if not path.exists():
+        raise CheckpointError(f"{output} has no {RUN_FILE}; give a folder that `defect-synth train` wrote")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise ValueError
-    except FileNotFoundError:
-        raise CheckpointError(f"{output} has no {RUN_FILE}; give a folder that `defect-synth train` wrote") from None
-    except (OSError, ValueError):
-        raise CheckpointError(f"{path} is damaged; restore it or choose another --output") from None
+        values = read_json(path)
+    except DataError as error:
+        raise CheckpointError(f"{path} is damaged; restore it or choose another --output ({error})") from None
+    if not isinstance(values, dict) or not isinstance(values.get("method", FIRST_METHOD), str):
+        raise CheckpointError(f"{path} is damaged; restore it or choose another --output (no settings of a run in it)")
     return {"method": FIRST_METHOD, **values}

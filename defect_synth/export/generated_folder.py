@@ -15,6 +15,7 @@ from defect_synth.atomic import output_errors, replacing, writing_alone, writing
 from defect_synth.data.png import png_size, write_png
 from defect_synth.errors import ConfigError, OutputError, UnknownDefectError
 from defect_synth.export.contact_sheet import write_contact_sheet
+from defect_synth.names import require_name
 from defect_synth.samples import DefectSample, DefectSource, available_seeds, mask_to_pixels
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ def generate(
     for defect in chosen:
         if defect not in source.defects:
             raise UnknownDefectError(defect, source.category, tuple(source.defects))
-    root = output / source.category
+    root = output / require_name(source.category, "the source")
     part = shard or Shard()
     wanted = [(defect, seed) for defect in chosen for seed in available_seeds(source, defect, count, first_seed)]
     if not wanted:

@@ -14,6 +14,7 @@ import torch
 from pydantic import AliasChoices, Field
 from torch import Tensor
 
+from defect_synth.config import Name
 from defect_synth.engine.checkpoint import Card, checkpoint_kind, load_checkpoint, restore, save_checkpoint
 from defect_synth.engine.loop import MODEL_FILE
 from defect_synth.painter.config import PainterModelConfig
@@ -39,7 +40,7 @@ class PainterCard(Card):
 
     kind: Literal["painter"] = "painter"
     model: PainterModelConfig
-    defects: tuple[str, ...]
+    defects: tuple[Name, ...]
     reference: int
     product: dict[str, Any]
     discriminator_features: str = Field(

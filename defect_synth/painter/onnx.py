@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from defect_synth.errors import CheckpointError, MissingExtraError
+from defect_synth.names import require_name
 from defect_synth.painter.config import PainterModelConfig
 from defect_synth.painter.painter_base import PainterBase, PainterDescription
 from defect_synth.painter.product_assets import unpack_product_assets
@@ -53,7 +54,8 @@ class OnnxPainter(PainterBase):
                 card: dict[str, Any] = json.loads((opened.metadata() or {})[HEADER_KEY])
                 pngs = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
             description = PainterDescription(
-                card["category"], tuple(card["defects"]), int(card["reference"]),
+                require_name(str(card["category"]), product),
+                tuple(require_name(str(name), product) for name in card["defects"]), int(card["reference"]),
                 PainterModelConfig.model_validate(card["model"]),
             )  # fmt: skip
         except (SafetensorError, OSError, KeyError, ValueError) as error:

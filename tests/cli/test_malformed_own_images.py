@@ -131,7 +131,7 @@ COMMANDS = {
     "mask of another size": ((*PAINT, "--mask", "{w}/mask20.png"), "mask is 20x20, but its image .* is 48x48"),
     "mask that is not there": ((*PAINT, "--mask", "{w}/none.png"), "none.png: file does not exist"),
     "photo for a mask": ((*PAINT, "--mask", "{w}/part.png"), "a photo or a score map, not a mask"),
-    "folder for a mask": ((*PAINT, "--mask", "{w}/folder"), "folder: cannot be read"),
+    "folder for a mask": ((*PAINT, "--mask", "{w}/folder"), "folder: is a folder, expected a file"),
     "JPEG as output": (("paint", "{w}/part.png", "-o", "{o}/out.jpg"), "must end in .png.*got 'out.jpg'"),
     "output below a file": (
         ("paint", "{w}/part.png", "-o", "{w}/text.png/out.png", "--source", "{w}/bank"),

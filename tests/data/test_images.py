@@ -86,5 +86,5 @@ def test_a_file_cut_anywhere_is_refused_by_name(tmp_path: Path, suffix: str, kee
 
 
 def test_a_folder_is_refused_with_the_systems_reason(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot be read \(Is a directory\); export it again or remove it"):
+    with pytest.raises(DataError, match=r"is a folder, expected a file; correct the path"):
         read_image(tmp_path)

@@ -220,7 +220,7 @@ def coco_all_annotated(root: Path) -> Path:
         ),
         (
             csv_with_a_path_as_defect,
-            "defect 'hole/deep' in {}/nut cannot name a folder; use letters, digits, - and _",
+            "{}/nut: 'hole/deep' cannot name a category or a defect: it holds '/'; use letters, digits, - and _",
         ),
         (csv_with_a_double_row, "images/good_0.png is listed twice in {}/nut; keep one entry for each image"),
         (csv_in_latin_1, "{}/nut/images.csv is not UTF-8 text; save it as 'CSV UTF-8'"),
