@@ -14,6 +14,13 @@ import torch
 torch.set_num_threads(1)  # tensors in tests are too small to share
 
 
+def pytest_addoption(parser):
+    campaigns = parser.getgroup("campaigns")
+    campaigns.addoption("--fuzz-count", type=int, default=60, help="damaged files of each kind in tests/fuzz (slow)")
+    campaigns.addoption("--fuzz-seed", type=int, default=0, help="seed of the first of them")
+    campaigns.addoption("--kills", type=int, default=8, help="kills of each command in tests/crash (slow)")
+
+
 @pytest.fixture
 def rng() -> torch.Generator:
     return torch.Generator().manual_seed(0)

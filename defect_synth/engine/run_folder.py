@@ -75,8 +75,9 @@ def warn_of_other_threads(output: Path, before: Any, now: Any) -> None:
     """
     if isinstance(before, int) and before != now:
         log.warning(
-            "%s was started with %d threads and goes on with %s, so its numbers can differ in their last bits from those "
-            "of a run without interruption; set OMP_NUM_THREADS=%d for the same bytes", output, before, now, before,
+            "%s was started with %d threads and goes on with %s, so its numbers can differ in their last bits from "
+            "those of a run without interruption; set OMP_NUM_THREADS=%d for the same bytes",
+            output, before, now, before,
         )  # fmt: skip
 
 

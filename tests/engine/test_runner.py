@@ -107,7 +107,7 @@ def test_a_category_without_defects_is_refused(tmp_path, trained):
         train(FakeMethod(), TrainingRequest(table, everything(table, 0.0, 0), tmp_path / "run"))
 
 
-def test_another_number_of_threads_is_stored_with_the_run_and_said_when_it_goes_on(request_, trained, caplog):
+def test_the_number_of_threads_is_stored_and_another_one_is_said(request_, trained, caplog):
     before = torch.get_num_threads()
     resumed = replace(request_, resume=True)
     try:
@@ -124,8 +124,8 @@ def test_another_number_of_threads_is_stored_with_the_run_and_said_when_it_goes_
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert record.getMessage() == (
-        f"{request_.output} was started with 1 threads and goes on with 2, so its numbers can differ in their last bits "
-        "from those of a run without interruption; set OMP_NUM_THREADS=1 for the same bytes"
+        f"{request_.output} was started with 1 threads and goes on with 2, so its numbers can differ in their last "
+        "bits from those of a run without interruption; set OMP_NUM_THREADS=1 for the same bytes"
     )
     assert read_run_folder(request_.output)["threads"] == 1  # what it began with
 
