@@ -198,7 +198,7 @@ def test_what_is_no_bank_or_a_damaged_or_newer_one_is_refused(tmp_path, built):
     with pytest.raises(DataError, match=r"format 1, this version reads 2; make the bank again"):
         Bank.open(built.path)
     (built.path / "bank.json").write_text(json.dumps({**index, "defects": ["hole"]}))
-    with pytest.raises(DataError, match=r"damaged .labels without a name in the index"):
+    with pytest.raises(DataError, match=r"damaged .labels and the defects of the index differ"):
         Bank.open(built.path)
     (built.path / "bank.json").write_text(json.dumps({**index, "count": 3}))
     with pytest.raises(DataError, match="damaged"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,13 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from defect_synth.compositor.bank.reading import INDEX, damaged, read_arrays, read_index, read_provenance
+from defect_synth.compositor.bank.row import tight_box
 from defect_synth.compositor.recorded_defect import RecordedDefect
 from defect_synth.errors import DataError, UnknownDefectError
 from defect_synth.samples import DefectSample, Provenance
-
-FORMAT = 2
-INDEX, PROVENANCE = "bank.json", "provenance.jsonl"
-ARRAYS = ("images", "masks", "cleans", "appearance", "boxes", "labels", "paired")
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Bank:
     Args:
         category: Object category.
         names: Defect categories; an entry's label is an index into them.
-        arrays: Arrays by name, see `ARRAYS` and docs/formats.md; `cleans` may be absent.
+        arrays: Arrays by name, see `reading.read_arrays` and docs/formats.md; `cleans` may be absent.
         digest: Identifies all entries.
         path: Folder of the bank, or None for a bank in memory.
         provenance: Provenance of each entry; None: it is read from the folder.
@@ -62,6 +59,7 @@ class Bank:
         self.category, self.digest, self.path = category, digest, path
         self._names, self._arrays, self._provenance = tuple(names), arrays, provenance
         self.appearance: NDArray[np.float32] = arrays["appearance"]
+        self._examined: set[int] = set()  # numbers of entries whose pixels have been looked at
 
     @classmethod
     def open(cls, path: str | Path) -> Bank:
@@ -69,28 +67,13 @@ class Bank:
 
         Raises:
             DataError: `path` is not a bank, has another format, or is damaged.
+            InvalidNameError: The category or a defect is no name.
         """
         path = Path(path)
         if not (path / INDEX).is_file():
             raise DataError(f"{path} is not a bank (no {INDEX}); make one with `defect-synth bank RUN -o {path}`")
-        try:
-            index = json.loads((path / INDEX).read_text(encoding="utf-8"))
-            if int(index["format"]) != FORMAT:
-                advice = "upgrade" if int(index["format"]) > FORMAT else "make the bank again"
-                raise DataError(f"{path} has bank format {index['format']}, this version reads {FORMAT}; {advice}")
-            arrays = {
-                name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-                for name in ARRAYS
-                if name != "cleans" or (path / "cleans.npy").is_file()
-            }
-            names = [str(name) for name in index["defects"]]
-            if any(len(array) != int(index["count"]) for array in arrays.values()) or not len(arrays["labels"]):
-                raise ValueError("arrays and index differ in length")
-            if not 0 <= int(arrays["labels"].min()) <= int(arrays["labels"].max()) < len(names):
-                raise ValueError("labels without a name in the index")
-            return cls(str(index["category"]), names, arrays, str(index["digest"]), path)
-        except (ValueError, KeyError, TypeError, OSError, EOFError) as error:
-            raise _damaged(path, error) from None
+        index = read_index(path)
+        return cls(index.category, index.defects, read_arrays(path, index), index.digest, path)
 
     def __len__(self) -> int:
         return len(self.appearance)
@@ -110,13 +93,7 @@ class Bank:
         provenance = self._provenance
         if provenance is None:
             assert self.path is not None
-            try:
-                text = (self.path / PROVENANCE).read_text(encoding="utf-8")
-                provenance = [json.loads(line) for line in text.splitlines()]
-                if len(provenance) != len(self):
-                    raise ValueError(f"{len(provenance)} lines of provenance for {len(self)} entries")
-            except (ValueError, OSError) as error:
-                raise _damaged(self.path, error) from None
+            provenance = read_provenance(self.path, len(self))
         labels, paired = self._arrays["labels"], self._arrays["paired"]
         return tuple(
             Entry(self._names[label], bool(pair), known)
@@ -144,7 +121,16 @@ class Bank:
         return self._numbers[defect]
 
     def read(self, number: int) -> RecordedDefect:
-        """The pixels of one entry, as views of the arrays; read-only if the bank is on disk."""
+        """The pixels of one entry, as views of the arrays; read-only if the bank is on disk.
+
+        Raises:
+            DataError: The mask or its box is damaged.
+        """
+        if number not in self._examined:
+            mask = np.ascontiguousarray(self._arrays["masks"][number])
+            if int(mask.max()) > 1 or tight_box(mask) != self.box(number):
+                raise damaged(self.path, f"the mask of entry {number} is not one of 0 and 1, or not in its box")
+            self._examined.add(number)
         clean = self._arrays["cleans"][number] if self._arrays["paired"][number] else None
         return RecordedDefect(clean, self._arrays["images"][number], self._arrays["masks"][number])
 
@@ -199,7 +185,3 @@ class Bank:
         clean, image, mask = self.read(number)
         copied = None if clean is None else np.array(clean)
         return DefectSample(np.array(image), np.array(mask), defect, provenance, copied)
-
-
-def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path} is damaged ({str(error)[:80]}); make the bank again")

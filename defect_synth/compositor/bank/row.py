@@ -29,7 +29,7 @@ def row(sample: DefectSample, names: list[str]) -> dict[str, NDArray[Any]]:
         "images": sample.image,
         "masks": sample.mask,
         "appearance": appearance(sample.image if sample.clean is None else sample.clean),
-        "boxes": np.array(_box(sample.mask), np.int32),
+        "boxes": np.array(tight_box(sample.mask), np.int32),
         "labels": np.array(names.index(sample.defect), np.int32),
         "paired": np.array(sample.clean is not None, np.uint8),
         **clean,
@@ -67,6 +67,7 @@ def require_size(sample: DefectSample, first: tuple[int, ...]) -> None:
         raise DataError(f"a bank needs images of one size, found {sizes}; resize them to one")
 
 
-def _box(mask: Pixels) -> tuple[int, int, int, int]:
+def tight_box(mask: Pixels) -> tuple[int, int, int, int]:
+    """Box (y0, x0, y1, x1) of the defect in a mask, uint8 [H, W]; zeros for an empty mask."""
     x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask))
     return y, x, y + height, x + width

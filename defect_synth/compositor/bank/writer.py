@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from defect_synth.compositor.bank.bank import FORMAT, INDEX, PROVENANCE
+from defect_synth.compositor.bank.reading import FORMAT, INDEX, PROVENANCE
 from defect_synth.compositor.bank.row import digest_start, provenance_line, require_size, row
 from defect_synth.samples import DefectSample
 
