@@ -105,8 +105,8 @@ INSIDE = {
         runner
     """,
     "export": """
-        contact_sheet mvtec outlines writing
-        coco generated_folder labelme webdataset yolo
+        contact_sheet labels objects outlines writing
+        coco generated_folder labelme mvtec webdataset yolo
     """,
     "metrics": """
         agreement array_cache collapse crops kid mask_realism neighbours pooling quality_report weights_file

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from defect_synth.cli.settings import split_names
+from defect_synth.cli.settings import log_to_terminal, split_names
 from defect_synth.cli.terminal import say
 
 
@@ -26,6 +26,7 @@ def export(
     from defect_synth.open import kind_of_source, open_source
     from defect_synth.samples import FiniteSource
 
+    log_to_terminal()
     opened = open_source(source)
     if not isinstance(opened, FiniteSource):
         raise DataError(
@@ -40,4 +41,4 @@ def export(
         samples = (sample for sample in opened.recorded_samples() if sample.defect in chosen)
     else:
         samples = (sample for name in chosen for seed in opened.seeds(name) for sample in opened.sample(name, [seed]))
-    say(f"{write(output, samples, form)} samples in {output}")
+    say(f"{write(output, samples, form, opened.defects)} samples in {output}")

@@ -1,12 +1,13 @@
 """Write defect samples in formats that other tools read: one module for each format.
 
-Every writer takes (folder, samples) and numbers the samples in their order. It writes the folder completely or not at
-all, and the same samples always give the same bytes.
+Every writer takes (folder, samples, the source's defects) and numbers the samples in their order. It writes the folder
+completely or not at all, and the same samples always give the same bytes. One sample is one instance, and a defect has
+one number in all formats, see `labels.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from defect_synth.errors import ConfigError
@@ -17,7 +18,7 @@ from defect_synth.export.webdataset import write_webdataset
 from defect_synth.export.yolo import write_yolo
 from defect_synth.samples import DefectSample
 
-Writer = Callable[[Path, Iterable[DefectSample]], int]
+Writer = Callable[[Path, Iterable[DefectSample], Sequence[str]], int]
 
 FORMATS: dict[str, Writer] = {
     "mvtec": write_mvtec,
@@ -28,16 +29,27 @@ FORMATS: dict[str, Writer] = {
 }
 
 
-def export(folder: Path, samples: Iterable[DefectSample], form: str) -> int:
+def export(folder: Path, samples: Iterable[DefectSample], form: str, defects: Sequence[str] | None = None) -> int:
     """Write samples into a new folder in one of `FORMATS`.
+
+    Args:
+        folder: The folder.
+        samples: What to write.
+        form: One of `FORMATS`.
+        defects: All defects of the source, from which their numbers follow; None: those of the samples, which are then
+            all in memory at once.
 
     Returns:
         The number of samples.
 
     Raises:
         ConfigError: The format is unknown.
+        DataError: A defect is called "good".
         OutputError: `folder` already holds something, or cannot be written.
     """
     if form not in FORMATS:
         raise ConfigError(f"unknown format {form!r}; known: {', '.join(FORMATS)}")
-    return FORMATS[form](folder, samples)
+    if defects is None:
+        samples = list(samples)
+        defects = [sample.defect for sample in samples]
+    return FORMATS[form](folder, samples, defects)

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from defect_synth.atomic import replacing, replacing_folder
 from defect_synth.data.png import encode_png
+from defect_synth.export.labels import label_numbers
 from defect_synth.export.writing import json_text, write_text
 from defect_synth.samples import DefectSample, mask_to_pixels
 
 PER_SHARD = 1000
 
 
-def write_webdataset(folder: Path, samples: Iterable[DefectSample]) -> int:
-    """Write shards of up to 1,000 samples; the names of the labels in `<key>.cls` are in `classes.json`.
+def write_webdataset(folder: Path, samples: Iterable[DefectSample], defects: Sequence[str]) -> int:
+    """Write shards of up to 1,000 samples; `<key>.cls` is a position in the list `classes.json`.
 
     Returns the number of samples.
     """
-    labels: dict[str, int] = {}
+    labels = label_numbers(defects)
     count = 0
     with replacing_folder(folder) as partial:
         shard: list[DefectSample] = []
         for sample in samples:
-            labels.setdefault(sample.defect, len(labels))
             shard.append(sample)
             if len(shard) == PER_SHARD:
                 _write(partial, count, shard, labels)
@@ -37,7 +37,7 @@ def write_webdataset(folder: Path, samples: Iterable[DefectSample]) -> int:
     return count
 
 
-def _write(folder: Path, first: int, samples: list[DefectSample], labels: dict[str, int]) -> None:
+def _write(folder: Path, first: int, samples: list[DefectSample], labels: Mapping[str, int]) -> None:
     with (
         replacing(folder / f"shard-{first // PER_SHARD:06d}.tar") as temporary,
         tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
