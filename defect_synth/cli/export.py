@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from defect_synth.cli.settings import log_to_terminal, split_names
-from defect_synth.cli.terminal import say
+from defect_synth.cli.settings import split_names
+from defect_synth.cli.terminal import log_to_terminal, say
 
 
 def export(
@@ -26,7 +27,7 @@ def export(
     from defect_synth.open import kind_of_source, open_source
     from defect_synth.samples import FiniteSource
 
-    log_to_terminal()
+    log_to_terminal(logging.INFO)
     opened = open_source(source)
     if not isinstance(opened, FiniteSource):
         raise DataError(

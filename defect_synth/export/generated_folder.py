@@ -13,7 +13,7 @@ from typing import Any
 
 from defect_synth.atomic import output_errors, replacing, writing_alone, writing_together
 from defect_synth.data.png import png_size, write_png
-from defect_synth.errors import ConfigError, OutputError, UnknownDefectError
+from defect_synth.errors import ConfigError, InvalidNameError, OutputError, UnknownDefectError
 from defect_synth.export.contact_sheet import write_contact_sheet
 from defect_synth.names import require_name
 from defect_synth.samples import DefectSample, DefectSource, available_seeds, mask_to_pixels
@@ -235,11 +235,11 @@ def _parsed(text: bytes) -> Line | None:
     try:
         line = json.loads(text)
         defect, seed = line["defect"], line["seed"]
-        if type(defect) is not str or type(seed) is not int or seed < 0 or Path(defect).name != defect:
+        if type(defect) is not str or type(seed) is not int or seed < 0:
             return None
-        files = _files(defect, seed, clean="clean" in line)
+        files = _files(require_name(defect), seed, clean="clean" in line)
         return line if {name: line[name] for name in files} == files else None
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, RecursionError, InvalidNameError):
         return None
 
 

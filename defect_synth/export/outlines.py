@@ -160,7 +160,8 @@ def _corners(cells: NDArray[np.int32]) -> NDArray[np.int32]:
     """The cells at which a closed walk along rows, columns and diagonals turns."""
     cells = cells[(cells != np.roll(cells, -1, axis=0)).any(axis=1)]
     into = np.sign(cells - np.roll(cells, 1, axis=0))
-    return cells[(into != np.roll(into, -1, axis=0)).any(axis=1)]
+    turns: NDArray[np.bool_] = (into != np.roll(into, -1, axis=0)).any(axis=1)
+    return cells[turns]
 
 
 def run_lengths(mask: Pixels) -> list[int]:
