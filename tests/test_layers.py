@@ -133,8 +133,10 @@ INSIDE = {
         onnx_export train
     """,
     "product": """
-        exemplar foreground frame locations mask_edits symmetry
-        shapes surroundings
+        exemplar foreground frame locations mask_edits recent_images symmetry
+        polar
+        pose
+        arrangement shapes surroundings
         likeness
         mask_source
     """,

@@ -24,7 +24,8 @@ from defect_synth.compositor.visible_change import grey_level_change
 from defect_synth.data.records import COMBINED
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
 from defect_synth.open import open_painter
-from defect_synth.product.foreground import ForegroundCache
+from defect_synth.product.foreground import find_foreground
+from defect_synth.product.recent_images import RecentImages
 from defect_synth.samples import DefectPainter, DefectSample, DefectSource, Pixels, Provenance
 
 GOOD = "good"
@@ -117,11 +118,11 @@ class DefectAugmenter:
         else:
             self._inserter = PaintInserter(self.source, self.scale, self.placement, self.mirror, self.mode)
         self.digest = self.source.digest
-        self._foregrounds = ForegroundCache()
+        self._foregrounds = RecentImages(find_foreground)
 
     def __getstate__(self) -> dict[str, Any]:
         """The state without the cache, which workers fill themselves."""
-        return {**self.__dict__, "_foregrounds": ForegroundCache()}
+        return {**self.__dict__, "_foregrounds": RecentImages(find_foreground)}
 
     def __call__(
         self,
@@ -239,7 +240,7 @@ class DefectAugmenter:
             allowed = ImageRegion(shape, *layers)
         elif layers:
             allowed = ImageRegion(shape, found, *layers)
-        return ImageContext(objects, allowed, appearance(small))
+        return ImageContext(objects, allowed, appearance(small), small)
 
     def _insert_one(
         self,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defect_synth.compositor.image_region import ImageRegion
+from defect_synth.samples import Pixels
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,10 @@ class ImageContext:
         objects: The region of the object.
         allowed: The region where a defect may be.
         appearance: Mean colours of the image, see `compositor.bank.appearance`.
+        small: A small copy of it, uint8 [h, w, 3].
     """
 
     objects: ImageRegion
     allowed: ImageRegion
     appearance: NDArray[np.float32]
+    small: Pixels

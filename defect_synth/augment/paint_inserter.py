@@ -76,6 +76,8 @@ class PaintInserter:
         mask = self.painter.propose_mask(request.defect, inside, seed, image=looked_at)
         if request.at is not None:
             mask = np.asarray(_moved(mask, request.at) & inside.astype(np.uint8), np.uint8)
+        elif context.allowed is not context.objects:  # a region of the user's is kept, even where defects overhang
+            mask = mask & inside.astype(np.uint8)
         if not mask.any():
             return None
         return scale_mask(mask, float(np.exp(rng.uniform(*np.log(self.scale)))), inside)

@@ -17,18 +17,23 @@ from defect_synth.compositor import pixels
 from defect_synth.compositor.bank import Bank
 from defect_synth.compositor.image_region import Box, ImageRegion
 from defect_synth.compositor.paste import paste, paste_into_mask
-from defect_synth.compositor.placement import Pose, aligned_pose, fit_to_mask, free_pose
+from defect_synth.compositor.placement import Pose, aligned_pose, fit_to_mask, free_pose, posed
 from defect_synth.compositor.transfer import Mode
+from defect_synth.product.arrangement import Arrangement, find_arrangement
 from defect_synth.product.foreground import find_foreground
 from defect_synth.product.frame import ProductFrame
-from defect_synth.product.symmetry import Symmetry, find_symmetry
+from defect_synth.product.pose import Part, PartPose, PoseFinder, choose_part, part_of_mask
+from defect_synth.product.recent_images import RecentImages
+from defect_synth.product.shapes import overhang
+from defect_synth.product.symmetry import Symmetry
+from defect_synth.samples import Pixels
 
 _FULL_SIZE = 4  # attempts at the requested size; later ones are smaller and smaller
 _SHRINK = 0.85  # per further attempt
 _SMALL = 128  # longer side of the copy on which the recorded object is found
 _GRID = 64  # side of the grid on which the outlines of two objects are compared
 _ALIGNED = 0.85  # IoU of the two outlines from which the objects count as placed alike
-_FOR_SYMMETRY = 24  # recorded images from which the symmetry of the product is estimated
+_FOR_POSES = 60  # recorded images from which it is learnt how the parts lie
 _INSIDE = 0.85  # share of what lay on the recorded object that must lie on the new one
 
 
@@ -42,6 +47,8 @@ class _RecordedObject:
         grid: bool [64, 64], the object.
         is_whole: Whether the object fills the image.
         inside: Share of the defect that lies on the object.
+        pose: How the part with the defect lies; None: not known.
+        overhang: How far the defect leaves the part, in radii of it.
     """
 
     frame: ProductFrame
@@ -49,6 +56,8 @@ class _RecordedObject:
     grid: NDArray[np.bool_]
     is_whole: bool
     inside: float
+    pose: PartPose | None
+    overhang: float
 
 
 class PasteInserter:
@@ -57,10 +66,14 @@ class PasteInserter:
     def __init__(self, bank: Bank, scale: tuple[float, float], placement: Placement, mirror: bool, mode: Mode) -> None:
         self.bank, self.scale, self.placement, self.mirror, self.mode = bank, scale, placement, mirror, mode
         self._objects: dict[int, _RecordedObject] = {}
+        self._parts = RecentImages(self._find_parts)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The state without the cache, which workers fill themselves."""
-        return {**self.__dict__, "_objects": {}}
+        """The state without the caches, which workers fill themselves."""
+        return {**self.__dict__, "_objects": {}, "_parts": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _parts=RecentImages(self._find_parts))
 
     def insert(
         self,
@@ -84,8 +97,11 @@ class PasteInserter:
         pose = self._draw_pose(recorded_object, box, context, rng, request.at, shrink)
         if pose is None:
             return None
+        allowed = context.allowed
+        if recorded_object.overhang and allowed is context.objects:  # a region of the user's is kept
+            allowed = allowed.grown(recorded_object.overhang * allowed.frame().radius)
         pasted = paste(
-            image, recorded, box, pose.affine(box), context.allowed, severity=request.severity, mode=self.mode,
+            image, recorded, box, pose.affine(box), allowed, severity=request.severity, mode=self.mode,
             min_inside=0.0 if self.placement == "anywhere" else _INSIDE * recorded_object.inside,
         )  # fmt: skip
         if pasted is None:
@@ -122,18 +138,56 @@ class PasteInserter:
         scale = here.radius / there.radius * float(np.exp(rng.uniform(*np.log(self.scale)))) * shrink
         if at is not None:
             return free_pose(self.symmetry, scale, at, rng)
+        if self.placement == "auto":
+            part = self._part_of(context, rng)
+            if part is not None and recorded.pose is not None and self._finder is not None:
+                lies = part.pose.resized(max(context.objects.shape) / max(context.small.shape))
+                scale *= lies.frame.radius / recorded.pose.frame.radius / (here.radius / there.radius)
+                return posed(recorded.pose, lies, self._finder.looks_alike, scale, box, rng)
         if self.placement == "aligned" or (self.placement == "auto" and self._is_placed_alike(recorded, objects)):
             return aligned_pose(self.symmetry, scale, box, there, here, rng)
         point = context.allowed.random_point(0.4 * scale * min(box[2] - box[0], box[3] - box[1]), rng)
         return None if point is None else free_pose(self.symmetry, scale, point, rng)
 
-    @cached_property
+    def _part_of(self, context: ImageContext, rng: np.random.Generator) -> Part | None:
+        """One of the parts in the given image; None if it is not known how they lie."""
+        if self._finder is None:
+            return None
+        parts = [part for part in self._parts(context.small) if part.pose.is_reliable]
+        return choose_part(parts, int(rng.integers(2**31))) if parts else None
+
+    def _find_parts(self, small: Pixels) -> list[Part]:
+        return [] if self._finder is None else self._finder.find_all(small, find_foreground(small))
+
+    @property
+    def _finder(self) -> PoseFinder | None:
+        return self.arrangement.poses
+
+    @property
     def symmetry(self) -> Symmetry:
-        """How the product may be rotated and mirrored, estimated from the recorded images."""
-        numbers = np.unique(np.linspace(0, len(self.bank) - 1, min(_FOR_SYMMETRY, len(self.bank))).astype(int))
-        recorded = [self.bank.read(int(number)) for number in numbers]
-        found = find_symmetry([r.image if r.clean is None else r.clean for r in recorded])
-        return found if self.mirror else replace(found, mirror_x=False, mirror_y=False)
+        """How the product may be rotated and mirrored."""
+        return self.arrangement.symmetry
+
+    @cached_property
+    def arrangement(self) -> Arrangement:
+        """How products lie, found in the recorded images."""
+        small = [self._small(number) for number in self._spread(_FOR_POSES)]
+        found = find_arrangement([(image, find_foreground(image)) for image in small])
+        if self.mirror:
+            return found
+        poses = found.poses
+        if poses is not None:
+            poses = replace(poses, looks_alike=replace(poses.looks_alike, axis=None))
+        return Arrangement(replace(found.symmetry, mirror_x=False, mirror_y=False), poses)
+
+    def _spread(self, most: int) -> list[int]:
+        """Numbers of at most `most` entries, spread over the bank."""
+        return [int(n) for n in np.unique(np.linspace(0, len(self.bank) - 1, min(most, len(self.bank))).astype(int))]
+
+    def _small(self, number: int) -> Pixels:
+        """A small copy of the object of an entry, without the defect where that is known."""
+        recorded = self.bank.read(number)
+        return pixels.thumbnail(recorded.image if recorded.clean is None else recorded.clean, _SMALL)
 
     def _is_placed_alike(self, recorded: _RecordedObject, objects: ImageRegion) -> bool:
         """Whether the products have a fixed pose and the given one has it, too."""
@@ -147,7 +201,7 @@ class PasteInserter:
     def _recorded_object(self, number: int) -> _RecordedObject:
         if number not in self._objects:
             recorded = self.bank.read(number)
-            small = pixels.thumbnail(recorded.image if recorded.clean is None else recorded.clean, _SMALL)
+            small = self._small(number)
             region = ImageRegion((recorded.mask.shape[0], recorded.mask.shape[1]), find_foreground(small))
             y0, x0, y1, x1 = box = self.bank.box(number)
             mask = recorded.mask[y0:y1, x0:x1] > 0
@@ -155,5 +209,19 @@ class PasteInserter:
             grid = cv2.resize(region.grid, (_GRID, _GRID), interpolation=cv2.INTER_NEAREST) > 0
             image_frame = ImageRegion(region.shape).frame()
             frame = image_frame if region.is_whole else region.frame()
-            self._objects[number] = _RecordedObject(frame, image_frame, grid, region.is_whole, inside)
+            pose, off = self._recorded_pose(small, recorded.mask)
+            self._objects[number] = _RecordedObject(frame, image_frame, grid, region.is_whole, inside, pose, off)
         return self._objects[number]
+
+    def _recorded_pose(self, small: Pixels, mask: Pixels) -> tuple[PartPose | None, float]:
+        """How the part with a recorded defect lies in its image, and how far the defect leaves it, in radii."""
+        parts = self._find_parts(small)
+        if not parts or self._finder is None:
+            return None, 0.0
+        defect = cv2.resize(mask, (small.shape[1], small.shape[0]), interpolation=cv2.INTER_AREA)
+        pose = part_of_mask(parts, defect).pose
+        if not pose.is_reliable:
+            return None, 0.0
+        expected = self._finder.expected(pose, (defect.shape[0], defect.shape[1]))
+        off = overhang(defect, expected) if defect.any() and expected.any() else 0.0
+        return pose.resized(max(mask.shape) / max(small.shape)), off / pose.frame.radius

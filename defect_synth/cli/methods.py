@@ -31,6 +31,7 @@ class MethodOptions:
     features: Path | None = None
     max_memory: float | None = None
     from_dfmgan: str | None = None
+    pose: str | None = None
 
     def settings(self) -> dict[str, Any]:
         """`--set NAME=VALUE` as a dictionary."""
@@ -140,6 +141,8 @@ def _painter(options: MethodOptions, seed: int, minutes: float | None) -> Planne
     changes: dict[str, Any] = {"seed": seed}
     if options.resolution is not None:
         changes["model.side"] = options.resolution
+    if options.pose is not None:
+        changes["pose"] = options.pose
     config = override(PAINTER_PRESETS[preset], changes | options.settings())
     if minutes is not None:
         config = config.for_minutes(minutes)

@@ -65,6 +65,14 @@ MaxMemory = Annotated[
 FromDFMGAN = Annotated[
     str | None, typer.Option("--from-dfmgan", help="painter: a trained DFMGAN of the category to learn from.")
 ]
+Pose = Annotated[
+    str | None,
+    typer.Option(
+        "--pose",
+        help="painter: how the products lie in the images: auto (default), aligned (all alike), any (each in a pose of "
+        "its own) or none (poses mean nothing).",
+    ),
+]
 
 
 def train(
@@ -86,6 +94,7 @@ def train(
     features: Features = None,
     max_memory: MaxMemory = None,
     from_dfmgan: FromDFMGAN = None,
+    pose: Pose = None,
     settings: Set = None,
 ) -> None:
     """Train a generator of a category's defects; the help of an option says which methods use it."""
@@ -100,7 +109,7 @@ def train(
     options = MethodOptions(
         preset=preset, resolution=resolution, set=None if settings is None else tuple(settings), device=device,
         precision=precision, protocol=protocol, safe_augment=safe_augment or None, features=features,
-        max_memory=max_memory, from_dfmgan=from_dfmgan,
+        max_memory=max_memory, from_dfmgan=from_dfmgan, pose=pose,
     )  # fmt: skip
     names = split_names(defects)
     with joined(device or "auto") as (team, own_device):

@@ -40,6 +40,14 @@ class ImageRegion:
         """Whether the region is the whole image."""
         return bool(self.grid.all())
 
+    def grown(self, pixels: float) -> ImageRegion:
+        """The region and what is up to `pixels` pixels off it."""
+        layers = []
+        for layer in self._layers:
+            distance = cv2.distanceTransform(1 - layer, cv2.DIST_L2, 5) * (max(self.shape) / max(layer.shape))
+            layers.append(distance <= pixels)
+        return ImageRegion(self.shape, *layers)
+
     def frame(self) -> ProductFrame:
         """Centre (y, x) and radius of the region, in pixels of the image."""
         y, x, radius = product_frame(self.grid.astype(bool))

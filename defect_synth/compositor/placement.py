@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from defect_synth.compositor.image_region import Box
 from defect_synth.product.frame import ProductFrame
+from defect_synth.product.pose import LooksAlike, PartPose
 from defect_synth.product.symmetry import Symmetry
 from defect_synth.samples import Pixels
 
@@ -61,6 +62,27 @@ def aligned_pose(
     offset = np.array([x - recorded.x, y - recorded.y]) / recorded.radius
     moved = _rotation(angle, flip) @ offset + rng.normal(0, _JITTER, 2)
     return Pose(angle, flip, scale, (float(here.x + here.radius * moved[0]), float(here.y + here.radius * moved[1])))
+
+
+def posed(
+    there: PartPose, here: PartPose, looks_alike: LooksAlike, scale: float, box: Box, rng: np.random.Generator
+) -> Pose:
+    """The recorded place in the part's own frame, carried over to how the given part lies.
+
+    Args:
+        there: How the recorded part lies.
+        here: How the given part lies.
+        looks_alike: Turns in its own frame after which the part looks as before: one of them is drawn.
+        scale: Target pixels per source pixel.
+        box: The defect's box in the source.
+        rng: Draws the turn, and small deviations.
+    """
+    turn = looks_alike.draw(rng)
+    moved = here.movement.after(turn).after(there.movement.inverse())
+    x, y = _centre(box)
+    place = np.array(turn.apply(*there.to_frame(y, x))) + rng.normal(0, _JITTER, 2)
+    to_y, to_x = here.to_image(float(place[0]), float(place[1]))
+    return Pose(math.degrees(moved.angle) + float(rng.normal(0, _WOBBLE)), moved.flip, scale, (to_x, to_y))
 
 
 def _random_symmetry(symmetry: Symmetry, rng: np.random.Generator) -> tuple[float, bool]:

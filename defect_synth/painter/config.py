@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from defect_synth.config import Frozen, StageConfig
+from defect_synth.product.arrangement import Lie
 
 STRIDE = 16
 """Sides of views are multiples of this: the coarsest features have one position for so many pixels."""
@@ -96,6 +97,11 @@ class PainterConfig(Frozen):
     triplets: int = Field(16, ge=1, description="Samples of each defect that are learnt from with --from-dfmgan.")
     kept_normals: int = Field(12, ge=1, description="Normal images stored in the checkpoint, to paint on.")
     longest_side: int = Field(2048, ge=64, description="Larger images are shrunk to this side first.")
+    pose: Lie = Field(
+        "auto",
+        description="How products lie: aligned (all alike), any (each in a pose of its own), none (poses "
+        "mean nothing), or auto (found out).",
+    )
     minutes: float = Field(
         10.0, gt=0, description="Training time on two CPU cores that the lengths of the stages are meant for."
     )

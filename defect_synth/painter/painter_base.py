@@ -18,11 +18,15 @@ from defect_synth.painter.config import PainterModelConfig
 from defect_synth.painter.product_assets import ProductAssets
 from defect_synth.painter.region_painting import PaintingNetwork, RegionPainter
 from defect_synth.product.foreground import find_foreground
+from defect_synth.product.pose import Part, choose_part
+from defect_synth.product.recent_images import RecentImages
 from defect_synth.product.symmetry import Symmetry
 from defect_synth.samples import DefectSample, Pixels, Provenance
 
 DONOR_PROB = 0.9
 """How likely an attempt starts from a real defect: such paintings look more real and cover more real defects."""
+
+_PARTS_KEPT = 16  # images whose poses are remembered
 
 PAINTING_VERSION = 8
 """Raised whenever the same checkpoint paints other bytes than before."""
@@ -93,6 +97,7 @@ class PainterBase:
         self._parameters = {} if donor_prob is None else {"donor_prob": donor_prob}
         model, defects, reference = description.model, description.defects, description.reference
         self._masks, self._surroundings = assets.masks, assets.surroundings(model.side, reference)
+        self._finder, self._parts = assets.poses, RecentImages(self._find_parts, _PARTS_KEPT)
         share = DONOR_PROB if donor_prob is None else float(donor_prob)
         self._region_painters = {
             name: RegionPainter(
@@ -126,14 +131,16 @@ class PainterBase:
     def propose_mask(
         self, defect: str, foreground: NDArray[np.bool_], seed: int, image: Pixels | None = None
     ) -> Pixels:
-        """A new mask for a defect: uint8 [H, W] of 0 and 1, inside `foreground` [H, W], not empty.
+        """A new mask for a defect: uint8 [H, W] of 0 and 1, not empty.
+
+        It is inside `foreground` [H, W], unless real defects of this category overhang.
 
         Args:
             defect: One of `defects`.
             foreground: Where the product is, bool [H, W].
             seed: 0 or more.
-            image: The product, uint8 [H, W, 3]. If products do not lie alike, the mask is mostly placed where the image
-                looks as it does around real defects of this category.
+            image: The product, uint8 [H, W, 3]. If products do not lie alike, the mask is placed by how this one lies,
+                or, where that cannot be found, where the image looks as it does around real defects of this category.
 
         Raises:
             UnknownDefectError: `defect` is not in `defects`.
@@ -152,7 +159,16 @@ class PainterBase:
     def _propose(self, defect: str, foreground: NDArray[np.bool_], seed: int, image: Pixels | None) -> Pixels:
         places = self._surroundings
         weights = None if image is None or places is None else places.weights(defect, image)
-        return self._masks.propose(defect, foreground, seed, weights)
+        if image is None or self._finder is None:
+            return self._masks.propose(defect, foreground, seed, weights)
+        part = choose_part(self._parts(image), seed)
+        on_part = foreground & part.foreground
+        return self._masks.propose(defect, on_part if on_part.any() else foreground, seed, weights, part.pose)
+
+    def _find_parts(self, image: Pixels) -> list[Part]:
+        """The parts in an image, found in the image itself: a given foreground may be a region of a part only."""
+        assert self._finder is not None
+        return self._finder.find_all(image, find_foreground(image))
 
     def paint(self, image: Pixels, mask: Pixels, defect: str, seed: int) -> Pixels:
         """A copy of `image` with the defect inside `mask`, equal to it elsewhere.

@@ -18,6 +18,8 @@ from defect_synth.painter.donors import DonorBank
 from defect_synth.painter.quality_check import PaintingLimits, colour_statistics, fine_detail
 from defect_synth.product.exemplar import Exemplar
 from defect_synth.product.mask_source import MaskSource
+from defect_synth.product.polar import SPECTRUM_SHAPE
+from defect_synth.product.pose import LooksAlike, Movement, PoseFinder
 from defect_synth.product.shapes import DefectShape
 from defect_synth.product.surroundings import Surroundings, learn_surroundings
 from defect_synth.product.symmetry import Symmetry
@@ -27,6 +29,7 @@ Bytes = NDArray[np.uint8]
 Normal = tuple[Pixels, NDArray[np.bool_]]
 """A normal image uint8 [H, W, 3] and its foreground bool [H, W]."""
 
+_OUTLINE, _TEMPLATE = "pose_outline", "pose_template"
 _MAX_TINT = 4  # grey levels between channels
 _MAX_TINTED = 0.001  # share of the pixels
 
@@ -41,6 +44,7 @@ class ProductAssets:
         limits: Defect category -> what its paintings should look like.
         normals: Normal images with their foregrounds.
         grey: None of the images has any colour.
+        poses: Finds how products lie; None: they lie alike, or have no pose that can be found.
     """
 
     masks: MaskSource
@@ -48,6 +52,7 @@ class ProductAssets:
     limits: Mapping[str, PaintingLimits]
     normals: tuple[Normal, ...]
     grey: bool
+    poses: PoseFinder | None
 
     def surroundings(self, side: int, reference: int) -> Surroundings | None:
         """What surrounds the real defects, see `learn_surroundings`."""
@@ -60,6 +65,7 @@ def pack_product_assets(
     shapes: Mapping[str, Sequence[DefectShape]],
     exemplars: Mapping[str, Sequence[Exemplar]],
     normals: Sequence[Normal],
+    poses: PoseFinder | None,
 ) -> tuple[dict[str, Any], dict[str, Bytes]]:
     """Pack what a painter knows of its product for its checkpoint.
 
@@ -68,6 +74,7 @@ def pack_product_assets(
         shapes: Defect category -> its real masks.
         exemplars: The same categories -> their real defects.
         normals: Normal images with their foregrounds.
+        poses: Finds how products lie, if that can be found.
 
     Returns:
         Numbers as plain values for the card, and images as PNG bytes, uint8 [n], by name.
@@ -77,7 +84,15 @@ def pack_product_assets(
         "donor_scales": {name: [e.scale for e in items] for name, items in exemplars.items()},
         "shapes": {
             name: [
-                {"offset": list(s.offset), "radius": s.radius, "inside": s.inside, "margin": s.margin}
+                {
+                    "offset": list(s.offset),
+                    "radius": s.radius,
+                    "inside": s.inside,
+                    "margin": s.margin,
+                    "overhang": s.overhang,
+                    "movement": list(s.movement),
+                    "located": s.located,
+                }
                 for s in shapes[name]
             ]
             for name in exemplars
@@ -85,6 +100,14 @@ def pack_product_assets(
         "statistics": {name: [colour_statistics(e.image, e.mask) for e in items] for name, items in exemplars.items()},
     }
     images: dict[str, Pixels] = {}
+    packed: dict[str, Bytes] = {}
+    if poses is not None:
+        product["poses"] = {
+            "reach": poses.reach, "order": poses.looks_alike.order, "axis": poses.looks_alike.axis,
+            "turned_over": poses.turned_over, "usual": poses.usual, "gap": poses.gap,
+        }  # fmt: skip
+        images[_OUTLINE] = poses.outline
+        packed[_TEMPLATE] = np.frombuffer(bytearray(poses.template.astype("<c8").tobytes()), np.uint8)
     for i, (image, foreground) in enumerate(normals):
         images[f"normal.{i:03d}"] = image
         images[f"foreground.{i:03d}"] = mask_to_pixels(foreground.astype(np.uint8))
@@ -94,7 +117,7 @@ def pack_product_assets(
             images[f"donor_mask.{name}.{k:03d}"] = mask_to_pixels(exemplar.mask)
         for k, shape in enumerate(shapes[name]):
             images[f"shape.{name}.{k:03d}"] = mask_to_pixels(shape.mask)
-    return product, {name: _encode(image) for name, image in images.items()}
+    return product, packed | {name: _encode(image) for name, image in images.items()}
 
 
 def unpack_product_assets(
@@ -135,6 +158,7 @@ def unpack_product_assets(
             )
             for name in defects
         }
+        poses = _poses(product["poses"], images) if "poses" in product else None
         numbers = sorted(name.split(".", 1)[1] for name in images if name.startswith("normal."))
         normals = tuple(
             (decode_png(images[f"normal.{n}"].tobytes()), _decode_mask(images[f"foreground.{n}"]).astype(bool))
@@ -145,8 +169,8 @@ def unpack_product_assets(
             f"the painter's knowledge of its product is incomplete ({type(error).__name__}: {error}); train it again"
         ) from None
     pictured = [e.image for bank in donors.values() for e in bank.exemplars] + [image for image, _ in normals]
-    masks = MaskSource(shapes, symmetry, category)
-    return ProductAssets(masks, donors, limits, normals, all(map(is_grey, pictured)))
+    masks = MaskSource(shapes, symmetry, category, None if poses is None else poses.looks_alike)
+    return ProductAssets(masks, donors, limits, normals, all(map(is_grey, pictured)), poses)
 
 
 def is_grey(image: Pixels) -> bool:
@@ -162,10 +186,33 @@ def _shapes(places: Sequence[Mapping[str, Any]], name: str, images: Mapping[str,
             (float(place["offset"][0]), float(place["offset"][1])),
             float(place["radius"]),
             float(place["inside"]),
-            float(place.get("margin", 0.0)),  # older painters have none
+            float(place.get("margin", 0.0)),  # older painters have none of these
+            float(place.get("overhang", 0.0)),
+            _movement(place.get("movement", (0.0, False))),
+            bool(place.get("located", True)),
         )
         for k, place in enumerate(places)
     ]
+
+
+def _movement(values: Sequence[Any]) -> Movement:
+    angle, flip = values
+    return Movement(float(angle), bool(flip))
+
+
+def _poses(values: Mapping[str, Any], images: Mapping[str, Bytes]) -> PoseFinder:
+    template = np.frombuffer(images[_TEMPLATE].tobytes(), "<c8").reshape(SPECTRUM_SHAPE)
+    if not np.isfinite(template).all():
+        raise ValueError("the template of the pose has values that are no numbers")
+    axis = values["axis"]
+    alike = LooksAlike(int(values["order"]), None if axis is None else float(axis))
+    numbers = float(values["reach"]), float(values["usual"]), float(values["gap"])
+    if not (np.isfinite(numbers).all() and min(numbers[:2]) > 0 and 1 <= alike.order <= 360):
+        raise ValueError(f"reach, usual and gap of the pose are {numbers}, its order is {alike.order}")
+    outline = decode_png(images[_OUTLINE].tobytes())
+    return PoseFinder(
+        template, outline, numbers[0], alike, turned_over=bool(values["turned_over"]), usual=numbers[1], gap=numbers[2]
+    )
 
 
 def _encode(image: Pixels) -> Bytes:

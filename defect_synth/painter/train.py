@@ -25,15 +25,15 @@ from defect_synth.painter.distill import draw_triplets, shared_defects
 from defect_synth.painter.stages import BackboneStage, PainterStage
 from defect_synth.painter.training_images import DefectImage, NormalImage
 from defect_synth.painter.training_set import PainterTrainingSet
+from defect_synth.product.arrangement import Arrangement, find_arrangement
 from defect_synth.product.foreground import find_foreground
-from defect_synth.product.symmetry import Symmetry, find_symmetry
+from defect_synth.product.symmetry import Symmetry
 from defect_synth.samples import DefectSource
 
 log = logging.getLogger(__name__)
 
 BACKBONE_SHARE = 0.3  # of a time budget
 _BACKBONE_FOLDER = f"{PAINTER_FOLDER}/backbone"
-_NUM_MEASURED = 32  # normal images in which the symmetry of the product is looked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class PainterMethod:
     """
 
     method: ClassVar[str] = "painter"
-    options: ClassVar[frozenset[str]] = frozenset({"preset", "resolution", "set", "features", "from_dfmgan"})
+    options: ClassVar[frozenset[str]] = frozenset({"preset", "resolution", "set", "features", "from_dfmgan", "pose"})
     must_match: ClassVar[tuple[str, ...]] = ("defects", "dfmgan")
 
     config: PainterConfig
@@ -104,18 +104,16 @@ class PainterMethod:
             defects[defect] = [DefectImage(*read_limited(record, config.longest_side)) for record in records]
         chosen = _spread(partition.records(table, "base", None), config.max_normals, config.seed)
         normals = [_normal_image(record, config.longest_side) for record in chosen]
-        symmetry = self.symmetry or find_symmetry([n.image for n in normals[:_NUM_MEASURED]])
+        pairs = [(n.image, n.foreground) for n in normals]
+        arrangement = (
+            find_arrangement(pairs, config.pose) if self.symmetry is None else Arrangement(self.symmetry, None)
+        )
         if self.dfmgan is not None:
             drawn = draw_triplets(self.dfmgan, defects, table.category, config.triplets, config.seed)
             defects = {name: [*items, *drawn.triplets.get(name, ())] for name, items in defects.items()}
             normals += drawn.normals
-        log.info(
-            "symmetry of the product: rotations %s, mirroring %s, %s",
-            symmetry.turns,
-            " and ".join("x" * symmetry.mirror_x + "y" * symmetry.mirror_y) or "none",
-            "aligned" if symmetry.aligned else "not aligned",
-        )
-        return PainterTrainingSet.of(table.category, normals, defects, symmetry, config)
+        log.info("%s", arrangement.describe())
+        return PainterTrainingSet.of(table.category, normals, defects, arrangement, config)
 
 
 def train_painter(

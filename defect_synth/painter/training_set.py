@@ -15,10 +15,12 @@ from defect_synth.painter.network import PainterModel
 from defect_synth.painter.product_assets import is_grey, pack_product_assets
 from defect_synth.painter.training_batches import PainterBatches
 from defect_synth.painter.training_images import DefectImage, NormalImage, cut_exemplars
+from defect_synth.product.arrangement import Arrangement
 from defect_synth.product.exemplar import Exemplar, reference_side
 from defect_synth.product.foreground import find_foreground
 from defect_synth.product.locations import Weights
 from defect_synth.product.mask_source import MaskSource
+from defect_synth.product.pose import Part, PoseFinder, choose_part, part_of_mask
 from defect_synth.product.shapes import DefectShape
 from defect_synth.product.surroundings import learn_surroundings
 from defect_synth.product.symmetry import Symmetry
@@ -34,6 +36,7 @@ class PainterTrainingSet:
         batches: Views of the images, batched by iteration.
         shapes: Defect category -> its masks, relative to the product.
         symmetry: How the product may be moved.
+        poses: Finds how products lie; None: they lie alike, or have no pose that can be found.
         digest: Identifies the images.
         config: Settings of the whole run.
     """
@@ -42,6 +45,7 @@ class PainterTrainingSet:
     batches: PainterBatches
     shapes: Mapping[str, Sequence[DefectShape]]
     symmetry: Symmetry
+    poses: PoseFinder | None
     digest: str
     config: PainterConfig
 
@@ -51,7 +55,7 @@ class PainterTrainingSet:
         category: str,
         normals: Sequence[NormalImage],
         defects: Mapping[str, Sequence[DefectImage]],
-        symmetry: Symmetry,
+        arrangement: Arrangement,
         config: PainterConfig,
     ) -> PainterTrainingSet:
         """Prepare images that are in memory.
@@ -60,21 +64,19 @@ class PainterTrainingSet:
             category: Object category.
             normals: At least one that is not synthetic.
             defects: Defect category -> its images, each at least one that is not synthetic.
-            symmetry: How the product may be moved.
+            arrangement: How products lie.
             config: Settings of the whole run.
         """
-        shapes = {
-            name: [DefectShape.of(item.mask, find_foreground(item.image)) for item in items]
-            for name, items in defects.items()
-        }
-        masks = MaskSource(shapes, symmetry, category)
         real = [n for n in normals if not n.synthetic]
+        symmetry, poses = arrangement.symmetry, arrangement.poses
+        shapes = {name: [_shape(item, poses) for item in items] for name, items in defects.items()}
+        masks = MaskSource(shapes, symmetry, category, None if poses is None else poses.looks_alike)
         reference, side = reference_side([n.image for n in real]), config.model.side
         exemplars = {name: cut_exemplars(items, side, reference) for name, items in defects.items()}
         grey = all(map(is_grey, [*(n.image for n in real), *(i.image for items in defects.values() for i in items)]))
-        propose = _MaskProposals(masks, exemplars, real, side, reference)
+        propose = _MaskProposals(masks, exemplars, real, side, reference, poses)
         batches = PainterBatches(normals, defects, config.model, symmetry, propose, config.seed, grey=grey)
-        return cls(category, batches, shapes, symmetry, _digest(category, normals, defects), config)
+        return cls(category, batches, shapes, symmetry, poses, _digest(category, normals, defects), config)
 
     @property
     def num_images(self) -> int:
@@ -95,7 +97,7 @@ class PainterTrainingSet:
         """
         normals = [(n.image, n.foreground) for n in self.batches.normals if not n.synthetic]
         product, images = pack_product_assets(
-            self.symmetry, self.shapes, self.batches.exemplars, normals[: self.config.kept_normals]
+            self.symmetry, self.shapes, self.batches.exemplars, normals[: self.config.kept_normals], self.poses
         )
         card = PainterCard(
             model=self.config.model, category=self.category, defects=self.batches.defects,
@@ -116,12 +118,14 @@ class _MaskProposals:
         normals: Sequence[NormalImage],
         side: int,
         reference: int,
+        poses: PoseFinder | None,
     ) -> None:
-        self._masks = masks
+        self._masks, self._finder = masks, poses
         self._surroundings = learn_surroundings(
             masks.symmetry, exemplars, [(n.image, n.foreground) for n in normals], side, reference
         )
         self._cached: dict[tuple[str, int], Weights | None] = {}
+        self._parts: dict[int, list[Part]] = {}
 
     def __call__(self, defect: str, normal: NormalImage, seed: int) -> Pixels:
         weights = None
@@ -130,7 +134,22 @@ class _MaskProposals:
             if key not in self._cached:
                 self._cached[key] = self._surroundings.weights(defect, normal.image)
             weights = self._cached[key]
-        return self._masks.propose(defect, normal.foreground, seed, weights)
+        if self._finder is None:
+            return self._masks.propose(defect, normal.foreground, seed, weights)
+        if id(normal) not in self._parts:
+            self._parts[id(normal)] = self._finder.find_all(normal.image, normal.foreground)
+        part = choose_part(self._parts[id(normal)], seed)
+        return self._masks.propose(defect, part.foreground, seed, weights, part.pose)
+
+
+def _shape(item: DefectImage, poses: PoseFinder | None) -> DefectShape:
+    """A real mask, measured on where the product would be without the defect if its pose is known."""
+    foreground = find_foreground(item.image)
+    if poses is None:
+        return DefectShape.of(item.mask, foreground)
+    part = part_of_mask(poses.find_all(item.image, foreground), item.mask)
+    expected = poses.expected(part.pose, foreground.shape) if part.pose.is_reliable else part.foreground
+    return DefectShape.of(item.mask, expected if expected.any() else foreground, part.pose)
 
 
 def _digest(category: str, normals: Sequence[NormalImage], defects: Mapping[str, Sequence[DefectImage]]) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -58,29 +55,6 @@ def find_foreground(image: Pixels) -> NDArray[np.bool_]:
     if float(np.median(distance[found > 0])) < _MIN_DISTINCTION * noise:  # the pattern of a texture
         return np.ones((height, width), bool)
     return np.asarray(cv2.resize(found, (width, height), interpolation=cv2.INTER_NEAREST), bool)
-
-
-class ForegroundCache:
-    """`find_foreground` with a cache of the most recent images, which are recognised by their content.
-
-    Args:
-        size: Number of images remembered.
-    """
-
-    def __init__(self, size: int = 256) -> None:
-        self._size = size
-        self._cached: OrderedDict[bytes, NDArray[np.bool_]] = OrderedDict()
-
-    def __call__(self, image: Pixels) -> NDArray[np.bool_]:
-        """Foreground bool [H, W] of an image uint8 [H, W, 3]; the array is shared and must not be written to."""
-        key = hashlib.blake2b(image.tobytes() + repr(image.shape).encode(), digest_size=16).digest()
-        if key in self._cached:
-            self._cached.move_to_end(key)
-        else:
-            self._cached[key] = find_foreground(image)
-            if len(self._cached) > self._size:
-                self._cached.popitem(last=False)
-        return self._cached[key]
 
 
 def _colour_distance(lab: NDArray[np.float32], colour: NDArray[np.float32]) -> Pixels:

@@ -15,6 +15,7 @@ from defect_synth.product.frame import ProductFrame, distance_to_border, product
 from defect_synth.product.likeness import KnownMasks
 from defect_synth.product.locations import WeightedCells, Weights, random_pixel
 from defect_synth.product.mask_edits import bite, stamp, take_part, unite, warp_mask
+from defect_synth.product.pose import LooksAlike, Movement, PartPose
 from defect_synth.product.shapes import CUT_OFF, DefectShape, solidity
 from defect_synth.product.symmetry import Symmetry
 from defect_synth.samples import Pixels
@@ -36,6 +37,9 @@ _JITTER = 0.04  # standard deviation of the position, in radii of the product
 _OFFSET_PROB = 0.5  # how often the offset of the real mask is used although products do not lie alike
 
 _BORDER_MARGIN = 0.05  # radii: masks stay this far off the border of the product where the real one does
+_NEIGHBOURS = 2  # real defects of the same kind, between which and a real one a place may lie
+_FARTHEST = 0.5  # radii: neighbours farther away belong to another place
+
 _SOLIDITY_SLACK = 0.08  # by which a mask may be more or less solid than all real ones
 _LARGEST = 1.2  # area of a new mask over that of the largest real one
 
@@ -49,21 +53,36 @@ class _Target:
         frame: Its centre and radius.
         depth: Distance to its border, float32 [H, W]; None if no real mask keeps off the border.
         cells: Where such defects occur; None: not known for this image.
+        pose: How the product lies; None: not known, or all products lie alike.
     """
 
     foreground: NDArray[np.bool_]
     frame: ProductFrame
     depth: NDArray[np.float32] | None
     cells: WeightedCells | None
+    pose: PartPose | None = None
 
     def clip(self, mask: Pixels, shape: DefectShape) -> Pixels:
         """The part of a mask that lies on the product, and off its border where the real mask does.
 
-        The border of a product is often blurred or lit from behind: a defect that ends exactly there looks pasted.
+        The border of a product is often blurred or lit from behind: a defect that ends exactly there looks pasted. A
+        mask overhangs as far as the real one does, but each piece of it touches the product.
         """
+        if shape.overhang:
+            return self._attached(mask, shape.overhang * self.frame.radius)
         if self.depth is None:
             return mask & self.foreground
         return mask & (self.depth > max(0.0, min(_BORDER_MARGIN, shape.margin) * self.frame.radius - 1))
+
+    def _attached(self, mask: Pixels, reach: float) -> Pixels:
+        """The pieces of a mask that touch the product, up to `reach` pixels off it."""
+        distance = cv2.distanceTransform((~self.foreground).astype(np.uint8), cv2.DIST_L2, 5)
+        near = (mask > 0) & (distance <= reach)
+        count, labels = cv2.connectedComponents(near.astype(np.uint8))
+        touching = np.zeros(count, bool)
+        touching[np.unique(labels[near & self.foreground])] = True
+        touching[0] = False
+        return touching[labels].astype(np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,13 +103,21 @@ class MaskSource:
         shapes: Defect category -> its real masks, at least one each.
         symmetry: How the product may be moved.
         category: Object category, for messages.
+        looks_alike: After which turns a product whose pose is known looks alike; None: poses are not known.
     """
 
-    def __init__(self, shapes: Mapping[str, Sequence[DefectShape]], symmetry: Symmetry, category: str = "") -> None:
+    def __init__(
+        self, shapes: Mapping[str, Sequence[DefectShape]], symmetry: Symmetry, category: str = "",
+        looks_alike: LooksAlike | None = None,
+    ) -> None:  # fmt: skip
         self.shapes = {name: tuple(of_defect) for name, of_defect in sorted(shapes.items())}
         assert all(self.shapes.values()), "every defect needs a mask"
         self.symmetry = symmetry
         self.category = category
+        self.looks_alike = looks_alike
+        self._located = {
+            name: tuple(shape for shape in of_defect if shape.located) for name, of_defect in self.shapes.items()
+        }
         self._known = {name: KnownMasks.of(of_defect) for name, of_defect in self.shapes.items()}
         solid = {name: [solidity(shape.mask) for shape in of_defect] for name, of_defect in self.shapes.items()}
         self._solidity = {
@@ -102,8 +129,15 @@ class MaskSource:
         """Defect categories, sorted."""
         return tuple(self.shapes)
 
-    def propose(self, defect: str, foreground: NDArray[np.bool_], seed: int, weights: Weights | None = None) -> Pixels:
-        """Propose a mask on a product: uint8 [H, W] in {0, 1}, inside `foreground`, not empty.
+    def propose(
+        self,
+        defect: str,
+        foreground: NDArray[np.bool_],
+        seed: int,
+        weights: Weights | None = None,
+        pose: PartPose | None = None,
+    ) -> Pixels:
+        """Propose a mask on a product: uint8 [H, W] in {0, 1}, not empty, off `foreground` only where real ones are.
 
         Up to twelve candidates are drawn. The first that meets all conditions (inside the product as far as the real
         mask, no copy of a real one, neither too small nor too large, as solid as the real ones) is returned, or the
@@ -115,6 +149,8 @@ class MaskSource:
             seed: Seed of everything random, 0 or more.
             weights: How well the centre of a mask fits each cell of the image, float32 [h, w]; None: not known. It is
                 ignored for aligned products, whose defects are put where the real ones were.
+            pose: How the product lies: masks are put where the real ones were in the product's own frame. None, or a
+                pose that is not reliable: it is not known.
 
         Raises:
             UnknownDefectError: `defect` is not in `defects`.
@@ -122,12 +158,14 @@ class MaskSource:
         """
         if defect not in self.shapes:
             raise UnknownDefectError(defect, self.category, self.defects)
-        frame = product_frame(foreground)
+        if self.looks_alike is None or pose is None or not (pose.is_reliable and self._located[defect]):
+            pose = None
+        frame = product_frame(foreground) if pose is None else pose.frame
         rng = np.random.default_rng((seed, zlib.crc32(defect.encode()), 0x3A5C))
-        shapes = self.shapes[defect]
+        shapes = self.shapes[defect] if pose is None else self._located[defect]
         depth = distance_to_border(foreground) if any(shape.margin for shape in shapes) else None
         cells = None if weights is None or self.symmetry.aligned else WeightedCells.of(weights, foreground)
-        target = _Target(foreground, frame, depth, cells)
+        target = _Target(foreground, frame, depth, cells, pose)
         areas = [float(shape.mask.sum()) / shape.radius**2 * frame.radius**2 for shape in shapes]
         best, best_score = None, -np.inf
         variant, shape = float(rng.random()), shapes[int(rng.integers(len(shapes)))]
@@ -190,7 +228,7 @@ class MaskSource:
             elastic: How much to bend the mask, in sizes of the mask.
         """
         radius = target.frame.radius
-        angle, flip = self._random_movement(rng)
+        turn, (angle, flip) = self._random_movement(rng, shape, target)
         scale = radius / shape.radius * float(np.exp(rng.normal(0, _SCALE_SPREAD)))
         # Cut before bending, so that no straight edges remain.
         cut = shape.mask
@@ -201,49 +239,61 @@ class MaskSource:
         # Size may be what tells one defect category from another, so cutting and uniting must not change it much.
         scale *= min(_MAX_GROWTH, float(shape.mask.sum() / max(cut.sum(), 1)) ** 0.5)
         # Large defects of aligned products follow the parts of the product; two of them crossing each other would not.
-        united = variant > _UNITED and not (self.symmetry.aligned and np.hypot(*shape.mask.shape) > shape.radius)
+        united = variant > _UNITED and not (self._is_placed(target) and np.hypot(*shape.mask.shape) > shape.radius)
         if united:
             scale *= _UNION_SCALE
-        patch = warp_mask(cut, angle, flip, scale, self._bending(cut, scale, elastic, radius), rng)
+        patch = warp_mask(cut, angle, flip, scale, self._bending(cut, scale, elastic, target), rng)
         if united:
             other = shapes[int(rng.integers(len(shapes)))]
             other_scale = radius / other.radius * _UNION_SCALE
-            bending = self._bending(other.mask, other_scale, elastic, radius)
-            patch = unite(patch, warp_mask(other.mask, *self._random_movement(rng), other_scale, bending, rng), rng)
+            bending = self._bending(other.mask, other_scale, elastic, target)
+            _, (angle, flip) = self._random_movement(rng, other, target)
+            patch = unite(patch, warp_mask(other.mask, angle, flip, other_scale, bending, rng), rng)
         if not patch.any():
             return None
         canvas = np.zeros(target.foreground.shape, np.uint8)
-        stamp(canvas, patch, *self._random_position(rng, shape, angle, flip, target))
+        stamp(canvas, patch, *self._random_position(rng, shape, shapes, turn, target))
         return _Candidate(canvas, int(patch.sum()))
 
     def _random_position(
-        self, rng: np.random.Generator, shape: DefectShape, angle: float, flip: bool, target: _Target
-    ) -> tuple[float, float]:
-        """Where the centre of a mask goes, (y, x) in pixels."""
+        self, rng: np.random.Generator, shape: DefectShape, shapes: Sequence[DefectShape], turn: Movement,
+        target: _Target,
+    ) -> tuple[float, float]:  # fmt: skip
+        """Where the centre of a mask goes, (y, x) in pixels; `turn` is that of the product in its own frame."""
+        if target.pose is not None:
+            y, x = turn.apply(*_place_like(shape, shapes, rng))
+            return target.pose.to_image(y + rng.normal(0, _JITTER), x + rng.normal(0, _JITTER))
         if target.cells is not None:
             return target.cells.draw(rng)
         if not self.symmetry.aligned and rng.random() >= _OFFSET_PROB:
             return random_pixel(target.foreground, rng)
-        y, x = shape.offset
-        if flip:
-            x = -x
-        cos, sin = np.cos(angle), np.sin(angle)
-        y, x = y * cos - x * sin, y * sin + x * cos
+        y, x = turn.apply(*shape.offset)
         y, x = y + rng.normal(0, _JITTER), x + rng.normal(0, _JITTER)
         return target.frame.y + y * target.frame.radius, target.frame.x + x * target.frame.radius
 
-    def _bending(self, mask: Pixels, scale: float, elastic: float, radius: float) -> float:
+    def _bending(self, mask: Pixels, scale: float, elastic: float, target: _Target) -> float:
         """How much to bend a mask, in sizes of the mask.
 
         Large defects of aligned products follow the parts of the product, and are bent less so that they still do.
         """
-        if not self.symmetry.aligned:
+        if not self._is_placed(target):
             return elastic
         size = float(np.hypot(*mask.shape)) * scale
-        return min(elastic, _ALIGNED_ELASTIC * radius / max(size, 1.0))
+        return min(elastic, _ALIGNED_ELASTIC * target.frame.radius / max(size, 1.0))
 
-    def _random_movement(self, rng: np.random.Generator) -> tuple[float, bool]:
-        """An angle in radians, and whether to mirror left and right, as the symmetry of the product allows."""
+    def _is_placed(self, target: _Target) -> bool:
+        """Whether a position in one image means the same in all."""
+        return self.symmetry.aligned or target.pose is not None
+
+    def _random_movement(
+        self, rng: np.random.Generator, shape: DefectShape, target: _Target
+    ) -> tuple[Movement, Movement]:
+        """A turn after which the product looks alike, in its own frame, and the movement of the mask with it."""
+        if target.pose is not None and self.looks_alike is not None:
+            turn = self.looks_alike.draw(rng)
+            moved = target.pose.movement.after(turn).after(shape.movement.inverse())
+            tilt = float(np.deg2rad(rng.uniform(-_TILT, _TILT)))
+            return turn, Movement(moved.angle + tilt, moved.flip)
         symmetry = self.symmetry
         if symmetry.turns == "any":
             angle = float(rng.uniform(0, 2 * np.pi))
@@ -252,5 +302,21 @@ class MaskSource:
             angle += float(np.deg2rad(rng.uniform(-_TILT, _TILT)))
         flip = symmetry.mirror_x and rng.random() < 0.5
         if symmetry.mirror_y and not symmetry.mirror_x and rng.random() < 0.5:
-            return angle + np.pi, True  # exchanging top and bottom is mirroring left and right and half a turn
-        return angle, bool(flip)
+            angle, flip = angle + np.pi, True  # exchanging top and bottom is mirroring left and right and half a turn
+        moved = Movement(angle, bool(flip))
+        return moved, moved
+
+
+def _place_like(shape: DefectShape, shapes: Sequence[DefectShape], rng: np.random.Generator) -> tuple[float, float]:
+    """A place like that of a real defect, (y, x) in radii in the product's own frame.
+
+    It lies up to half way towards a neighbouring real defect: along a thread or a rim, if that is how they are spread.
+    """
+    places = np.array([s.movement.inverse().apply(*s.offset) for s in shapes])
+    own = np.array(shape.movement.inverse().apply(*shape.offset))
+    distance = np.hypot(*(places - own).T)
+    near = [int(i) for i in np.argsort(distance, kind="stable") if 0 < distance[i] < _FARTHEST][:_NEIGHBOURS]
+    share = rng.uniform(0, 0.5)
+    if near:
+        own = own + share * (places[near[int(rng.integers(len(near)))]] - own)
+    return float(own[0]), float(own[1])

@@ -30,6 +30,7 @@ OPTIONS = {
     "--features": ("features", ("--features", "weights.pth")),
     "--max-memory": ("max_memory", ("--max-memory", "1.5")),
     "--from-dfmgan": ("from_dfmgan", ("--from-dfmgan", "demo-dfmgan")),
+    "--pose": ("pose", ("--pose", "none")),
 }
 PRESETS = {"painter": "PAINT_TINY", "dfmgan": "TINY"}
 SETTINGS = {

@@ -10,6 +10,7 @@ from defect_synth.painter.config import PAINT_TINY, PainterModelConfig
 from defect_synth.painter.network import ImageBackbone
 from defect_synth.painter.stages import PainterStage, _decay, _relit
 from defect_synth.painter.training_set import PainterTrainingSet
+from defect_synth.product.arrangement import Arrangement
 from defect_synth.product.symmetry import Symmetry
 
 
@@ -38,7 +39,7 @@ def test_learning_rates_fall_to_a_tenth_in_the_last_third():
 
 
 def test_a_backbone_of_other_sizes_is_refused(nut_images, tmp_path):
-    training_set = PainterTrainingSet.of("nut", *nut_images, Symmetry(), PAINT_TINY)
+    training_set = PainterTrainingSet.of("nut", *nut_images, Arrangement(Symmetry(), None), PAINT_TINY)
     with torch.random.fork_rng(devices=[]):
         other = ImageBackbone(PainterModelConfig(side=32, channels=(16, 32, 16, 16, 16))).state_dict()
         with pytest.raises(CheckpointError, match="another architecture"):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from defect_synth.demo.hazelnut import object_mask, render
-from defect_synth.product.foreground import ForegroundCache, find_foreground
+from defect_synth.product.foreground import find_foreground
+from defect_synth.product.recent_images import RecentImages
 
 
 def disc(side=96, shade=60):
@@ -70,7 +71,7 @@ def test_any_aspect_gives_a_mask_of_the_images_size():
 
 
 def test_the_cache_finds_images_by_content_and_forgets_old_ones():
-    cache = ForegroundCache(size=2)
+    cache = RecentImages(find_foreground, size=2)
     first = cache(disc())
     assert cache(disc()) is first
     assert np.array_equal(first, find_foreground(disc()))
