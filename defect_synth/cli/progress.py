@@ -11,14 +11,19 @@ from defect_synth.names import printable
 
 
 @contextmanager
-def bar(description: str) -> Iterator[Callable[..., None]]:
-    """Yield `update(done, total, description=None)`; writes to standard error."""
+def bar(description: str, *, percent: bool = False) -> Iterator[Callable[..., None]]:
+    """Yield `update(done, total, description=None)`; writes to standard error.
+
+    Args:
+        description: What is done, where `update` does not say it.
+        percent: The numbers count steps that mean nothing to the reader.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines(description)
+        yield _Lines(description, percent)
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
@@ -34,8 +39,8 @@ def bar(description: str) -> Iterator[Callable[..., None]]:
 class _Lines:
     """For logs: a line when something starts, and then about one a minute."""
 
-    def __init__(self, description: str) -> None:
-        self._description = description
+    def __init__(self, description: str, percent: bool = False) -> None:
+        self._description, self._percent = description, percent
         self._last = self._start = time.monotonic()
         self._first = self._done = self._total = -1.0
 
@@ -48,4 +53,5 @@ class _Lines:
             self._last = now
             left = (now - self._start) * (total - done) / (done - self._first) if self._first < done < total else 0.0
             more = f", about {max(1, round(left / 60))} min left" if left else ""
-            say(f"{text or self._description}: {done:g} of {total:g}{more}", error=True)
+            amount = f"{100 * done / max(1, total):.0f} %" if self._percent else f"{done:g} of {total:g}"
+            say(f"{text or self._description}: {amount}{more}", error=True)

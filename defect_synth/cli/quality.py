@@ -88,7 +88,7 @@ def quality(
     extractors = _extractors(inception, features or [], where)
     beside = Path() if path is None else path if path.is_dir() else path.parent
     file = output or beside / "quality.json"
-    with bar("quality") as update:
+    with bar("quality", percent=True) as update:
         found = measure_quality(
             opened, real, extractors, embedding=_embedding(lpips_alexnet, lpips_lin, where), count=count,
             lpips_count=lpips_count, seed=seed, cache=cache or file.parent / "quality_cache",

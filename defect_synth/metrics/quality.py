@@ -1,7 +1,7 @@
 """How good are generated defects? Every figure of this package in one call, each under its own name.
 
-No figure is turned into a verdict. Each stands beside the same figure of real images or has an interval, so that a
-reader can tell a difference from the noise of ten images.
+Each figure stands beside the same figure of real images or has an interval, so that a reader can tell a difference from
+the noise of ten images. The report begins with what these intervals exclude, in words.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ def _masks(comparison: SetComparison) -> Iterator[Figure]:
         distance = getattr(found, part)
         note = f"{unit}; equal distributions stay below {distance.by_chance:.3g}"
         yield Figure(f"mask {part} distance", "", "mask", "real defects", distance.value, distance.low, distance.high,
-                     "lower", note)  # fmt: skip
+                     "lower", note, by_chance=distance.by_chance)  # fmt: skip
     yield Figure("empty masks", "", "mask", "", found.empty_share, better="lower")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 FORMAT = 1
 """Version of `quality.json`."""
+
+_GOOD_AUC = 0.9  # from here on a mask shows where the change is
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Figure:
         high: Upper end of the interval.
         better: `lower`, `higher`, `near 1`, or empty if no direction is better.
         note: What a reader must know beside the number.
+        by_chance: What equal distributions stay below with so few images; None if that is not known.
     """
 
     metric: str
@@ -35,6 +38,7 @@ class Figure:
     high: float | None = None
     better: str = ""
     note: str = ""
+    by_chance: float | None = None
 
     @property
     def name(self) -> str:
@@ -53,7 +57,17 @@ class Figure:
 
 
 def _short(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    """A number as it is read aloud, never in powers of ten."""
+    size = abs(value)
+    if size >= 1e9:
+        return "over a billion" if value > 0 else "below minus a billion"
+    if size >= 1e6:
+        return f"{value / 1e6:.3g} million"
+    if size >= 100:
+        return f"{value:,.0f}" if size >= 1e4 else f"{value:.0f}"
+    if 0 < size < 1e-4:
+        return "below 0.0001" if value > 0 else "-0.0001 to 0"
+    return f"{value:.3g}"
 
 
 @dataclass(frozen=True)
@@ -101,6 +115,59 @@ class DefectQuality:
         """
         return {figure.name: figure for figure in self.figures}[name].value
 
+    @property
+    def verdict(self) -> dict[str, str]:
+        """What the figures say in words, by question.
+
+        A difference is named only where the interval of a figure, or its bound for equal distributions, excludes that
+        there is none. With few real images only large differences are found.
+        """
+        return {
+            "like real ones": _likeness(self.figures),
+            "copies of training images": _copies(self.figures),
+            "masks like real ones": _mask_shapes(self.figures),
+            "mask where the change is": _mask_places(self.figures),
+        }
+
+
+def _likeness(figures: Sequence[Figure]) -> str:
+    found = [figure for figure in figures if figure.metric in ("KID x1000", "MMD x1000")]
+    if not found:
+        return "not known"
+    # Images that the generator has never seen count, where there are any.
+    against = "held-out defects" if any(f.against == "held-out defects" for f in found) else "training defects"
+    judged = [f for f in found if f.network == found[0].network and f.against == against and f.low is not None]
+    views = {"image": "the whole image", "crop": "the defect"}
+    differ = [views[f.view] for f in judged if f.low is not None and f.low > 0]
+    if differ:
+        return f"no, {' and '.join(differ)} differs" if len(differ) == 1 else f"no, {' and '.join(differ)} differ"
+    return "no difference found" if judged else "not known, too few images"
+
+
+def _copies(figures: Sequence[Figure]) -> str:
+    ratios = [figure for figure in figures if figure.metric == "nearest-neighbour ratio" and figure.high is not None]
+    if not ratios:
+        return "not known, no held-out images"
+    return "suspected" if any(f.high is not None and f.high < 1 for f in ratios) else "none found"
+
+
+def _mask_shapes(figures: Sequence[Figure]) -> str:
+    bounded = [figure for figure in figures if figure.by_chance is not None]
+    if not bounded:
+        return "not known"
+    differ = [f.metric.split()[1] for f in bounded if f.by_chance is not None and f.value > f.by_chance]
+    return f"no, {', '.join(differ)} differ" if differ else "no difference found"
+
+
+def _mask_places(figures: Sequence[Figure]) -> str:
+    values = {figure.metric: figure.value for figure in figures}
+    if "change outside the mask" not in values:
+        return "not known, no clean images"
+    outside, auc = values["change outside the mask"], values["mask-change AUC"]
+    if outside == 0:
+        return "exactly"
+    return f"{'mostly' if auc >= _GOOD_AUC else 'no'}, AUC {_short(auc)}, {_short(outside)} grey levels outside"
+
 
 @dataclass(frozen=True)
 class QualityReport:
@@ -134,17 +201,22 @@ class QualityReport:
         for entry, quality in zip(values["defects"], self.defects, strict=True):
             for written, figure in zip(entry["figures"], quality.figures, strict=True):
                 written["name"] = figure.name
+            entry["verdict"] = quality.verdict
         return {"format": FORMAT, **values}
 
     def table(self) -> str:
-        """Markdown table of figures by defect category, followed by what was skipped and by the notes."""
+        """Markdown: the verdict, the figures by defect category, what was skipped, and the notes."""
         rows: dict[str, dict[str, Figure]] = {}
         for quality in self.defects:
             for figure in quality.figures:
                 rows.setdefault(figure.name, {})[quality.defect] = figure
         names = [quality.defect for quality in self.defects]
-        lines = [f"## {self.category}: {self.source}", "", f"| figure | better | {' | '.join(names)} |"]
-        lines.append("|---|---|" + "---|" * len(names))
+        verdicts = [quality.verdict for quality in self.defects]
+        lines = [f"## {self.category}: {self.source}", "", f"| verdict | {' | '.join(names)} |"]
+        lines.append("|---|" + "---|" * len(names))
+        for question in verdicts[0] if verdicts else ():
+            lines.append(f"| {question} | {' | '.join(verdict[question] for verdict in verdicts)} |")
+        lines += ["", f"| figure | better | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
         counts = " | ".join(f"{q.generated} / {q.training} / {q.held_out}" for q in self.defects)
         lines.append(f"| images: generated / training / held out | | {counts} |")
         for name, row in rows.items():

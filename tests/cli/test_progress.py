@@ -24,3 +24,9 @@ def test_time_left_of_work_that_was_continued_counts_only_what_is_done_now(monke
 def test_time_left_starts_anew_with_the_next_piece_of_work(monkeypatch, capsys):
     shown = lines(monkeypatch, capsys, [(0.0, 0, 4), (240.0, 4, 4), (241.0, 0, 4), (361.0, 1, 4)])
     assert shown == ["work: 4 of 4", "work: 1 of 4, about 6 min left"]
+
+
+def test_steps_without_a_meaning_are_shown_as_a_share(capsys):
+    with progress.bar("quality", percent=True) as update:
+        update(24, 24, "hole: figures")
+    assert capsys.readouterr().err.splitlines() == ["hole: figures: 100 %"]

@@ -7,7 +7,7 @@ from defect_synth.data.store import ImageArrays
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
 from defect_synth.metrics.features import RandomFeatures
 from defect_synth.metrics.quality import RealDefects, measure_quality
-from defect_synth.metrics.quality_report import Figure
+from defect_synth.metrics.quality_report import DefectQuality, Figure
 from defect_synth.samples import DefectSample, Provenance
 from tests.fake_data import fake_nut
 
@@ -239,5 +239,47 @@ def test_change_outside_the_mask_is_measured_before_samples_are_resized():
 
 def test_numbers_are_short_and_never_in_powers_of_ten():
     shown = [Figure("m", "", "", "", value, low, high).text for value, low, high in
-             ((1254.3, -2190.0, 4680.0), (0.012345, None, None), (-1.5, -2.25, 0.0))]  # fmt: skip
-    assert shown == ["1254 [-2190, 4680]", "0.0123", "-1.5 [-2.25, 0]"]
+             ((1254.3, -2190.0, 4680.0), (0.012345, None, None), (-1.5, -2.25, 0.0), (67050071.0, 44688027, 89412116),
+              (1e-7, -1e-7, 1e12), (12345.6, -12345.6, -1e9))]  # fmt: skip
+    assert shown == [
+        "1254 [-2190, 4680]", "0.0123", "-1.5 [-2.25, 0]", "67.1 million [44.7 million, 89.4 million]",
+        "below 0.0001 [-0.0001 to 0, over a billion]", "12,346 [-12,346, below minus a billion]",
+    ]  # fmt: skip
+
+
+def test_the_report_begins_with_a_verdict(fresh, copied):
+    assert fresh.of("hole").verdict == {
+        "like real ones": "no difference found", "copies of training images": "none found",
+        "masks like real ones": "no difference found", "mask where the change is": "exactly",
+    }  # fmt: skip
+    assert copied.of("hole").verdict["copies of training images"] == "suspected"
+    assert copied.of("hole").verdict["mask where the change is"] == "not known, no clean images"
+    lines = fresh.table().splitlines()
+    assert lines[2] == "| verdict | hole |"
+    assert "| like real ones | no difference found |" in lines[:8]
+    assert fresh.to_json()["defects"][0]["verdict"] == fresh.of("hole").verdict
+
+
+class Noise(Nuts):
+    """Nothing like the real ones; the mask is unrelated to the change."""
+
+    digest = "noise"
+
+    def _one(self, defect, seed):
+        rng = np.random.default_rng(seed)
+        image, clean = rng.integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
+        mask = np.zeros((SIDE, SIDE), np.uint8)
+        mask[: SIDE // 2] = 1
+        return DefectSample(image, mask, defect, Provenance("fake", "nut", defect, seed), clean)
+
+
+def test_a_difference_is_named():
+    verdict = measure_quality(Noise(), REAL, [RandomFeatures()], count=12, lpips_count=12).of("hole").verdict
+    assert verdict["like real ones"] == "no, the whole image and the defect differ"
+    assert verdict["masks like real ones"].startswith("no, area")
+    assert verdict["mask where the change is"].startswith("no, AUC 0.")
+
+
+def test_a_verdict_without_figures_is_not_known():
+    verdict = DefectQuality("hole", 2, 1, 0, ()).verdict
+    assert {text.split(",")[0] for text in verdict.values()} == {"not known"}
