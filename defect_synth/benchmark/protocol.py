@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,11 +15,16 @@ from defect_synth.benchmark.downstream.classifier import ClassifyConfig
 from defect_synth.benchmark.downstream.linear_probe import ProbeConfig
 from defect_synth.benchmark.downstream.segmenter import SegmentConfig
 from defect_synth.benchmark.quality_networks import QualityConfig
-from defect_synth.config import override, validated
+from defect_synth.config import Text, override, validated
 from defect_synth.dfmgan.config import PRESETS, TrainConfig
-from defect_synth.errors import ConfigError
+from defect_synth.errors import ConfigError, DataError
+from defect_synth.files import MIB, read_text
 from defect_synth.painter.config import PAINTER_PRESETS, PainterConfig
 
+MOST_IMAGES = 100_000
+MOST_MINUTES = 525_600.0
+"""Minutes of a year."""
+_SECTIONS = ("generator", "systems", "classifier", "probe", "segmentation", "threshold", "quality", "product")
 BUILT_IN = ("quick", "full", "paper")
 
 
@@ -30,15 +35,19 @@ class _FrozenConfig(BaseModel):
 class EmbeddedProduct(_FrozenConfig):
     """How many images of the embedded product are drawn, if no data is given."""
 
-    good: int = Field(default=120, ge=1, description="Good training images.")
-    test_good: int = Field(default=40, ge=0, description="Good test images.")
-    per_defect: int = Field(default=90, ge=3, description="Images of each defect; a third of them are the base set.")
+    good: int = Field(default=120, ge=1, le=MOST_IMAGES, description="Good training images.")
+    test_good: int = Field(default=40, ge=0, le=MOST_IMAGES, description="Good test images.")
+    per_defect: int = Field(
+        default=90, ge=3, le=MOST_IMAGES, description="Images of each defect; a third of them are the base set."
+    )
 
 
 class ThresholdConfig(_FrozenConfig):
     """Anomaly thresholds set on generated defects."""
 
-    per_defect: int = Field(default=30, ge=1, description="Generated images of each defect that set a threshold.")
+    per_defect: int = Field(
+        default=30, ge=1, le=MOST_IMAGES, description="Generated images of each defect that set a threshold."
+    )
     arms: tuple[str, ...] = Field(
         default=(
             "real + Crop&Paste",
@@ -57,21 +66,26 @@ class ThresholdConfig(_FrozenConfig):
 class BenchmarkProtocol(_FrozenConfig):
     """What one benchmark compares. The settings of a task, steps included, are the same for every arm."""
 
-    name: str
-    about: str = ""
-    published: str = Field(default="", description="The publication whose setting this is.")
-    arms: tuple[str, ...] = Field(default=("all",), min_length=1)
-    partitions: tuple[str, ...] = Field(default=("P1",), min_length=1)
+    name: Text
+    about: Text = ""
+    published: Text = Field(default="", description="The publication whose setting this is.")
+    arms: tuple[str, ...] = Field(default=("all",), min_length=1, max_length=200)
+    partitions: tuple[str, ...] = Field(default=("P1",), min_length=1, max_length=1000)
     seeds: int = Field(default=1, ge=1, le=100, description="Training seeds of each classifier.")
     shots: int | Literal["all"] = Field(default="all", description="Base images of each defect.")
     validation_fraction: float = Field(
         default=0.2, ge=0, lt=1, description="Share of the base set that models are chosen on."
     )
     with_good: bool = Field(default=False, description="Whether good images are a class of their own.")
-    ratios: tuple[float, ...] = Field(
-        default=(1.0,), min_length=1, description="Generated images per real one in a batch; several: a sweep."
+    ratios: tuple[Annotated[float, Field(gt=0, le=1000)], ...] = Field(
+        default=(1.0,),
+        min_length=1,
+        max_length=50,
+        description="Generated images per real one in a batch; several: a sweep.",
     )
-    per_defect: int = Field(default=1000, ge=1, description="Generated images of each defect; 1000 in the paper.")
+    per_defect: int = Field(
+        default=1000, ge=1, le=MOST_IMAGES, description="Generated images of each defect; 1000 in the paper."
+    )
     preset: str = Field(
         default="FAST_64", description="Preset of the generators; its resolution is the classifier's too."
     )
@@ -80,12 +94,13 @@ class BenchmarkProtocol(_FrozenConfig):
         default={}, description="Settings of the other systems: method, then dotted names, as in `[systems.cdc]`."
     )
     minutes: float | None = Field(
-        default=None, gt=0, description="Limit on the training time of each system in each partition."
+        default=None, gt=0, le=MOST_MINUTES, description="Limit on the training time of each system in each partition."
     )
     painter_preset: str = Field(default="PAINT_128", description="Preset of the painters.")
     painter_minutes: float | None = Field(
         default=None,
         gt=0,
+        le=MOST_MINUTES,
         description="Training time of each painter on two CPU cores; None: `minutes`, or the preset's.",
     )
     classifier: ClassifyConfig = ClassifyConfig()
@@ -161,8 +176,11 @@ def load_protocol(name: str, changes: dict[str, Any] | None = None) -> Benchmark
     """
     try:
         values = tomllib.loads(_protocol_text(name))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"the protocol {name} is not TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, and arrays in arrays
+        raise ConfigError(f"the protocol {name} is not TOML: {str(error)[:120]}") from None
+    for section, value in values.items():
+        if section in _SECTIONS and not isinstance(value, dict):
+            raise ConfigError(f"the protocol {name}: {section} must be a table [{section}]")
     values.setdefault("name", Path(name).stem)
     changes = changes or {}
     if "arms" in changes:
@@ -183,12 +201,12 @@ def _protocol_text(name: str) -> str:
     if name in BUILT_IN:
         return resources.files("defect_synth.benchmark").joinpath(f"protocols/{name}.toml").read_text("utf-8")
     path = Path(name)
-    if not path.is_file():
+    if not path.exists():
         raise ConfigError(f"no protocol {name!r}; known: {', '.join(BUILT_IN)}, or the path of a .toml file")
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the protocol {path}: {error}") from None
+        return read_text(path, MIB)
+    except DataError as error:
+        raise ConfigError(f"cannot read the protocol {error}") from None
 
 
 def _narrow(values: dict[str, Any], arms: Sequence[str]) -> None:
@@ -198,7 +216,7 @@ def _narrow(values: dict[str, Any], arms: Sequence[str]) -> None:
     dropped = [name for name in ARMS if name not in arms]
     for section in ("segmentation", "threshold"):
         named = values.get(section, {}).get("arms")
-        if named is not None:
+        if isinstance(named, list):
             values[section]["arms"] = [name for name in named if name not in dropped]
     for system, method in SYSTEMS.items():
         if all(arm.name in dropped for arm in ARMS.values() if arm.system == system):

@@ -20,9 +20,11 @@ class QualityConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    count: int = Field(default=1000, ge=2, description="Generated images of each defect; 5,000 for the paper's KID.")
+    count: int = Field(
+        default=1000, ge=2, le=100_000, description="Generated images of each defect; 5,000 for the paper's KID."
+    )
     lpips_count: int = Field(
-        default=1000, ge=2, description="How many of them are used for clustered LPIPS; 1,000 in the paper."
+        default=1000, ge=2, le=100_000, description="How many of them are used for clustered LPIPS; 1,000 in the paper."
     )
     inception: Path | None = Field(
         default=None, description="Inception weights of 2015, with which the distance is KID."

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from defect_synth.config import Name
+
 
 class BenchmarkRequest(BaseModel):
     """Which data to measure, where to write, and which generators to use.
@@ -23,7 +25,7 @@ class BenchmarkRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    categories: tuple[str, ...] = Field(min_length=1)
+    categories: tuple[Name, ...] = Field(min_length=1)
     data: Path | None = None
     run: Path | None = None
     output: Path = Path("runs/benchmark")

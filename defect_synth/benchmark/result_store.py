@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from defect_synth.atomic import replacing
+from defect_synth.errors import DefectSynthError
+from defect_synth.files import read_json
 
 _Record = TypeVar("_Record", bound=BaseModel)
 
@@ -34,12 +36,12 @@ class ResultStore:
     def read(self, key: Sequence[str], settings: str, record_type: type[_Record]) -> _Record | None:
         """The record stored under a key; None if there is none, it is damaged, or its key or settings differ."""
         try:
-            content = json.loads(self._path(key).read_text(encoding="utf-8"))
+            content = read_json(self._path(key))
             # Version 0.1.0 did not store the key.
             if content["settings"] != settings or content.get("key", list(key)) != list(key):
                 return None
             return record_type.model_validate(content["record"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError):
+        except (DefectSynthError, OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # the caller measures it again
 
     def write(self, key: Sequence[str], settings: str, record: BaseModel) -> None:

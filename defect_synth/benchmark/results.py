@@ -3,37 +3,78 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import BaseModel, Field, FiniteFloat, field_validator, model_validator
 
 from defect_synth.benchmark.task_results import (
     ClassificationResult,
+    Count,
     FrozenRecord,
     ProbeResult,
     QualityResult,
+    Seconds,
     SegmentationResult,
+    Share,
     ThresholdResult,
 )
-from defect_synth.config import validated
+from defect_synth.config import Name, PathInside, Text, validated
 from defect_synth.errors import DataError
 from defect_synth.files import read_json
-from defect_synth.names import names_in
+from defect_synth.names import names_in, printable
 
 FORMAT = 1
+_MOST, _MOST_ARMS = 2000, 300  # records of one kind; arms with their ratios
+_SECTIONS = {"segmentation": "segmentation", "probe": "probe"}
 _TIMES = ("seconds", "seconds_of_source")
 """Names of the fields that differ between two identical runs."""
+
+
+Difference = Annotated[float, Field(ge=-1 - 1e-6, le=1 + 1e-6)]
+"""Of two shares, but for rounding."""
+
+
+class _ShownClassifier(BaseModel):
+    architecture: str
+    weights: str | None
+    batch: Count
+    evaluations: Count
+    learning_rates: tuple[FiniteFloat, ...]
+
+
+class _ShownProbe(BaseModel):
+    weight_decay: FiniteFloat
+
+
+class _ShownSegmentation(BaseModel):
+    arms: tuple[str, ...]
+    channels: Count
+    levels: Count
+    steps: Count
+    batch: Count
+    good_share: Share
+
+
+class _ShownProtocol(BaseModel):
+    """What the report shows of a protocol, which has more fields."""
+
+    name: str
+    about: str
+    seeds: Count
+    classifier: _ShownClassifier
+    probe: _ShownProbe | None = None
+    segmentation: _ShownSegmentation | None = None
 
 
 class Environment(FrozenRecord):
     """The machine and the library versions that the benchmark ran with."""
 
-    versions: dict[str, str]
-    device: str
-    hardware: str
-    cores: int
-    threads: int
-    system: str
+    versions: dict[Text, Text]
+    device: Text
+    hardware: Text
+    cores: Count
+    threads: Count
+    system: Text
 
 
 class ProductRecord(FrozenRecord):
@@ -48,12 +89,12 @@ class ProductRecord(FrozenRecord):
         defects: Defect category -> number of its images.
     """
 
-    category: str
+    category: Name
     procedural: bool
-    about: str
-    resolution: int
-    good: int
-    defects: dict[str, int]
+    about: Text = Field(min_length=1)
+    resolution: Count
+    good: Count
+    defects: dict[Name, Count]
 
 
 class GeneratorRecord(FrozenRecord):
@@ -69,13 +110,13 @@ class GeneratorRecord(FrozenRecord):
         seconds: Wall time of its training.
     """
 
-    category: str
-    partition: str
-    generator: str
-    how: str
-    digest: str
-    about: str
-    seconds: float
+    category: Name
+    partition: Text
+    generator: Text
+    how: Text
+    digest: Text
+    about: Text
+    seconds: Seconds
 
 
 class ArmRecord(FrozenRecord):
@@ -90,12 +131,12 @@ class ArmRecord(FrozenRecord):
         system: As in `arms.Arm`.
     """
 
-    name: str
-    about: str
-    missing: dict[str, str]
-    absent: dict[str, str] = Field(default={})
-    masks: str = "exact"
-    system: str = ""
+    name: Text
+    about: Text
+    missing: dict[Text, Text]
+    absent: dict[Text, Text] = Field(default={})
+    masks: Text = "exact"
+    system: Text = ""
 
 
 class GalleryRecord(FrozenRecord):
@@ -105,7 +146,7 @@ class GalleryRecord(FrozenRecord):
         category: Object category.
         partition: Name of the partition.
         arm: Name of the arm.
-        file: Path of the picture, relative to the results.
+        file: Path of the picture, inside the folder of the results.
         defects: Defect category of each column.
         distances: For each column, the distance to the nearest base image of the same defect: the RMS difference of
             pixels in 0..255 at 32 x 32 pixels.
@@ -113,14 +154,14 @@ class GalleryRecord(FrozenRecord):
         real: Median of that distance between each base image and the nearest other one; None if there is only one.
     """
 
-    category: str
-    partition: str
-    arm: str
-    file: str
-    defects: tuple[str, ...]
-    distances: tuple[float, ...]
-    typical: float
-    real: float | None
+    category: Name
+    partition: Text
+    arm: Text
+    file: PathInside
+    defects: tuple[Name, ...]
+    distances: tuple[FiniteFloat, ...]
+    typical: FiniteFloat
+    real: FiniteFloat | None
 
 
 class Comparison(FrozenRecord):
@@ -144,21 +185,21 @@ class Comparison(FrozenRecord):
         verdict: `gain` or `loss` if the interval excludes 0 and `p_holm` is below 0.05; otherwise a phrase.
     """
 
-    category: str
-    task: str
-    arm: str
-    against: str
-    difference: float
-    low: float
-    high: float
-    p_value: float
-    p_holm: float
-    images: int
-    answers: int
-    partitions: int
-    seeds: int
-    partitions_needed: int | None
-    verdict: str
+    category: Name
+    task: Text
+    arm: Text
+    against: Text
+    difference: Difference
+    low: Difference
+    high: Difference
+    p_value: Share
+    p_holm: Share
+    images: Count
+    answers: Count
+    partitions: Count
+    seeds: Count
+    partitions_needed: int | None = Field(ge=1)
+    verdict: Text
 
 
 class BenchmarkResults(FrozenRecord):
@@ -167,22 +208,45 @@ class BenchmarkResults(FrozenRecord):
     The fields `classification`, `probe`, `quality`, `segmentation` and `thresholds` are called as the tasks are.
     """
 
-    format: int = FORMAT
+    format: int = Field(FORMAT, ge=FORMAT, le=FORMAT)
     protocol: dict[str, Any]
-    weights: str
+    weights: Text
     environment: Environment
-    products: tuple[ProductRecord, ...]
-    generators: tuple[GeneratorRecord, ...]
-    arms: tuple[ArmRecord, ...]
+    products: tuple[ProductRecord, ...] = Field(max_length=100)
+    generators: tuple[GeneratorRecord, ...] = Field(max_length=_MOST)
+    arms: tuple[ArmRecord, ...] = Field(max_length=200)
     classification: tuple[ClassificationResult, ...]
     segmentation: tuple[SegmentationResult, ...]
-    thresholds: tuple[ThresholdResult, ...]
-    comparisons: tuple[Comparison, ...]
-    gallery: tuple[GalleryRecord, ...]
-    notes: tuple[str, ...]
-    seconds: float
-    quality: tuple[QualityResult, ...] = ()
+    thresholds: tuple[ThresholdResult, ...] = Field(max_length=_MOST)
+    comparisons: tuple[Comparison, ...] = Field(max_length=_MOST)
+    gallery: tuple[GalleryRecord, ...] = Field(max_length=_MOST)
+    notes: tuple[Text, ...] = Field(max_length=_MOST)
+    seconds: Seconds
+    quality: tuple[QualityResult, ...] = Field((), max_length=_MOST)
     probe: tuple[ProbeResult, ...] = ()
+
+    @field_validator("protocol")
+    @classmethod
+    def _has_what_is_shown(cls, protocol: dict[str, Any]) -> dict[str, Any]:
+        validated(_ShownProtocol, protocol)
+        shown: dict[str, Any] = _printable(protocol)
+        return shown
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for task, results in (("classification", self.classification), ("segmentation", self.segmentation),
+                              ("probe", self.probe)):  # fmt: skip
+            if len({result.label for result in results}) > _MOST_ARMS:
+                raise ValueError(f"{task} has more than {_MOST_ARMS} arms with their ratios")
+            if results and task != "classification" and self.protocol.get(_SECTIONS[task]) is None:
+                raise ValueError(f"{task} was measured, but protocol has no section {_SECTIONS[task]}")
+        for category in {result.category for result in self.quality}:
+            defects = {frozenset(f.defect for f in r.defects) for r in self.quality if r.category == category}
+            if len(defects) > 1:
+                raise ValueError(f"quality of {category} was measured on different defects")
+        if len({product.category for product in self.products}) < len(self.products):
+            raise ValueError("products lists a category twice")
+        return self
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -202,6 +266,15 @@ class BenchmarkResults(FrozenRecord):
     def product(self, category: str) -> ProductRecord:
         """The record of a category's images."""
         return next(product for product in self.products if product.category == category)
+
+
+def _printable(values: Any) -> Any:
+    """A copy of JSON values whose texts are only shown."""
+    if isinstance(values, dict):
+        return {printable(key): _printable(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_printable(value) for value in values]
+    return printable(values) if isinstance(values, str) else values
 
 
 def without_times(values: Any) -> Any:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from defect_synth.benchmark.statistics import Interval
+from defect_synth.config import Name, Text
+
+MOST_CLASSES = 64
+
+# Records are read again by `--report-only`, from files that anybody may have written.
+Count = Annotated[int, Field(ge=0, le=10**9)]
+Seconds = Annotated[float, Field(ge=0, le=1e10)]
+Share = Annotated[float, Field(ge=-1e-6, le=1 + 1e-6)]
+"""0 to 1, but for rounding."""
 
 
 class FrozenRecord(BaseModel):
@@ -24,9 +33,9 @@ class TaskResult(FrozenRecord):
         seconds: Wall time.
     """
 
-    category: str
-    partition: str
-    seconds: float
+    category: Name
+    partition: Text
+    seconds: Seconds
 
 
 class ArmResult(TaskResult):
@@ -48,19 +57,19 @@ class ArmResult(TaskResult):
         seconds_of_source: Wall time of making the source and drawing its images; 0 if another arm had done so already.
     """
 
-    arm: str
-    ratio: float | None
-    seed: int
-    source: str
-    synthetic_digest: str
-    num_train: int
-    num_validation: int
-    num_synthetic: int
-    num_distinct: int
-    num_test: int
-    steps: int
+    arm: Text
+    ratio: float | None = Field(gt=0, le=1e6)
+    seed: Count
+    source: Text
+    synthetic_digest: Text
+    num_train: Count
+    num_validation: Count
+    num_synthetic: Count
+    num_distinct: Count
+    num_test: Count
+    steps: Count
     test_names: tuple[str, ...]
-    seconds_of_source: float
+    seconds_of_source: Seconds
 
     @property
     def label(self) -> str:
@@ -86,13 +95,23 @@ class AnswersResult(ArmResult):
         predictions: The answers.
     """
 
-    accuracy: float
+    accuracy: Share
     interval: Interval
-    macro_f1: float
-    recall: dict[str, float | None]
-    classes: tuple[str, ...]
-    labels: tuple[int, ...]
-    predictions: tuple[int, ...]
+    macro_f1: Share
+    recall: dict[Text, Share | None]
+    classes: tuple[Text, ...] = Field(min_length=1, max_length=MOST_CLASSES)
+    labels: tuple[Count, ...]
+    predictions: tuple[Count, ...]
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if not len(self.labels) == len(self.predictions) == len(self.test_names):
+            raise ValueError("labels, predictions and test_names differ in length")
+        if max((*self.labels, *self.predictions), default=0) >= len(self.classes):
+            raise ValueError(f"a label or a prediction is none of the {len(self.classes)} classes")
+        if set(self.recall) != set(self.classes):
+            raise ValueError("recall and classes name different labels")
+        return self
 
     @property
     def values(self) -> list[float]:
@@ -104,9 +123,9 @@ class CurvePoint(NamedTuple):
     """One evaluation of a classifier in training; the training loss is the mean since the previous evaluation."""
 
     learning_rate: float
-    step: int
+    step: Count
     train_loss: float
-    validation_accuracy: float | None
+    validation_accuracy: Share | None
     validation_loss: float | None
 
 
@@ -121,11 +140,17 @@ class ClassificationResult(AnswersResult):
         probabilities: Softmax outputs, rounded to four digits.
     """
 
-    confusion: tuple[tuple[int, ...], ...]
-    calibration_error: float
+    confusion: tuple[tuple[Count, ...], ...]
+    calibration_error: Share
     choice: CurvePoint
-    curve: tuple[CurvePoint, ...]
+    curve: tuple[CurvePoint, ...] = Field(min_length=1)
     probabilities: tuple[tuple[float, ...], ...]
+
+    @model_validator(mode="after")
+    def _square(self) -> Self:
+        if {len(self.classes)} != {len(self.confusion), *(len(row) for row in self.confusion)}:
+            raise ValueError(f"confusion must be {len(self.classes)} rows of {len(self.classes)} numbers")
+        return self
 
 
 class ProbeResult(AnswersResult):
@@ -135,7 +160,7 @@ class ProbeResult(AnswersResult):
         network: Name of the network that computed the features.
     """
 
-    network: str
+    network: Text
 
 
 class SegmentationResult(ArmResult):
@@ -151,13 +176,13 @@ class SegmentationResult(ArmResult):
         per_image: IoU of each of `test_names`.
     """
 
-    threshold: float
-    average_precision: float
-    f1: float
-    iou: float
-    best_f1: float
-    pro: float
-    per_image: tuple[float, ...]
+    threshold: FiniteFloat
+    average_precision: Share
+    f1: Share
+    iou: Share
+    best_f1: Share
+    pro: Share
+    per_image: tuple[Share, ...]
 
     @property
     def values(self) -> list[float]:
@@ -168,10 +193,10 @@ class SegmentationResult(ArmResult):
 class ThresholdRule(FrozenRecord):
     """One way to set the threshold of a detector, and the image F1 that it gives on the test images."""
 
-    rule: str
-    threshold: float
-    f1: float
-    num_defects: int
+    rule: Text
+    threshold: FiniteFloat
+    f1: Share
+    num_defects: Count
 
 
 class ThresholdResult(TaskResult):
@@ -186,12 +211,12 @@ class ThresholdResult(TaskResult):
         scores: Anomaly scores, rounded to five digits.
     """
 
-    detector: str
-    auroc: float
+    detector: Text
+    auroc: Share
     rules: tuple[ThresholdRule, ...]
     test_names: tuple[str, ...]
     is_defect: tuple[bool, ...]
-    scores: tuple[float, ...]
+    scores: tuple[FiniteFloat, ...]
 
 
 class DefectFigures(FrozenRecord):
@@ -214,18 +239,18 @@ class DefectFigures(FrozenRecord):
         closer: Share of generated images that are closer to a training image than any held-out image is.
     """
 
-    defect: str
-    generated: int
-    available: int | None
-    distance: float | None
-    distance_low: float | None
-    distance_high: float | None
-    spread: float | None
-    spread_official: float | None
-    nearest: float | None
-    nearest_low: float | None
-    nearest_high: float | None
-    closer: float | None
+    defect: Name
+    generated: Count
+    available: Count | None
+    distance: FiniteFloat | None
+    distance_low: FiniteFloat | None
+    distance_high: FiniteFloat | None
+    spread: FiniteFloat | None
+    spread_official: FiniteFloat | None
+    nearest: FiniteFloat | None
+    nearest_low: FiniteFloat | None
+    nearest_high: FiniteFloat | None
+    closer: Share | None
 
 
 class QualityResult(TaskResult):
@@ -240,9 +265,9 @@ class QualityResult(TaskResult):
         skipped: What could not be computed, and why.
     """
 
-    arm: str
-    source: str
-    distance: str
-    spread: str
+    arm: Text
+    source: Text
+    distance: Text
+    spread: Text
     defects: tuple[DefectFigures, ...]
-    skipped: tuple[str, ...]
+    skipped: tuple[Text, ...]

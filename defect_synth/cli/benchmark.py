@@ -147,12 +147,9 @@ def _measure(protocol: str, changes: dict[str, Any], request: dict[str, Any]) ->
 
 
 def _report(output: Path) -> None:
-    from defect_synth.benchmark import BenchmarkResults
-    from defect_synth.benchmark.report.report import write_report
+    from defect_synth.benchmark.report.report import rewrite_report
 
-    results = BenchmarkResults.load(output / "results.json")
-    write_report(results, output)
-    _show(results, output)
+    _show(rewrite_report(output), output)
 
 
 def _show(results: BenchmarkResults, output: Path) -> None:

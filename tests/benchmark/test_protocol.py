@@ -126,3 +126,37 @@ def test_published_figures_equal_those_in_print():
     hazelnut = {p.method: p.figures for p in published("hazelnut", "segmentation")}
     assert hazelnut["DFMGAN"] == (99.7, 95.2, 89.5)
     assert published("bolt", "classification") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a = " + "[" * 100_000, "is not TOML"),
+        ("seeds = " + "1" * 10_000, "is not TOML"),
+        ("classifier = 3", "classifier must be a table"),
+        ("segmentation = []", "segmentation must be a table"),
+        ("systems = 'x'", "systems must be a table"),
+        ("per_defect = 1000000000", "per_defect: .*got 1000000000"),
+        ("minutes = inf", "minutes: .*got inf"),
+        ("minutes = nan", "minutes: .*got nan"),
+        ("painter_minutes = inf", "painter_minutes: "),
+        ("ratios = []", "ratios: "),
+        ("ratios = [nan]", "ratios.0: "),
+        ("ratios = [-1.0]", "ratios.0: "),
+        ("arms = []", "arms: "),
+        ("partitions = []", "partitions: "),
+        ("seeds = -1", "seeds: "),
+        ("[product]\ngood = 1000000000", "product.good: "),
+        ("[classifier]\nsteps = 100000000000", "classifier.steps: "),
+        ("[classifier]\nlearning_rates = [inf]", "classifier.learning_rates.0: "),
+        ("[segmentation]\nchannels = 1000000000", "segmentation.channels: "),
+        ("[quality]\ncount = 1000000000", "quality.count: "),
+        ("name = ['x']", "name: "),
+    ],
+)
+def test_a_protocol_out_of_its_bounds_is_one_line(text, expected, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=expected) as refused:
+        load_protocol(str(path), {"classifier.steps": 3} if text == "classifier = 3" else None)
+    assert "\n" not in str(refused.value)

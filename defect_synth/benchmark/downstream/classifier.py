@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -57,8 +57,8 @@ class ClassifyConfig(BaseModel):
         description="ImageNet weights (.safetensors or .pth) of all layers but the last; None: from scratch. "
         "The paper does not say which it uses.",
     )
-    steps: int = Field(default=200, ge=1, description="Optimiser steps, the same for every arm.")
-    batch: int = Field(default=32, ge=2, description="Images per step.")
+    steps: int = Field(default=200, ge=1, le=10**7, description="Optimiser steps, the same for every arm.")
+    batch: int = Field(default=32, ge=2, le=4096, description="Images per step.")
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
         description="Precision of the forward pass in training; bfloat16 halves the time on newer processors.",
@@ -69,12 +69,13 @@ class ClassifyConfig(BaseModel):
     optimizer: Literal["adamw", "sgd"] = Field(
         default="adamw", description="sgd has momentum 0.9 and needs a larger learning rate."
     )
-    learning_rates: tuple[float, ...] = Field(
+    learning_rates: tuple[Annotated[float, Field(gt=0, le=100)], ...] = Field(
         default=(1e-3,),
         min_length=1,
+        max_length=20,
         description="Rate after the warm-up, then a cosine to zero; of several, the validation images choose one.",
     )
-    weight_decay: float = Field(default=0.05, ge=0)
+    weight_decay: float = Field(default=0.05, ge=0, le=100)
     warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps in which the rate rises linearly.")
     flip: bool = Field(default=True, description="Flip at random along both axes; off for parts whose side matters.")
     rotate90: bool = Field(default=True, description="Rotate by random multiples of 90 degrees (180 if not square).")

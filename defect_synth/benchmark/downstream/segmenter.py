@@ -48,17 +48,17 @@ class SegmentConfig(BaseModel):
         ),
         description="The arms in the table; they must be among the benchmark's. Those without masks have '-' there.",
     )
-    steps: int = Field(default=400, ge=1, description="Optimiser steps, the same for every arm.")
-    batch: int = Field(default=16, ge=4)
+    steps: int = Field(default=400, ge=1, le=10**7, description="Optimiser steps, the same for every arm.")
+    batch: int = Field(default=16, ge=4, le=4096)
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
         description="Precision of the forward pass in training; bfloat16 halves the time on newer processors.",
     )
     good_share: float = Field(default=0.25, ge=0, lt=1, description="Share of each batch that is defect-free.")
-    channels: int = Field(default=16, ge=4)
+    channels: int = Field(default=16, ge=4, le=512)
     levels: int = Field(default=3, ge=1, le=5)
-    learning_rate: float = Field(default=2e-3, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
+    learning_rate: float = Field(default=2e-3, gt=0, le=100)
+    weight_decay: float = Field(default=0.01, ge=0, le=100)
     brightness: float = Field(default=0.2, ge=0, lt=1)
 
 

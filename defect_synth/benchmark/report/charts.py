@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 _WIDTH = 760
 _LABELS = 250
+_LARGEST = 1e12  # no axis goes further
 
 
 class Bar(NamedTuple):
@@ -72,10 +73,14 @@ def forest_plot(bars: Sequence[Bar], title: str) -> Markup:
 
 
 def line_chart(series: Sequence[Series], title: str, x_name: str, y_name: str) -> Markup:
-    """An SVG of lines with dots, and a legend that names every series."""
+    """An SVG of lines with dots, and a legend that names every series.
+
+    Points that are no numbers, such as the loss of a training that diverged, are left out; their line ends there.
+    """
+    series = [_finite(line) for line in series]
     height, left, top, right = max(230, 40 + 20 * len(series)), 52, 16, 260
     width, tall = _WIDTH - left - right, height - top - 44
-    xs, ys = [v for s in series for v in s.x], [v for s in series for v in s.y]
+    xs, ys = [v for s in series for v in s.x] or [0.0], [v for s in series for v in s.y] or [0.0]
     x_low, x_high = min(xs), max(xs)
     x_high = x_high if x_high > x_low else x_low + 1
     step = _nice((max(ys) - min(ys)) / 4 or 1)
@@ -143,6 +148,11 @@ def _open(width: int, height: int, title: str, fixed: bool = False) -> str:
         f'viewBox="0 0 {width} {height}" '
         f"{size}><title>{escape(title)}</title>"
     )
+
+
+def _finite(line: Series) -> Series:
+    points = [(x, y) for x, y in zip(line.x, line.y, strict=True) if abs(x) < _LARGEST and abs(y) < _LARGEST]
+    return Series(line.label, tuple(x for x, _ in points), tuple(y for _, y in points))
 
 
 def _signed(value: float) -> str:

@@ -25,7 +25,10 @@ from defect_synth.benchmark.results import BenchmarkResults, GalleryRecord
 from defect_synth.benchmark.tables.report_table import ReportTable, difference_in_points
 from defect_synth.benchmark.tables.summary import accuracy_summaries, categories, summed_confusion
 from defect_synth.benchmark.tasks.all_tasks import TASKS
+from defect_synth.errors import DataError
+from defect_synth.files import MIB, read_bytes
 
+_MOST_PICTURE, _MOST_PICTURES = 8 * MIB, 128 * MIB
 _DIRECTIONS = {"gain": "up", "loss": "down"}
 
 
@@ -171,8 +174,13 @@ def _ratio_sweep(results: BenchmarkResults, category: str) -> Markup | None:
 def _pictures(records: Sequence[GalleryRecord], folder: Path) -> list[Picture]:
     """Arms that share a source share a picture."""
     shared: dict[tuple[str, bytes], list[GalleryRecord]] = {}
+    known: dict[str, bytes] = {}
     for record in records:
-        shared.setdefault((record.partition, (folder / record.file).read_bytes()), []).append(record)
+        if record.file not in known:
+            known[record.file] = _read_picture(folder, record.file)
+        shared.setdefault((record.partition, known[record.file]), []).append(record)
+    if sum(len(content) for _, content in shared) > _MOST_PICTURES:
+        raise DataError(f"the pictures in {folder} have more than {_MOST_PICTURES // MIB} MiB; remove some entries")
     return [
         Picture(
             arms=", ".join(record.arm for record in of_picture),
@@ -187,6 +195,21 @@ def _pictures(records: Sequence[GalleryRecord], folder: Path) -> list[Picture]:
         )
         for (partition, content), of_picture in shared.items()
     ]
+
+
+def _read_picture(folder: Path, file: str) -> bytes:
+    """A PNG file of the gallery; links that lead out of the folder are not followed.
+
+    Raises:
+        DataError: It is missing, no PNG, too large, or elsewhere.
+    """
+    path = folder / file
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{path} leads out of {folder}; put the picture there")
+    content = read_bytes(path, _MOST_PICTURE)
+    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise DataError(f"{path} is no PNG file; run the benchmark again with --resume")
+    return content
 
 
 def _means(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:

@@ -5,12 +5,34 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from jinja2 import TemplateError
+
 from defect_synth.atomic import replacing
 from defect_synth.benchmark.report.markdown import markdown_report
 from defect_synth.benchmark.report.page import html_report
 from defect_synth.benchmark.results import BenchmarkResults
+from defect_synth.errors import DataError
 
 FILES = ("results.json", "report.md", "report.html")
+
+
+def rewrite_report(folder: Path) -> BenchmarkResults:
+    """Write the report of `folder/results.json` again, which anybody may have written.
+
+    Raises:
+        DataError: The file or a picture is missing, damaged, or its entries contradict each other.
+        ConfigError: A field is missing, unknown or out of its range.
+        InvalidNameError: A category, a defect or a picture is called what leads out of the folder.
+        OutputError: A file cannot be written.
+    """
+    path = folder / FILES[0]
+    results = BenchmarkResults.load(path)
+    try:
+        write_report(results, folder)
+    except (LookupError, ValueError, TypeError, ArithmeticError, StopIteration, RuntimeError, TemplateError) as error:
+        what = f"{type(error).__name__}: {str(error)[:100]}"
+        raise DataError(f"{path}: its entries do not fit together ({what}); run the benchmark again") from error
+    return results
 
 
 def write_report(results: BenchmarkResults, folder: Path) -> list[Path]:

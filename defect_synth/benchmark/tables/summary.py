@@ -92,12 +92,12 @@ def summed_confusion(results: Sequence[ClassificationResult]) -> list[list[int]]
 
 
 def _summaries(results: Sequence[_Result], figure: str) -> list[ArmSummary[_Result]]:
+    by_arm: dict[str, dict[str, list[_Result]]] = {}
+    for result in results:
+        by_arm.setdefault(result.label, {}).setdefault(result.partition, []).append(result)
     summaries = []
-    for arm in dict.fromkeys(result.label for result in results):
+    for arm, by_partition in by_arm.items():
         of_arm = tuple(result for result in results if result.label == arm)
-        by_partition = {
-            name: mean_of([result for result in of_arm if result.partition == name], figure)
-            for name in dict.fromkeys(result.partition for result in of_arm)
-        }
-        summaries.append(ArmSummary(arm, of_arm, by_partition, mean_over_partitions(list(by_partition.values()))))
+        means = {name: mean_of(found, figure) for name, found in by_partition.items()}
+        summaries.append(ArmSummary(arm, of_arm, means, mean_over_partitions(list(means.values()))))
     return summaries

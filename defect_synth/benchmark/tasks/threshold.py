@@ -173,8 +173,11 @@ def _rules_table(results: Sequence[ThresholdResult]) -> ReportTable:
     if not results:
         return ReportTable("Anomaly threshold", head, ())
     rows = []
-    for name in dict.fromkeys(rule.rule for result in results for rule in result.rules):
-        found = [rule for result in results for rule in result.rules if rule.rule == name]
+    by_name: dict[str, list[ThresholdRule]] = {}
+    for result in results:
+        for rule in result.rules:
+            by_name.setdefault(rule.rule, []).append(rule)
+    for name, found in by_name.items():
         rows.append((name, percent(sum(r.f1 for r in found) / len(found)), str(max(r.num_defects for r in found))))
     area = sum(result.auroc for result in results) / len(results)
     first = results[0]

@@ -15,6 +15,7 @@ from defect_synth.compositor.bank.reading import INDEX, damaged, read_arrays, re
 from defect_synth.compositor.bank.row import tight_box
 from defect_synth.compositor.recorded_defect import RecordedDefect
 from defect_synth.errors import DataError, UnknownDefectError
+from defect_synth.names import require_name
 from defect_synth.samples import DefectSample, Provenance
 
 
@@ -56,7 +57,7 @@ class Bank:
         path: Path | None,
         provenance: Sequence[dict[str, Any]] | None = None,
     ) -> None:
-        self.category, self.digest, self.path = category, digest, path
+        self.category, self.digest, self.path = require_name(category, path or ""), digest, path
         self._names, self._arrays, self._provenance = tuple(names), arrays, provenance
         self.appearance: NDArray[np.float32] = arrays["appearance"]
         self._examined: set[int] = set()  # numbers of entries whose pixels have been looked at

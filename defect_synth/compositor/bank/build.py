@@ -16,6 +16,7 @@ from defect_synth.compositor.bank.row import digest_start, provenance_line, requ
 from defect_synth.compositor.bank.writer import BankWriter
 from defect_synth.compositor.quality_check import QualityLimits, RejectionReport
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
+from defect_synth.names import require_name
 from defect_synth.samples import DefectSample, DefectSource, FiniteSource, available_seeds
 
 _CHUNK = 16  # samples drawn at a time; no more are held in memory
@@ -96,6 +97,7 @@ def build_bank(
         DataError: Every sample was rejected.
     """
     require_buildable(path, count)
+    require_name(source.category, "the source")
     chosen = tuple(source.defects if defects is None else dict.fromkeys(defects))
     for defect in chosen:
         if defect not in source.defects:
