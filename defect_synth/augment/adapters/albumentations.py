@@ -55,10 +55,11 @@ class DefectSynth(A.DualTransform):  # type: ignore[misc]
     "image" are not changed: of a pair (part, reference), only the part gets the defect.
 
     The result has an item `metadata_key` that describes what was painted: `defect`, `label` (`label_to_index[defect]`,
-    0 for good), `box` (x0, y0, x1, y1; zeros for none), `count`, `severity` and `seed`. These are numbers, texts and
-    tuples of fixed length, which a DataLoader can collate. The same item may be passed in to request what is painted:
-    a dict with any of `seed`, `defect`, `severity`, `foreground`, `mask`, `region` and `at`, see
-    `DefectAugmenter.apply`.
+    0 for good), `count`, `severity` and `seed`. These are numbers and texts, which a DataLoader can collate. Where the
+    defects are is in the masks and bounding boxes, which albumentations moves with the image. The same item may be
+    passed in to request what is painted: a dict with any of `seed`, `defect`, `severity`, `foreground`, `mask`,
+    `region` and `at`, see `DefectAugmenter.apply`. Its places are those of the image that `DefectSynth` gets, so put
+    transforms that move the image after it.
 
     All random choices of a call follow from one integer, which is drawn in `get_params_dependent_on_data` and recorded
     in the parameters, so a replay is exact. albumentations 2.0.8 starts all workers of a DataLoader with equal random

@@ -43,6 +43,8 @@ def describe(
 ) -> dict[str, Any]:
     """The description of what was painted, which also covers what an earlier transform described in `item`.
 
+    It has no coordinates: transforms that follow move masks, boxes and keypoints, but not this item.
+
     Args:
         item: The metadata item before this transform.
         result: What was painted; None: nothing.
@@ -52,18 +54,15 @@ def describe(
     if is_description(item):
         description = dict(item)
     else:
-        description = {"defect": GOOD, "label": 0, "box": (0, 0, 0, 0), "count": 0, "severity": 0.0, "seed": seed}
+        description = {"defect": GOOD, "label": 0, "count": 0, "severity": 0.0, "seed": seed}
     if result is None or not result.mask.any():
         return description
-    defect, box = result.defect, mask_box(result.mask)
+    defect = result.defect
     if description["count"]:  # an earlier DefectSynth of this pipeline painted, too
         defect = defect if defect == description["defect"] else COMBINED
-        earlier = description["box"]
-        box = (min(box[0], earlier[0]), min(box[1], earlier[1]), max(box[2], earlier[2]), max(box[3], earlier[3]))
     return {
         "defect": defect,
         "label": label_to_index.get(defect, label_to_index[COMBINED]),
-        "box": box,
         "count": description["count"] + int(result.parameters["count"]),
         "severity": float(result.parameters["severity"]),
         "seed": seed,

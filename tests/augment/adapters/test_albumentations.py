@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from defect_synth.augment import DefectAugmenter
 from defect_synth.augment.adapters.albumentations import DefectSynth, call_seeded, refuse_albumentationsx
+from defect_synth.augment.adapters.metadata_item import mask_box
 from defect_synth.compositor.bank import bank_from_samples
 from defect_synth.demo.hazelnut import render
 from defect_synth.errors import ConfigError, DataError, DefectSynthError, UnknownDefectError
@@ -78,9 +79,6 @@ def test_mask_and_label_say_what_was_painted(bank):
     assert np.array_equal(out["mask"] > 0, changed(image, out))
     said = out["defect_synth"]
     assert out["label"] == said["label"] == {"dark": 1, "red": 2}[said["defect"]]
-    x0, y0, x1, y1 = said["box"]
-    rows, columns = np.nonzero(out["mask"])
-    assert (x0, y0, x1, y1) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
 
 
 @pytest.mark.parametrize("settings", [{"p": 0}, {"p": 1, "severity": 0}, {"p": 1, "count": 0}])
@@ -117,7 +115,17 @@ def test_bounding_boxes_get_one_more_with_its_label(bank):
         )
         _, out = run(pipeline, bboxes=known, kinds=labels)
         assert list(out["kinds"]) == [*labels, expected]
-        assert np.allclose(out["bboxes"][-1], out["defect_synth"]["box"], atol=1e-3)
+        assert np.allclose(out["bboxes"][-1], mask_box(out["mask"]), atol=1e-3)
+
+
+@pytest.mark.parametrize("move", [A.HorizontalFlip(p=1), A.VerticalFlip(p=1), A.Transpose(p=1)])
+def test_boxes_follow_a_flip_and_the_description_holds_no_place_that_stays_behind(bank, move):
+    pipeline = A.Compose(
+        [DefectSynth(bank, seed=0, p=1), move], bbox_params=A.BboxParams("pascal_voc", label_fields=["kinds"])
+    )
+    _, out = run(pipeline, bboxes=np.zeros((0, 4)), kinds=[])
+    assert np.allclose(out["bboxes"], [mask_box(out["mask"])], atol=1e-3)
+    assert out["defect_synth"].keys() == {"defect", "label", "count", "severity", "seed"}
 
 
 def test_only_image_is_painted_of_a_pair(bank):
