@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import stat
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -145,6 +146,32 @@ def listed(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
     except OSError as error:
         raise DataError(f"{folder}: {reason(error)}") from None
+
+
+def own_folders() -> list[Path]:
+    """Folders of this user alone for files that can be made again: in the user's caches, then a temporary one.
+
+    Use those for which `is_own` holds; others may be waiting with a file of that name in a folder that all may write.
+    """
+    found = []
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        found.append(Path(cache))
+    with suppress(RuntimeError):  # no home
+        found.append(Path.home() / ".cache")
+    found = [folder / "defect-synth" for folder in found]
+    user = os.getuid() if hasattr(os, "getuid") else "cache"  # the temporary folder of Windows is the user's own
+    return [*found, Path(tempfile.gettempdir()) / f"defect-synth-{user}"]
+
+
+def is_own(folder: Path) -> bool:
+    """Whether `folder` exists or can be created, belongs to this user, and cannot be written by anybody else."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.lstat()
+    except OSError:
+        return False
+    ours = not hasattr(os, "getuid") or (status.st_uid == os.getuid() and not status.st_mode & 0o022)
+    return ours and not folder.is_symlink() and os.access(folder, os.W_OK | os.X_OK)
 
 
 def reason(error: Exception) -> str:

@@ -47,7 +47,7 @@ class FolderCache:
             OutputError: The file cannot be written.
         """
         path = self.path(key)
-        with replacing(path) as temporary:
+        with replacing(path, "cache") as temporary:
             temporary.write_bytes(content + _checksum(path, content))
 
     def path(self, key: object) -> Path:

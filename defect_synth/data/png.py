@@ -69,11 +69,16 @@ def png_size(path: Path) -> tuple[int, int] | None:
     return None
 
 
-def write_png(path: Path, image: Pixels) -> None:
+def write_png(path: Path, image: Pixels, argument: str = "--output") -> None:
     """Write `encode_png(image)` to `path`, completely or not at all.
+
+    Args:
+        path: The file.
+        image: As for `encode_png`.
+        argument: What the user gave the path with, for messages.
 
     Raises:
         OutputError: The file cannot be written.
     """
-    with replacing(path) as temporary:
+    with replacing(path, argument) as temporary:
         temporary.write_bytes(encode_png(image))

@@ -8,7 +8,6 @@ that loads it, so one that does not match is compiled again.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import hashlib
 import logging
@@ -16,7 +15,6 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 import threading
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from torch import Tensor
 
 from defect_synth.atomic import replacing
 from defect_synth.errors import OutputError
+from defect_synth.files import is_own, own_folders
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +100,7 @@ def _load() -> ctypes.CDLL | None:
     reason: object = "there is no folder that only you can write"
     try:
         name = f"kernels-{_key(compiler)}.so"
-        for folder in filter(_private, _folders()):
+        for folder in filter(is_own, own_folders()):
             try:
                 return ctypes.CDLL(str(_built(compiler, folder / name)))
             except (OSError, OutputError) as error:  # the folder is full, or nothing in it may be executed
@@ -142,28 +141,6 @@ def _key(compiler: str) -> str:
     except OSError:
         digest.update(platform.processor().encode())
     return digest.hexdigest()[:20]
-
-
-def _folders() -> list[Path]:
-    """Folders for compiled kernels, the best one first."""
-    found = []
-    if cache := os.environ.get("XDG_CACHE_HOME"):
-        found.append(Path(cache))
-    with contextlib.suppress(RuntimeError):  # no home
-        found.append(Path.home() / ".cache")
-    found = [folder / "defect-synth" for folder in found]
-    return [*found, Path(tempfile.gettempdir()) / f"defect-synth-{os.getuid()}"]
-
-
-def _private(folder: Path) -> bool:
-    """Whether `folder` exists or can be created, belongs to this user, and cannot be written by anybody else."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.lstat()
-    except OSError:
-        return False
-    ours = status.st_uid == os.getuid() and not status.st_mode & 0o022
-    return ours and not folder.is_symlink() and os.access(folder, os.W_OK | os.X_OK)
 
 
 def _built(compiler: str, target: Path) -> Path:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import torch
 
+from defect_synth.files import is_own
 from defect_synth.nn import native
 from defect_synth.nn.convolution import conv_layer
 
@@ -115,7 +117,7 @@ def test_a_compiler_that_fails_in_any_encoding_is_said_in_one_line(script, said,
     monkeypatch.setattr(native.shutil, "which", lambda name: str(compiler))
     for name in ("XDG_CACHE_HOME", "HOME", "TMPDIR"):
         monkeypatch.setenv(name, str(tmp_path / "cache"))
-    monkeypatch.setattr(native.tempfile, "tempdir", str(tmp_path / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "cache"))
     assert native._load() is None
     (record,) = caplog.records
     assert record.message.startswith("convolutions use their slower PyTorch form, since the kernels were not compiled")
@@ -127,10 +129,10 @@ def test_a_folder_that_others_can_write_to_is_not_used(tmp_path):
     shared, own, link = tmp_path / "shared", tmp_path / "own", tmp_path / "link"
     shared.mkdir()
     shared.chmod(0o777)
-    assert native._private(own)
+    assert is_own(own)
     link.symlink_to(own)
-    assert not native._private(shared)
-    assert not native._private(link)
+    assert not is_own(shared)
+    assert not is_own(link)
 
 
 def test_other_devices_and_formats_are_left_to_torch():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from defect_synth import __version__
 from defect_synth.augment import DefectAugmenter
 from defect_synth.data.images import read_image
 from defect_synth.data.png import png_size, write_png
-from defect_synth.errors import DataError
+from defect_synth.errors import DataError, OutputError
+from defect_synth.files import is_own, own_folders
 from defect_synth.samples import Pixels, mask_to_pixels
 
 _ATTEMPTS = 20  # per image, before the source counts as unsuitable
@@ -25,15 +25,15 @@ class PaintedFiles:
 
     Args:
         augmenter: Paints.
-        folder: Where the files go, in a subfolder named by everything that they depend on; None: the temporary
-            directory of the system.
+        folder: Where the files go, in a subfolder named by everything that they depend on; None: a folder of this
+            user in the temporary directory of the system, or in the user's caches.
         seed: Fixes all random choices.
         settings: JSON values that the files depend on besides the augmenter's digest, the seed and the images.
     """
 
     def __init__(self, augmenter: DefectAugmenter, folder: Path | None, seed: int, settings: Sequence[object]) -> None:
         self._augmenter, self._seed, self._settings = augmenter, seed, list(settings)
-        self._root = folder or Path(tempfile.gettempdir()) / "defect-synth"
+        self._folder = folder
 
     def write(self, normals: Sequence[str], count: int) -> list[tuple[Path, Path]]:
         """Paths of `count` defect images and their masks; the missing and damaged ones are painted first.
@@ -46,7 +46,7 @@ class PaintedFiles:
             DataError: An image cannot be read, or no defect fits on it.
             OutputError: A file cannot be written.
         """
-        folder = self._root / self._fingerprint(normals, count)
+        folder = (self._folder or _own_folder()) / self._fingerprint(normals, count)
         order = np.random.default_rng([self._seed, 3]).permutation(len(normals))
         files = []
         for number in range(count):
@@ -55,8 +55,8 @@ class PaintedFiles:
             size = png_size(image_path)
             if size is None or size != png_size(mask_path):
                 image, mask = self._paint(normals[order[number % len(normals)]], number)
-                write_png(mask_path, mask_to_pixels(mask))
-                write_png(image_path, image)
+                write_png(mask_path, mask_to_pixels(mask), "folder")
+                write_png(image_path, image, "folder")
             files.append((image_path, mask_path))
         return files
 
@@ -75,3 +75,18 @@ class PaintedFiles:
         for normal in normals:
             name.update(hashlib.sha256(Path(normal).read_bytes()).digest())
         return name.hexdigest()[:16]
+
+
+def _own_folder() -> Path:
+    """A folder that only this user can write: pictures in one that all can write might be somebody else's.
+
+    Raises:
+        OutputError: There is none.
+    """
+    tried = own_folders()[::-1]  # the temporary one first: painted images take space and can be made again
+    for folder in tried:
+        if is_own(folder):
+            return folder / "painted"
+    raise OutputError(
+        f"no folder of your own for painted images (tried {', '.join(map(str, tried))}); give one with folder="
+    )
