@@ -273,5 +273,5 @@ def _explain(path: Path, error: OSError, argument: str) -> str:
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"no permission to write {path}; choose another {argument}"
-    what, _, _ = reason(error).partition(";")
+    what = str(error.strerror) if error.errno == errno.ENOENT else reason(error).partition(";")[0]
     return f"cannot write {path}: {what}; choose another {argument} (what was written is intact)"
