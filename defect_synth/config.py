@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import get_close_matches
+from reprlib import Repr
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -29,6 +30,9 @@ PowerOfTwo = Annotated[int, AfterValidator(_power_of_two)]
 Name = Annotated[str, AfterValidator(require_name)]
 """A category or a defect in a card, a row or a record. What cannot be one raises `InvalidNameError` as it is."""
 
+Defects = Annotated[tuple[Name, ...], Field(max_length=1000)]
+"""The defects of a checkpoint."""
+
 PathInside = Annotated[str, AfterValidator(require_path_inside)]
 """A file in a record, relative to its folder. What leads elsewhere raises `InvalidNameError` as it is."""
 
@@ -36,10 +40,46 @@ Text = Annotated[str, Field(max_length=20_000), AfterValidator(printable)]
 """Text of a record that is only shown; what could steer a terminal or break a line is stored as an escape."""
 
 
-class Frozen(BaseModel):
-    """Settings as a value: they cannot change, and an unknown name is an error."""
+Count = Annotated[int, Field(ge=0, le=10**9)]
+"""How many of something there are."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+Kimg = Annotated[float, Field(ge=0, le=1e6)]
+"""Thousands of images."""
+
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+"""Weight of a loss."""
+
+_DEEPEST, _MOST_VALUES, _LARGEST = 16, 200_000, 1e15
+
+
+def _bounded(values: dict[str, Any]) -> dict[str, Any]:
+    waiting: list[tuple[Any, int]] = [(values, 0)]
+    seen = 0
+    while waiting:
+        value, depth = waiting.pop()
+        seen += 1
+        if seen > _MOST_VALUES or depth > _DEEPEST:
+            raise ValueError(f"more than {_MOST_VALUES} values, or nested more than {_DEEPEST} deep")
+        if isinstance(value, dict):
+            waiting += ((item, depth + 1) for item in value.values())
+        elif isinstance(value, list | tuple):
+            waiting += ((item, depth + 1) for item in value)
+        elif isinstance(value, int | float) and not abs(value) <= _LARGEST:  # also for NaN
+            raise ValueError(f"a number that is none or too large: {shortened(value)}")
+    return values
+
+
+PlainValues = Annotated[dict[str, Any], AfterValidator(_bounded)]
+"""Values as JSON has them, which whoever uses them checks; none is NaN or infinite, and there are not too many."""
+
+
+class Frozen(BaseModel):
+    """Settings as a value: they cannot change, an unknown name is an error, and every number is one.
+
+    `tests/test_bounds.py` checks that every number of every such model has bounds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class StageConfig(Frozen):
@@ -65,6 +105,26 @@ class StageConfig(Frozen):
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_LONGEST_MESSAGE = 400  # characters of a part of it
+
+
+class _Shortened(Repr):
+    """Writes a value from a stranger: a few items, a few characters, and numbers that Python refuses to write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 80
+
+    def repr_int(self, x: int, level: int) -> str:
+        return super().repr_int(x, level) if x.bit_length() < 1000 else f"an integer of {x.bit_length()} bits"
+
+
+_SHORTENED = _Shortened()
+
+
+def shortened(value: object) -> str:
+    """`repr(value)`, if that is short; otherwise enough of it to find the place in a file."""
+    return printable(_SHORTENED.repr(value))
 
 
 def validated(model: type[_Model], values: Any) -> _Model:
@@ -79,13 +139,13 @@ def validated(model: type[_Model], values: Any) -> _Model:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or model.__name__
         found = first.get("input")
-        shown = (
-            f", got {found!r}"
-            if isinstance(found, str | int | float | bool) and repr(found) not in first["msg"]
-            else ""
-        )
+        shown = ""
+        if isinstance(found, str | int | float | bool):
+            text = shortened(found)
+            shown = "" if text in first["msg"] else f", got {text}"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise ConfigError(f"{where}: {first['msg'].removeprefix('Value error, ')}{shown}{more}") from None
+        message = printable(first["msg"].removeprefix("Value error, "))[:_LONGEST_MESSAGE]
+        raise ConfigError(f"{printable(where)[:_LONGEST_MESSAGE]}: {message}{shown}{more}") from None
 
 
 def override(config: _Model, settings: dict[str, Any]) -> _Model:

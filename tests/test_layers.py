@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "defect_synth"
 ORDER = """
     errors names files samples config atomic
-    nn data
+    nn data weights
     product export engine metrics
     dfmgan
     painter compositor baselines demo
@@ -139,6 +139,12 @@ INSIDE = {
         arrangement shapes surroundings
         likeness
         mask_source
+    """,
+    "weights": """
+        budget finite safetensors_file
+        stand_ins
+        pickle_machine
+        torch_file
     """,
 }
 RANK = {name: rank for rank, line in enumerate(ORDER.strip().splitlines()) for name in line.split()}

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from defect_synth.config import Name, StageConfig
+from defect_synth.config import Count, Defects, PlainValues, StageConfig, Text
 from defect_synth.data.store import ImageArrays
 from defect_synth.engine.checkpoint import (
     Card,
@@ -42,11 +42,11 @@ class TranslationCard(Card):
     """
 
     kind: Literal["translation"] = "translation"
-    method: str
-    defects: tuple[Name, ...]
-    data_digest: str = ""
-    num_images: int = 0
-    networks: dict[str, Any]
+    method: Text
+    defects: Defects
+    data_digest: Text = ""
+    num_images: Count = 0
+    networks: PlainValues
 
 
 def adam(module: nn.Module, config: StageConfig, beta2: float) -> torch.optim.Adam:

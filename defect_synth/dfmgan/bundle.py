@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from defect_synth.dfmgan.checkpoint import DFMGANCard
-from defect_synth.dfmgan.config import ModelConfig
-from defect_synth.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from defect_synth.engine.checkpoint import Checkpoint, checked_card, load_checkpoint, save_checkpoint
 from defect_synth.errors import CheckpointError
 
 BUNDLE = "dfmgan-set"
@@ -58,7 +57,7 @@ def unpack(checkpoint: Checkpoint[DFMGANCard], defect: str) -> Checkpoint[DFMGAN
     """One defect of a bundle, as its own file would be; the checkpoint of a single defect is returned as it is.
 
     Raises:
-        CheckpointError: The bundle does not hold the defect.
+        CheckpointError: The bundle does not hold the defect, or is damaged.
     """
     card = checkpoint.card
     if card.kind != BUNDLE:
@@ -69,9 +68,12 @@ def unpack(checkpoint: Checkpoint[DFMGANCard], defect: str) -> Checkpoint[DFMGAN
     tensors = {
         name.removeprefix(own): tensor for name, tensor in checkpoint.tensors.items() if name.startswith((_SHARED, own))
     }
-    fields: dict[str, Any] = dict(card.training.get(defect, {}))
-    fields["model"] = ModelConfig.model_validate(fields["model"])
-    single = card.model_copy(update={"kind": "dfmgan", "defect": defect, "defects": (), **fields})
+    own_card = card.training.get(defect)
+    if not isinstance(own_card, dict) or "model" not in own_card:
+        raise CheckpointError(f"{checkpoint.path} is damaged: its card says nothing of {defect}; pack the run again")
+    fields = {name: own_card[name] for name in ("model", *_OWN_FIELDS) if name in own_card}
+    values = {**card.model_dump(), "kind": "dfmgan", "defect": defect, "defects": (), **fields}
+    single = checked_card(DFMGANCard, values, checkpoint.path)
     return Checkpoint(single, tensors, checkpoint.digest, checkpoint.path)
 
 

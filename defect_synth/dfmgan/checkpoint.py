@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from pydantic import Field
 
-from defect_synth.config import Name
+from defect_synth.config import Count, Defects, Name, Text
 from defect_synth.dfmgan.backbone import Backbone
 from defect_synth.dfmgan.config import ModelConfig
 from defect_synth.dfmgan.generator import DFMGAN
@@ -32,23 +33,22 @@ class DFMGANCard(Card):
     kind: DFMGANKind
     model: ModelConfig
     defect: Name | None = None
-    defects: tuple[Name, ...] = ()
-    data_digest: str = ""
-    num_images: int = 0
-    score: float | None = None
-    origin: str = "defect-synth train"
+    defects: Defects = ()
+    data_digest: Text = ""
+    num_images: Count = 0
+    score: float | None = Field(None, ge=-1e30, le=1e30)
+    origin: Text = "defect-synth train"
 
 
 def build_generator(checkpoint: Checkpoint[DFMGANCard]) -> Backbone | DFMGAN:
     """The network of a `backbone` or `dfmgan` checkpoint, ready to generate (evaluation mode, no gradients).
 
     Raises:
-        CheckpointError: The tensors do not fit the configuration.
+        CheckpointError: The tensors do not fit the configuration, or are no numbers.
     """
     card = checkpoint.card
     # Built without drawing initial weights: nothing here may depend on, or move, the global random state.
     with torch.device("meta"):
         network = DFMGAN(card.model) if card.kind == "dfmgan" else Backbone(card.model.backbone)
-    network = network.to_empty(device="cpu")
     restore(network, checkpoint.tensors, checkpoint.path)
     return network.eval().requires_grad_(False)

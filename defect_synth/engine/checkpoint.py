@@ -14,22 +14,25 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
+from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from defect_synth.atomic import replacing
-from defect_synth.config import Name
-from defect_synth.errors import CheckpointError
+from defect_synth.config import Count, Frozen, Kimg, Name, PlainValues, Text, validated
+from defect_synth.errors import CheckpointError, ConfigError, DataError
+from defect_synth.files import parse_json
 from defect_synth.names import names_in
+from defect_synth.weights.finite import require_finite
+from defect_synth.weights.safetensors_file import opened_safetensors
 
 FORMAT = 1
 _KEY = "defect_synth"
 _PAINTER_KEY_OF_0_1 = "defect_synth_painter"
+_REMEDY = "copy it again or use an earlier snapshot"
 
 
-class Card(BaseModel):
+class Card(Frozen):
     """What a checkpoint says about itself: its model card in machine-readable form.
 
     It contains no clock time, so that equal training gives equal bytes. `kind` is a `Literal` in each subclass.
@@ -44,15 +47,13 @@ class Card(BaseModel):
         licence_note: Whose terms the weights inherit.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: int = FORMAT
+    format: int = Field(FORMAT, ge=0, le=FORMAT)
     kind: str
     category: Name
-    trained_kimg: float = 0.0
-    training: dict[str, Any] = {}
-    versions: dict[str, str] = {}
-    licence_note: str = "Weights inherit the terms of the images they were trained on."
+    trained_kimg: Kimg = 0.0
+    training: PlainValues = Field(default_factory=dict)
+    versions: dict[Text, Text] = Field(default_factory=dict)
+    licence_note: Text = "Weights inherit the terms of the images they were trained on."
 
 
 class TrainingCard(Card):
@@ -67,11 +68,11 @@ class TrainingCard(Card):
     """
 
     kind: Literal["training"] = "training"
-    method: str
+    method: Text
     defect: Name | None = None
-    data_digest: str = ""
-    num_images: int = 0
-    networks: dict[str, Any] = {}
+    data_digest: Text = ""
+    num_images: Count = 0
+    networks: PlainValues = Field(default_factory=dict)
 
 
 CardT = TypeVar("CardT", bound=Card)
@@ -114,11 +115,11 @@ def save_checkpoint(path: Path, card: Card, tensors: Mapping[str, Tensor]) -> No
 def checkpoint_kind(path: Path) -> str | None:
     """The `kind` of a checkpoint, read from its header alone; None for any other file, readable or not."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            values = json.loads(_header(file.metadata() or {}) or "null")
-    except (SafetensorError, OSError, ValueError):
+        with opened_safetensors(path, "numpy", _REMEDY) as file:
+            values = parse_json(_header(file.metadata() or {}) or "null", path)
+    except (CheckpointError, DataError):
         return None
-    return str(values["kind"]) if isinstance(values, dict) and "kind" in values else None
+    return str(values["kind"])[:40] if isinstance(values, dict) and "kind" in values else None
 
 
 def read_card(path: Path, card: type[CardT], kind: str | None = None) -> CardT:
@@ -167,13 +168,8 @@ def _opened(path: Path) -> Iterator[Any]:
             f"{path} is a pickle, which is never loaded as it is; "
             f"convert it: `defect-synth import {path.name} -o model.safetensors`"
         )
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise CheckpointError(
-            f"{path} is damaged or not a safetensors file ({str(error)[:80]}); copy it again or use an earlier snapshot"
-        ) from None
+    with opened_safetensors(path, "pt", _REMEDY) as file:
+        yield file
 
 
 def _header(metadata: Mapping[str, str]) -> str | None:
@@ -185,41 +181,60 @@ def _parsed(path: Path, file: Any, card: type[CardT], kind: str | None) -> CardT
     header = _header(file.metadata() or {})
     if header is None:
         raise CheckpointError(f"{path} was not written by defect-synth: its header has no {_KEY!r} entry")
-    values = json.loads(header)
+    try:
+        values = parse_json(header, path)
+    except DataError as error:
+        raise CheckpointError(f"{error}, in its header: the file is damaged; {_REMEDY}") from None
     if isinstance(values, dict):
         known = get_args(card.model_fields["kind"].annotation) if kind is None else (kind,)
         if "kind" in values and known and values["kind"] not in known:
-            raise CheckpointError(f"{path} holds a {values['kind']} checkpoint, but a {known[0]} one is needed here")
+            found = str(values["kind"])[:40]
+            raise CheckpointError(f"{path} holds a {found} checkpoint, but a {known[0]} one is needed here")
         newer = values.get("format", 0)
         if isinstance(newer, int) and newer > FORMAT:
             raise CheckpointError(f"{path} has format {newer}; this version reads up to {FORMAT}: upgrade defect-synth")
+    return checked_card(card, values, path)
+
+
+def checked_card(card: type[CardT], values: Any, path: Path) -> CardT:
+    """A card from the values in a file.
+
+    Raises:
+        CheckpointError: Names the field, what was found, and the bound.
+        InvalidNameError: Its category or a defect is no name.
+    """
     try:
         with names_in(path):
-            return card.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise CheckpointError(
-            f"{path} has settings this version cannot read: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        ) from None
+            return validated(card, values)
+    except ConfigError as error:
+        raise CheckpointError(f"{path} has settings this version cannot read: {error}") from None
 
 
 def restore(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Load a state_dict, strictly.
 
+    A module on the meta device gets memory on the CPU, once the tensors are known to fit: a card alone can ask for any
+    size.
+
     Raises:
-        CheckpointError: A tensor is missing, unknown or of another shape: the file is of another architecture.
+        CheckpointError: A tensor is missing, unknown or of another shape or kind: the file is of another architecture;
+            or a tensor holds NaN or infinity.
     """
     expected = module.state_dict()
     problems = [f"{name} is missing" for name in expected.keys() - tensors.keys()]
-    problems += [f"{name} is not part of this network" for name in tensors.keys() - expected.keys()]
-    problems += [
-        f"{name} is {list(tensors[name].shape)} instead of {list(expected[name].shape)}"
-        for name in sorted(expected.keys() & tensors.keys())
-        if tensors[name].shape != expected[name].shape
-    ]
+    problems += [f"{name[:100]} is not part of this network" for name in tensors.keys() - expected.keys()]
+    for name in sorted(expected.keys() & tensors.keys()):
+        found, wanted = tensors[name], expected[name]
+        if found.shape != wanted.shape:
+            problems.append(f"{name} is {list(found.shape)} instead of {list(wanted.shape)}")
+        elif found.is_floating_point() != wanted.is_floating_point():
+            problems.append(f"{name} is {found.dtype} instead of {wanted.dtype}")
     if problems:
         raise CheckpointError(
             f"{path} is of another architecture: {sorted(problems)[0]} ({len(problems)} differences); "
             "use the preset and resolution it was trained with"
         )
+    require_finite(tensors, path)
+    if any(tensor.is_meta for tensor in expected.values()):
+        module.to_empty(device="cpu")
     module.load_state_dict(dict(tensors))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from defect_synth.engine.checkpoint import TrainingCard, load_checkpoint, save_checkpoint
+from defect_synth.engine.checkpoint import TrainingCard, load_checkpoint, restore, save_checkpoint
 from defect_synth.engine.log import Tick
 from defect_synth.engine.stage import Stage
 from defect_synth.errors import CheckpointError
+from defect_synth.weights.finite import require_finite
 
 STATE = "state.safetensors"
+_MOST_ITERATIONS = 10**12
 
 
 class Snapshot:
@@ -57,16 +61,16 @@ class Snapshot:
         old = checkpoint.card.model_copy(update={"versions": stage.card.versions})
         if old != stage.card:
             raise CheckpointError(f"{self.path} belongs to another run: {_difference(old, stage.card)}")
-        groups: dict[str, dict[str, Tensor]] = {}
-        for name, tensor in checkpoint.tensors.items():
-            kind, rest = name.split(".", 1)
-            groups.setdefault(kind, {})[rest] = tensor
         try:
+            groups: dict[str, dict[str, Tensor]] = {}
+            for name, tensor in checkpoint.tensors.items():
+                kind, rest = name.split(".", 1)
+                groups.setdefault(kind, {})[rest] = tensor
+            require_finite({k: v for k, v in checkpoint.tensors.items() if not k.startswith("number.")}, self.path)
             for name, module in stage.modules.items():
                 prefix = f"{name}."
-                module.load_state_dict(
-                    {k.removeprefix(prefix): v for k, v in groups["module"].items() if k.startswith(prefix)}
-                )
+                own = {k.removeprefix(prefix): v for k, v in groups["module"].items() if k.startswith(prefix)}
+                restore(module, own, self.path)
             for name, optimizer in stage.optimizers.items():
                 state: dict[int, dict[str, Tensor]] = {}
                 for key, value in groups.get("optimizer", {}).items():
@@ -75,10 +79,12 @@ class Snapshot:
                         state.setdefault(int(number), {})[entry] = value
                 saved = optimizer.state_dict()
                 optimizer.load_state_dict({"state": state, "param_groups": saved["param_groups"]})
+                _require_moments(optimizer)
                 _match_layouts(optimizer)
             for name, value in stage.scalars.items():
                 value.copy_(groups["scalar"][name])
             numbers = {name: float(value) for name, value in groups["number"].items()}
+            _require_numbers(numbers)
             stage.restore_controls(
                 {k.removeprefix("control."): v for k, v in numbers.items() if k.startswith("control.")}
             )
@@ -91,6 +97,26 @@ class Snapshot:
                 f"{self.path} does not hold a whole snapshot ({str(error).splitlines()[0][:80]}); "
                 "delete it to start this stage anew"
             ) from None
+
+
+def _require_numbers(numbers: Mapping[str, float]) -> None:
+    """Check the numbers of a snapshot; the best score is NaN where there is none yet."""
+    for name, value in numbers.items():
+        if not math.isfinite(value) and not (name == "best_score" and math.isnan(value)):
+            raise ValueError(f"{name} is {value}")
+    iteration = numbers["iteration"]
+    if not (0 <= iteration <= _MOST_ITERATIONS and iteration == int(iteration)):
+        raise ValueError(f"iteration is {iteration:g}")
+
+
+def _require_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Check that Adam has all its moments, or none, for each parameter, in the shape of the parameter."""
+    known = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    for parameter, values in optimizer.state.items():
+        if id(parameter) not in known or values.keys() != {"step", "exp_avg", "exp_avg_sq"}:
+            raise ValueError("the state of an optimizer is not that of Adam")
+        if any(values[name].shape != parameter.shape for name in ("exp_avg", "exp_avg_sq")) or values["step"].ndim:
+            raise ValueError("the state of an optimizer is of other networks")
 
 
 def _match_layouts(optimizer: torch.optim.Optimizer) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from defect_synth.errors import CheckpointError, ConfigError
 from defect_synth.metrics.pooling import dilate, in_batches, pool, resize
-from defect_synth.metrics.weights_file import tensors_digest
+from defect_synth.metrics.weights_file import read_tensors, tensors_digest
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -95,13 +97,16 @@ def timm_features(name: str, weights: str | Path | None = None) -> NetworkFeatur
 
     if not timm.is_model(name):
         raise ConfigError(f"timm has no model {name!r}; give one of timm.list_models(), such as resnet18, or a file")
-    settings: dict[str, Any] = {}
-    if weights is not None:
-        if not Path(weights).is_file():
-            raise CheckpointError(f"no file {weights}; expected the weights of timm's {name}")
-        settings["pretrained_cfg_overlay"] = {"file": str(weights)}
+    expected = f"expected the weights of timm's {name}: --features {name}=FILE"
+    tensors = None if weights is None else read_tensors(weights, expected)
     try:
-        network = timm.create_model(name, pretrained=True, num_classes=0, **settings)
+        with TemporaryDirectory() as folder:
+            settings: dict[str, Any] = {}
+            if tensors is not None:  # timm renames tensors of older files; it gets our own copy and never the file
+                copy = Path(folder) / "weights.safetensors"
+                save_file({key: tensor.clone() for key, tensor in tensors.items()}, copy)
+                settings["pretrained_cfg_overlay"] = {"file": str(copy)}
+            network = timm.create_model(name, pretrained=True, num_classes=0, **settings)
     except MemoryError:
         raise
     except Exception as error:  # downloads and damaged files fail in a dozen ways

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import AliasChoices, Field
 from torch import Tensor
 
-from defect_synth.config import Name
+from defect_synth.config import Defects, PlainValues, Text
 from defect_synth.engine.checkpoint import Card, checkpoint_kind, load_checkpoint, restore, save_checkpoint
 from defect_synth.engine.loop import MODEL_FILE
 from defect_synth.painter.config import PainterModelConfig
@@ -40,14 +40,14 @@ class PainterCard(Card):
 
     kind: Literal["painter"] = "painter"
     model: PainterModelConfig
-    defects: tuple[Name, ...]
-    reference: int
-    product: dict[str, Any]
-    discriminator_features: str = Field(
+    defects: Defects = Field(min_length=1)
+    reference: int = Field(ge=16, le=1_000_000)
+    product: PlainValues
+    discriminator_features: Text = Field(
         "",
         validation_alias=AliasChoices("discriminator_features", "judges"),  # the name in files of 0.1.0
     )
-    licence_note: str = "Weights and the images inside inherit the terms of the images that they were made from."
+    licence_note: Text = "Weights and the images inside inherit the terms of the images that they were made from."
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +89,7 @@ def load_painter(path: Path) -> PainterCheckpoint:
     card = checkpoint.card
     with torch.device("meta"):  # draws no initial weights: the global random state stays as it is
         network = PainterModel(card.model, len(card.defects))
-    network = network.to_empty(device="cpu")
-    restore(network, {name: value.float() for name, value in _group(checkpoint.tensors, _WEIGHTS).items()}, path)
+    restore(network, _group(checkpoint.tensors, _WEIGHTS), path)
     network = network.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
     return PainterCheckpoint(card, network, _group(checkpoint.tensors, _ASSETS), checkpoint.digest)
 

@@ -82,5 +82,5 @@ def test_unknown_models_and_missing_or_damaged_files_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match=f"expected the weights of timm's {NAME}"):
         timm_features(NAME, tmp_path / "none.pth")
     (tmp_path / "damaged.pth").write_bytes(b"PK")
-    with pytest.raises(CheckpointError, match=rf"cannot be read from .*damaged\.pth .*--features {NAME}=FILE"):
+    with pytest.raises(CheckpointError, match=rf"cannot read .*damaged\.pth .*--features {NAME}=FILE"):
         timm_features(NAME, tmp_path / "damaged.pth")

@@ -18,6 +18,7 @@ from defect_synth.dfmgan.official.names import to_ours_discriminator, to_ours_ge
 from defect_synth.dfmgan.official.settings import StageNumber, model_config, stage_of
 from defect_synth.dfmgan.official.snapshot import OfficialSnapshot, read_snapshot
 from defect_synth.errors import CheckpointError
+from defect_synth.weights.finite import require_finite
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def import_snapshot(path: str | Path) -> ImportedSnapshot:
 
     Raises:
         CheckpointError: The file is another one, damaged, unsafe or of an unsupported variant, or its tensors
-            contradict its own settings.
+            contradict its own settings or are no numbers.
     """
     return convert_snapshot(read_snapshot(path))
 
@@ -63,6 +64,8 @@ def convert_snapshot(snapshot: OfficialSnapshot) -> ImportedSnapshot:
         generator = Backbone(config.backbone) if stage == 1 else DFMGAN(config)
         discriminator_shapes = {"D": build_discriminator(config), "D_match": build_match_discriminator(config)}
 
+    for name, state in snapshot.networks.items():
+        require_finite(state.tensors, f"{snapshot.path}: {name}")
     generators = {}
     for name in ("G", "G_ema"):
         with _named(snapshot.path, name):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from defect_synth.config import validated
+from defect_synth.config import shortened, validated
 from defect_synth.dfmgan.config import ModelConfig
 from defect_synth.dfmgan.official.snapshot import NetworkState, OfficialSnapshot
 from defect_synth.errors import CheckpointError, ConfigError
@@ -34,13 +34,14 @@ def stage_of(snapshot: OfficialSnapshot) -> StageNumber:
     transfer = generator.init_kwargs.get("transfer")
     if transfer not in (None, "none", "res_block", "res_block_match_dis"):
         raise CheckpointError(
-            f"{snapshot.path} was trained with transfer={transfer!r}; expected none, res_block or res_block_match_dis"
+            f"{snapshot.path} was trained with transfer={shortened(transfer)}; expected none, res_block or "
+            "res_block_match_dis"
         )
     has_branch = any(name.startswith("defect_mapping.") for name in generator.tensors)
     if has_branch != (transfer not in (None, "none")):
         raise CheckpointError(
-            f"{snapshot.path}: G_ema has {'a' if has_branch else 'no'} defect branch, but transfer={transfer!r}; "
-            "the file contradicts itself"
+            f"{snapshot.path}: G_ema has {'a' if has_branch else 'no'} defect branch, but transfer="
+            f"{shortened(transfer)}; the file contradicts itself"
         )
     return 2 if has_branch else 1
 
@@ -63,13 +64,16 @@ def model_config(snapshot: OfficialSnapshot) -> ModelConfig:
     resolution = _required(snapshot, "img_resolution")
     channels = _required(snapshot, "img_channels")
     if channels not in (1, 3):
-        raise CheckpointError(f"{snapshot.path}: G makes {channels!r} image channels; expected 3, or 1 for grey")
+        raise CheckpointError(
+            f"{snapshot.path}: G makes {shortened(channels)} image channels; expected 3, or 1 for grey"
+        )
 
     clamp = synthesis.get("conv_clamp")
     for name in ("D", "D_match"):
         if name in snapshot.networks and (other := _network(snapshot, name).init_kwargs.get("conv_clamp")) != clamp:
             raise CheckpointError(
-                f"{snapshot.path}: conv_clamp is {clamp!r} in G_ema and {other!r} in {name}; expected one value"
+                f"{snapshot.path}: conv_clamp is {shortened(clamp)} in G_ema and {shortened(other)} in {name}; "
+                "expected one value"
             )
     values: dict[str, Any] = {
         "backbone": {
@@ -119,8 +123,8 @@ def _check(snapshot: OfficialSnapshot, name: str) -> None:
     labels = arguments.get("c_dim", 0)
     if labels:
         raise CheckpointError(
-            f"{snapshot.path}: {name} is conditional (c_dim={labels!r}), which is not supported; expected c_dim=0: "
-            "train one model per defect, without --cond"
+            f"{snapshot.path}: {name} is conditional (c_dim={shortened(labels)}), which is not supported; "
+            "expected c_dim=0: train one model per defect, without --cond"
         )
     if name.startswith("G"):
         sections = {"mapping_kwargs": _MAPPING, "synthesis_kwargs": _SYNTHESIS}
@@ -136,8 +140,8 @@ def _only(snapshot: OfficialSnapshot, name: str, arguments: dict[str, Any], acce
         if key in arguments and arguments[key] not in values:
             note = " (soft mask)" if key == "no_round" else ""
             raise CheckpointError(
-                f"{snapshot.path}: {name} was built with {key}={arguments[key]!r}{note}, which is not supported; "
-                f"expected {' or '.join(repr(value) for value in values)}"
+                f"{snapshot.path}: {name} was built with {key}={shortened(arguments[key])}{note}, which is not "
+                f"supported; expected {' or '.join(map(repr, values))}"
             )
 
 
@@ -151,7 +155,7 @@ def _network(snapshot: OfficialSnapshot, name: str) -> NetworkState:
 def _section(snapshot: OfficialSnapshot, name: str, section: str) -> dict[str, Any]:
     value = _network(snapshot, name).init_kwargs.get(section, {})
     if not isinstance(value, dict):
-        raise CheckpointError(f"{snapshot.path}: {section} of {name} is {value!r}; expected named arguments")
+        raise CheckpointError(f"{snapshot.path}: {section} of {name} is {shortened(value)}; expected named arguments")
     return value
 
 

@@ -2,29 +2,37 @@
 
 Such a file is a pickle of whole networks, each with the source text of its own class, which the original loader
 executes. Here every name that the pickle may mention stands for an inert object (`standins`), any other name is
-refused, and the source text is not read. What remains is data: constructor arguments, and tensors whose bytes are read
-by `torch.load(weights_only=True)`.
+refused, and the source text is not read. What remains is data, constructor arguments and tensors, and all of it is
+counted before it is built (`weights/`).
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
-import torch
-from torch import Tensor
+from torch import Tensor, float32
 
-from defect_synth.dfmgan.official.standins import GLOBALS, Function, InertObject, Storage, TensorView
-from defect_synth.errors import CheckpointError
+from defect_synth.dfmgan.official.standins import GLOBALS
+from defect_synth.errors import CheckpointError, DataError
+from defect_synth.files import MIB, open_file
+from defect_synth.names import printable
+from defect_synth.weights.budget import Budget
+from defect_synth.weights.pickle_machine import PickleMachine
+from defect_synth.weights.stand_ins import TENSOR_NAMES, Function, InertObject, Storage, TensorView
+from defect_synth.weights.torch_file import opened_archive, opened_weights, read_torch_file
 
 NETWORKS = ("G", "G_ema", "D", "D_match")
 _EXPECTED = "a network-snapshot-*.pkl of the authors' trainer or of StyleGAN2-ADA"
+_MOST_BYTES = 1024 * MIB  # the largest networks, at 1024 px, need 400
+_DEEPEST = 32  # modules in modules, and lists in lists of arguments
+_MOST_ARGUMENTS = 10_000
+_LONGEST_TEXT = 1000  # characters of an argument
 
 
 @dataclass(frozen=True)
@@ -58,27 +66,31 @@ def read_snapshot(path: str | Path) -> OfficialSnapshot:
     if not path.is_file():
         raise CheckpointError(f"{path} is not a file; expected {_EXPECTED}")
     try:
-        with path.open("rb") as file:
-            found = _other_format(path, file)
-            if found:
-                raise CheckpointError(f"{path} is {found}; expected {_EXPECTED}")
-            content = _Reader(file, path).load()
-        return _snapshot(path, content)
-    except CheckpointError:
+        found = _other_format(path)
+        if found:
+            raise CheckpointError(f"{path} is {found}; expected {_EXPECTED}")
+        with opened_weights(path) as (file, size):
+            if size > _MOST_BYTES:
+                raise CheckpointError(f"{path} has {size / MIB:.0f} MiB, at most {_MOST_BYTES / MIB:g} are read")
+            budget = Budget(size)
+            return _snapshot(path, PickleMachine(file, budget, _Names(path, budget).stand_in).load(), budget)
+    except (CheckpointError, MemoryError):
         raise
+    except DataError as error:
+        raise CheckpointError(str(error)) from None
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # all objects here are ours or builtins, so the file is the cause
-        reason = _printable(" ".join(str(error).split())) or type(error).__name__
+        reason = _short(" ".join(str(error).split())) or type(error).__name__
         kind = "is cut short or damaged" if _starts_like_a_pickle(path) else "is not a pickle"
         raise CheckpointError(f"{path} {kind} ({reason}); expected {_EXPECTED}") from error
 
 
-def _snapshot(path: Path, content: object) -> OfficialSnapshot:
+def _snapshot(path: Path, content: object, budget: Budget) -> OfficialSnapshot:
     if not isinstance(content, dict) or not any(name in content for name in NETWORKS):
-        keys = ", ".join(str(key) for key in content) if isinstance(content, dict) else type(content).__name__
+        keys = ", ".join(str(key)[:40] for key in [*content][:20]) if isinstance(content, dict) else _kind(content)
         raise CheckpointError(
-            f"{path} is a pickle without any of {', '.join(NETWORKS)} (found: {_printable(keys) or 'nothing'}); "
+            f"{path} is a pickle without any of {', '.join(NETWORKS)} (found: {_short(keys) or 'nothing'}); "
             f"expected {_EXPECTED}"
         )
     networks = {}
@@ -87,53 +99,84 @@ def _snapshot(path: Path, content: object) -> OfficialSnapshot:
         if module is None:
             continue
         if not isinstance(module, InertObject) or not isinstance(module.state, dict):
-            raise CheckpointError(f"{path}: {name} is not a network but {type(module).__name__}; expected {_EXPECTED}")
+            raise CheckpointError(f"{path}: {name} is not a network but {_kind(module)}; expected {_EXPECTED}")
         state = module.state
         arguments = state.get("_init_kwargs", state.get("init_kwargs"))
         if not isinstance(arguments, dict):
             raise CheckpointError(f"{path}: {name} has no _init_kwargs, so its size is unknown; expected {_EXPECTED}")
         tensors: dict[str, Tensor] = {}
-        _collect(module, "", tensors)
-        networks[name] = NetworkState({str(key): _plain(value) for key, value in arguments.items()}, tensors)
+        _collect(module, "", tensors, budget)
+        networks[name] = NetworkState(_Plain().values(arguments), tensors)
     return OfficialSnapshot(path, networks)
 
 
-def _collect(module: InertObject, prefix: str, into: dict[str, Tensor]) -> None:
+def _collect(module: object, prefix: str, into: dict[str, Tensor], budget: Budget, depth: int = 0) -> None:
     """Add the tensors below `module` to `into`, named as `nn.Module.state_dict` would."""
-    if not isinstance(module, InertObject):
+    if not isinstance(module, InertObject) or not isinstance(module.state, dict):
         raise pickle.UnpicklingError(f"{prefix or 'network'} is not a module")
-    transient = module.state.get("_non_persistent_buffers_set", ())
+    budget.spend_steps()
+    if depth > _DEEPEST:
+        raise pickle.UnpicklingError(f"modules are nested more than {_DEEPEST} deep")
+    transient = _part(module, "_non_persistent_buffers_set", set)
     for group in ("_parameters", "_buffers"):
-        for name, tensor in module.state.get(group, {}).items():
+        for name, tensor in _part(module, group, dict).items():
             if tensor is None or (group == "_buffers" and name in transient):
                 continue
             if not isinstance(tensor, TensorView):
                 raise pickle.UnpicklingError(f"{prefix}{name} is not a tensor")
-            into[prefix + name] = tensor.read()
-    for name, child in module.state.get("_modules", {}).items():
+            budget.spend_steps()
+            # A copy, as tensors of one file may share memory, which safetensors cannot store.
+            into[f"{prefix}{name}"] = tensor.read(budget).to(float32, copy=True)
+    for name, child in _part(module, "_modules", dict).items():
         if child is not None:
-            _collect(child, f"{prefix}{name}.", into)
+            _collect(child, f"{prefix}{name}.", into, budget, depth + 1)
 
 
-def _plain(value: object) -> Any:
-    """Constructor arguments as JSON-like values; anything else becomes the name of its type."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return f"<{type(value).__name__.strip('_')}>"
+def _part(module: InertObject, name: str, kind: type) -> Any:
+    found = module.state.get(name, kind())
+    if not isinstance(found, kind):
+        raise pickle.UnpicklingError(f"{name} of a module is not a {kind.__name__}")
+    return found
 
 
-def _other_format(path: Path, file: BinaryIO) -> str:
+class _Plain:
+    """Constructor arguments as JSON-like values; anything else becomes the name of its type.
+
+    A value can be in many places of a pickle, so what is small there could be endless as JSON: it is counted here.
+    """
+
+    def __init__(self) -> None:
+        self._left = _MOST_ARGUMENTS
+
+    def values(self, arguments: Mapping[Any, Any], depth: int = 0) -> dict[str, Any]:
+        """A dictionary of arguments."""
+        return {self._value(str(key), depth): self._value(item, depth + 1) for key, item in arguments.items()}
+
+    def _value(self, value: object, depth: int) -> Any:
+        self._left -= 1
+        if self._left < 0 or depth > _DEEPEST or (isinstance(value, str) and len(value) > _LONGEST_TEXT):
+            raise pickle.UnpicklingError("the arguments of a network are too many, too long or nested too deeply")
+        if isinstance(value, dict):
+            return self.values(value, depth)
+        if isinstance(value, list | tuple):
+            return [self._value(item, depth + 1) for item in value]
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        return f"<{_kind(value)}>"
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__.strip("_")
+
+
+def _other_format(path: Path) -> str:
     """What a file that is not a snapshot is, by its first bytes; empty if it may be one."""
-    head = file.read(64)
-    file.seek(0)
-    if not head:
-        return "empty"
-    if head.startswith(b"PK\x03\x04"):
-        return _zip_kind(path)
+    with open_file(path) as file:
+        head = file.read(64)
+        if not head:
+            return "empty"
+        if head.startswith(b"PK\x03\x04"):
+            return _zip_kind(file)
     if head.startswith(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."):
         return "a file written by torch.save (old format)"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
@@ -152,18 +195,18 @@ def _starts_like_a_pickle(path: Path) -> bool:
         return file.read(1) == b"\x80"  # pickle protocol 2 and later; snapshots have 3 or 4
 
 
-def _zip_kind(path: Path) -> str:
+def _zip_kind(file: BinaryIO) -> str:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened_archive(file, file.seek(0, 2)) as archive:
             names = archive.namelist()
     except zipfile.BadZipFile:
         return "a damaged zip file"
     return "a file written by torch.save" if any(name.endswith("/data.pkl") for name in names) else "a zip archive"
 
 
-def _printable(text: str) -> str:
+def _short(text: str) -> str:
     """Text from a foreign file, short and safe for a terminal."""
-    return text.encode("unicode_escape").decode("ascii")[:160]
+    return printable(text)[:160]
 
 
 _RENAMED = {  # names of Python 2, which protocols 0 to 2 use, and of NumPy 2
@@ -174,45 +217,44 @@ _RENAMED = {  # names of Python 2, which protocols 0 to 2 use, and of NumPy 2
 }
 
 
-class _Reader(pickle.Unpickler):
-    """An unpickler that knows the names in `GLOBALS` and no others.
+class _Names:
+    """What the names in a snapshot stand for: those in `GLOBALS`, and the storages of its tensors.
 
-    A name is looked up as a whole, so `torch` with `serialization.os.system` finds nothing, and the parent class
-    refuses persistent ids. Whatever the pickle can call, change or give attributes is then an inert stand-in.
+    A name is looked up as a whole, so `torch` with `serialization.os.system` finds nothing.
     """
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        super().__init__(file)
-        self._path = path
+    def __init__(self, path: Path, budget: Budget) -> None:
+        self._path, self._budget = path, budget
+        self._load = Function(self._storage)
 
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
+    def stand_in(self, module_name: str, name: str) -> object:
+        """The stand-in for a name of the snapshot itself."""
         module = _RENAMED.get(module_name, module_name)
-        if (module, global_name) == ("torch.storage", "_load_from_bytes"):
-            return Function(self._storage)
-        if (module, global_name) in GLOBALS:
-            return GLOBALS[module, global_name]
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return self._load
+        if (module, name) in GLOBALS:
+            return GLOBALS[module, name]
         if module.startswith("dnnlib.tflib"):
             raise CheckpointError(
                 f"{self._path} is a TensorFlow StyleGAN2 pickle; convert it with StyleGAN2-ADA's legacy.py"
             )
-        raise _refused(self._path, f"{module}.{global_name}")
+        self._refuse(module, name)
 
-    def _storage(self, data: object) -> Storage:
+    def _in_storage(self, module_name: str, name: str) -> object:
+        module = _RENAMED.get(module_name, module_name)
+        return TENSOR_NAMES.get((module, name)) or self._refuse(module, name)
+
+    def _refuse(self, module: str, name: str) -> NoReturn:
+        raise CheckpointError(
+            f"{self._path} refers to {_short(f'{module}.{name}')}, which no StyleGAN2/DFMGAN snapshot needs; refused, "
+            "nothing was executed"
+        )
+
+    def _storage(self, data: object = None) -> Storage:
+        """A storage from the bytes of a file of torch.save, as torch nests them."""
         if not isinstance(data, bytes | bytearray):
             raise pickle.UnpicklingError("a tensor storage that is not bytes")
-        try:
-            storage = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            name = re.search(r"GLOBAL (\S+)", str(error))  # the only place where torch says which name it refused
-            if name:
-                raise _refused(self._path, name[1]) from None
-            raise
-        if not isinstance(storage, torch.storage.TypedStorage):
-            raise pickle.UnpicklingError(f"a tensor storage that is {type(storage).__name__}")
-        return Storage(torch.empty(0, dtype=storage.dtype).set_(storage))
-
-
-def _refused(path: Path, name: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path} refers to {_printable(name)}, which no StyleGAN2/DFMGAN snapshot needs; refused, nothing was executed"
-    )
+        storage = read_torch_file(io.BytesIO(data), len(data), self._budget, self._in_storage)
+        if not isinstance(storage, Storage):
+            raise pickle.UnpicklingError("a tensor storage that is something else")
+        return storage
