@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from defect_synth.samples import DefectSample, Pixels, Provenance, pixels_to_mas
 
 INDEX_NAME = "provenance.jsonl"
 
+_END = 32  # bytes: of a PNG file the Adler-32 of all pixels, the CRC-32 of the last part, and the end mark
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
 _MOST_PIXELS = 2**26
 _MOST_LINE, _MOST_LINES = 2**16, 10**6
@@ -64,8 +66,17 @@ class FolderSource:
 
     @cached_property
     def digest(self) -> str:
-        """Identifies the index: which samples there are and how they were made."""
-        return hashlib.sha256((self._root / INDEX_NAME).read_bytes()).hexdigest()
+        """Identifies which samples there are, how they were made, and what their files hold now.
+
+        Of each file its length and its end are read. PNG files end with checksums of their pixels.
+        """
+        found = hashlib.sha256((self._root / INDEX_NAME).read_bytes())
+        for defect in self._defects:
+            for seed in self.seeds(defect):
+                record = self._records[defect][seed]
+                for name in filter(None, (record.image, record.mask, record.clean)):
+                    found.update(_ending(self._root / name))
+        return found.hexdigest()
 
     def seeds(self, defect: str) -> tuple[int, ...]:
         """The seeds that exist for `defect`, ascending.
@@ -110,6 +121,17 @@ class FolderSource:
             return DefectSample(image, mask, record.provenance.defect, record.provenance, clean)
         except ValueError as error:
             raise DataError(f"{self._root / record.image}: {error}") from None
+
+
+def _ending(path: Path) -> bytes:
+    """The length of a file and its last bytes; empty for one that cannot be read."""
+    try:
+        with open_file(path) as file:
+            length = file.seek(0, os.SEEK_END)
+            file.seek(max(0, length - _END))
+            return str(length).encode() + file.read()
+    except (DataError, OSError):
+        return b""
 
 
 def find_generated_folder(path: str | Path) -> Path:

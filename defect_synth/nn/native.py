@@ -157,13 +157,15 @@ def _built(compiler: str, target: Path) -> Path:
         if _is_as_compiled(target, checksum):
             return target
         log.warning("%s is damaged or foreign; it is compiled again", target)
-    with replacing(target) as temporary:
+    with replacing(target, "XDG_CACHE_HOME") as temporary:
         subprocess.run([compiler, *_FLAGS, str(_SOURCE), "-o", str(temporary)], capture_output=True, timeout=_TIMEOUT,
                        check=True)  # fmt: skip
+        if not temporary.is_file():
+            raise subprocess.SubprocessError(f"{compiler} claims success and wrote nothing")
         temporary.chmod(0o700)
-        found = _sha256(temporary)
-    with replacing(checksum) as temporary:
-        temporary.write_text(found)
+        # Before the kernels themselves, so that no other process takes them for damaged meanwhile.
+        with replacing(checksum, "XDG_CACHE_HOME") as beside:
+            beside.write_text(_sha256(temporary))
     return target
 
 

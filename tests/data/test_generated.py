@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from defect_synth.data.generated import FolderSource
 from defect_synth.datasets.defect_dataset import DefectSynthDataset
@@ -35,6 +38,23 @@ def test_folder_names_a_missing_seed(tmp_path):
         read.sample("crack", [3])
     with pytest.raises(ConfigError, match="per_defect 3 is more than the 2 samples of 'hole'; use 2"):
         DefectSynthDataset(tmp_path, per_defect=3)
+
+
+def test_the_digest_follows_the_pictures_and_not_their_place(tmp_path):
+    folder = write_generated(tmp_path / "a", NoiseSource(), {"hole": [0, 1]})
+    digest = FolderSource(folder).digest
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert FolderSource(tmp_path / "b").digest == digest
+    for place in ("test/hole/000001.png", "ground_truth/hole/000001_mask.png", "clean/hole/000001.png"):
+        path = folder / place
+        whole, pixels = path.read_bytes(), np.array(Image.open(path))
+        pixels[5, 5] ^= 255
+        Image.fromarray(pixels).save(path)
+        assert FolderSource(folder).digest != digest
+        path.unlink()
+        assert FolderSource(folder).digest != digest
+        path.write_bytes(whole)
+        assert FolderSource(folder).digest == digest
 
 
 def test_damaged_folders_are_named(tmp_path):

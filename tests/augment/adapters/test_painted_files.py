@@ -1,4 +1,4 @@
-"""Where painted images go if no folder is given, and what is said if they cannot."""
+"""Where painted images go if no folder is given, what is said if they cannot, and which are painted again."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import tempfile
 import numpy as np
 import pytest
 
-from defect_synth.augment import DefectAugmenter
+from defect_synth.augment import AugmentedImage, DefectAugmenter
 from defect_synth.augment.adapters.painted_files import PaintedFiles
 from defect_synth.data.png import write_png
 from defect_synth.errors import OutputError
 from tests.fake_painter import FakePainter
+from tests.fake_sources import tree
 
 
 @pytest.fixture
@@ -78,3 +79,37 @@ def test_a_folder_that_cannot_be_written_is_named_with_its_argument(normal, tmp_
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="a file stands where a folder is needed; choose another folder "):
         files(tmp_path / "file").write([normal], 1)
+
+
+class Brush:
+    """Blackens a corner, and counts."""
+
+    digest = "brush"
+
+    def __init__(self):
+        self.strokes = 0
+
+    def __call__(self, image, rng):
+        self.strokes += 1
+        mask = np.zeros(image.shape[:2], np.uint8)
+        mask[:3, : rng.integers(2, 8)] = 1
+        return AugmentedImage(np.where(mask[..., None] > 0, 0, image).astype(np.uint8), mask, "corner")
+
+
+@pytest.mark.parametrize("place", ["defect", "ground_truth"])
+@pytest.mark.parametrize("damage", ["removed", "empty", "truncated", "of another size"])
+def test_a_missing_or_damaged_file_is_painted_again(place, damage, normal, tmp_path):
+    brush = Brush()
+    painted = PaintedFiles(brush, tmp_path / "out", 0, ["settings"])
+    pairs = painted.write([normal], 3)
+    before = tree(tmp_path / "out")
+    path = pairs[1][place == "ground_truth"]
+    data = path.read_bytes()
+    path.unlink()
+    if damage == "of another size":
+        write_png(path, np.zeros((4, 4, 3), np.uint8))
+    elif damage != "removed":
+        path.write_bytes(data[: 0 if damage == "empty" else -5])
+    assert painted.write([normal], 3) == pairs
+    assert tree(tmp_path / "out") == before
+    assert brush.strokes == 4
