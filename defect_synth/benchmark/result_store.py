@@ -30,8 +30,8 @@ class ResultStore:
 
     @property
     def exists(self) -> bool:
-        """Whether anything has ever been stored."""
-        return self._folder.is_dir()
+        """Whether a measurement has ever been stored: the environment, which is stored first, is none."""
+        return self._folder.is_dir() and any(entry.is_dir() for entry in self._folder.iterdir())
 
     def read(self, key: Sequence[str], settings: str, record_type: type[_Record]) -> _Record | None:
         """The record stored under a key; None if there is none, it is damaged, or its key or settings differ."""
