@@ -18,7 +18,7 @@ def pytest_addoption(parser):
     campaigns = parser.getgroup("campaigns")
     campaigns.addoption("--fuzz-count", type=int, default=60, help="damaged files of each kind in tests/fuzz (slow)")
     campaigns.addoption("--fuzz-seed", type=int, default=0, help="seed of the first of them")
-    campaigns.addoption("--kills", type=int, default=8, help="kills of each command in tests/crash (slow)")
+    campaigns.addoption("--kills", type=int, default=8, help="kills in tests/crash, shared by its commands (slow)")
 
 
 @pytest.fixture

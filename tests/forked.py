@@ -12,6 +12,7 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 import warnings
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 GIBIBYTE = 1 << 30
 
@@ -43,6 +44,31 @@ class Ended:
     seconds: float
 
 
+def import_everything() -> None:
+    """Import what commands import, here and not in every child, where it would be the larger part of the time."""
+    import torch
+
+    import defect_synth.augment
+    import defect_synth.baselines.defect_gan
+    import defect_synth.benchmark
+    import defect_synth.benchmark.plan
+    import defect_synth.benchmark.report.report
+    import defect_synth.benchmark.run
+    import defect_synth.cli.methods
+    import defect_synth.compositor.bank
+    import defect_synth.data.check
+    import defect_synth.dfmgan.official
+    import defect_synth.dfmgan.train
+    import defect_synth.export
+    import defect_synth.painter.train  # noqa: F401
+    from defect_synth.open import open_source
+
+    for name in ("demo", "demo-dfmgan"):  # torch imports much of itself when the first network is built
+        source = open_source(name)
+        source.sample(source.defects[0], [0])
+    assert torch.get_num_threads() == 1  # a pool of threads would not survive a fork
+
+
 def command(*arguments: str) -> Callable[[], None]:
     """`defect-synth` with these arguments, to be run in a child."""
 
@@ -56,7 +82,30 @@ def command(*arguments: str) -> Callable[[], None]:
     return call
 
 
-def run_forked(
+class Forked:
+    """A child that runs; `wait` says how it ended."""
+
+    def __init__(self, child: int, logs: Path, deadline: float) -> None:
+        self._child, self._logs, self._started = child, logs, time.monotonic()
+        self._deadline = self._started + deadline
+
+    def wait(self) -> Ended:
+        """Wait for the end, and bring it about at the deadline with SIGKILL."""
+        ended, status = 0, 0
+        while not ended:
+            ended, status = os.waitpid(self._child, os.WNOHANG)
+            if not ended and time.monotonic() > self._deadline:
+                os.kill(self._child, signal.SIGKILL)
+                ended, status = os.waitpid(self._child, 0)
+            time.sleep(0.002)
+        out, err = ((self._logs / name).read_text("utf-8", "backslashreplace") for name in ("out", "err"))
+        shutil.rmtree(self._logs)
+        killed = os.WIFSIGNALED(status)
+        name = signal.Signals(os.WTERMSIG(status)).name if killed else ""
+        return Ended(None if killed else os.WEXITSTATUS(status), name, out, err, time.monotonic() - self._started)
+
+
+def fork(
     call: Callable[[], object],
     folder: Path,
     *,
@@ -65,7 +114,7 @@ def run_forked(
     seconds: float = 240,
     kill_after: float | None = None,
     file_size: int | None = None,
-) -> Ended:
+) -> Forked:
     """Call `call` in a child whose working directory is `folder`.
 
     Args:
@@ -77,33 +126,18 @@ def run_forked(
         kill_after: Send SIGKILL after so many seconds.
         file_size: Most bytes in a file, as a quota would allow: more is refused with EFBIG.
     """
-    logs = folder.parent / f".{folder.name}.output"
-    logs.mkdir(exist_ok=True)
-    started = time.monotonic()
+    logs = Path(tempfile.mkdtemp())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks in programs with threads
         child = os.fork()
     if child == 0:
         _become(call, folder, logs, memory, processor_seconds, seconds, file_size)
-    status = _wait(child, started, seconds + 5, kill_after)
-    out, err = ((logs / name).read_text("utf-8", "backslashreplace") for name in ("out", "err"))
-    shutil.rmtree(logs)
-    killed = os.WIFSIGNALED(status)
-    name = signal.Signals(os.WTERMSIG(status)).name if killed else ""
-    return Ended(None if killed else os.WEXITSTATUS(status), name, out, err, time.monotonic() - started)
+    return Forked(child, logs, seconds + 5 if kill_after is None else kill_after)
 
 
-def _wait(child: int, started: float, most: float, kill_after: float | None) -> int:
-    """Wait for a child, and kill it at the given time; its status."""
-    deadline = started + min(most, most if kill_after is None else kill_after)
-    while True:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return status
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-            return os.waitpid(child, 0)[1]
-        time.sleep(0.002)
+def run_forked(call: Callable[[], object], folder: Path, **limits: Any) -> Ended:
+    """`fork(...)`, and how it ended."""
+    return fork(call, folder, **limits).wait()
 
 
 def _become(
@@ -151,6 +185,7 @@ def _leave_pytest(logs: Path) -> None:
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     for number in (signal.SIGALRM, signal.SIGXCPU, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python does, so that a write beyond the limit is an error
     warnings.resetwarnings()
     warnings.simplefilter("default")
     logging.captureWarnings(False)

@@ -15,9 +15,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
-import torch
 
-from tests.forked import GIBIBYTE, Ended, run_forked
+from tests.forked import GIBIBYTE, Ended, import_everything, run_forked
 from tests.fuzz.kinds import KINDS
 from tests.fuzz.mutations import BESIDE
 
@@ -29,25 +28,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e]")
 
 @pytest.fixture(scope="module", autouse=True)
 def _all_is_imported():
-    """Imports are the larger part of most commands: done here, they are done for all children."""
-
-    import defect_synth.augment
-    import defect_synth.baselines.defect_gan
-    import defect_synth.benchmark.plan
-    import defect_synth.benchmark.report.report
-    import defect_synth.cli.methods
-    import defect_synth.compositor.bank
-    import defect_synth.data.check
-    import defect_synth.dfmgan.official
-    import defect_synth.dfmgan.train
-    import defect_synth.export
-    import defect_synth.painter.train  # noqa: F401
-    from defect_synth.open import open_source
-
-    for name in ("demo", "demo-dfmgan"):  # torch imports much of itself when the first network is built
-        source = open_source(name)
-        source.sample(source.defects[0], [0])
-    assert torch.get_num_threads() == 1  # a pool of threads would not survive a fork
+    import_everything()
 
 
 @pytest.fixture(scope="module")
