@@ -261,7 +261,9 @@ def _system_error(error: BaseException) -> OSError | None:
     """`error` if it is an OSError, or the OSError that a native writer reported as text ("... (os error 28)")."""
     if isinstance(error, OSError):
         return error
-    if "os error 28" in str(error) or "No space left" in str(error):
+    if told := re.search(r"\(os error (\d+)\)", str(error)):
+        return OSError(int(told[1]), os.strerror(int(told[1])))
+    if "No space left" in str(error):
         return OSError(errno.ENOSPC, "No space left on device")
     return None
 

@@ -77,6 +77,7 @@ def test_an_occupied_folder_is_refused_and_untouched(tmp_path):
     [
         (OSError(errno.ENOSPC, "No space left on device"), "no space left on the disk of out"),
         (RuntimeError("No space left on device (os error 28)"), "no space left on the disk of out"),
+        (RuntimeError("Error while serializing: I/O error: File too large (os error 27)"), "out: File too large"),
         (PermissionError(errno.EACCES, "Permission denied"), "no permission to write out"),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory"), "a file stands where a folder is needed"),
         (OSError(errno.EIO, "Input/output error"), "cannot write out: Input/output error"),

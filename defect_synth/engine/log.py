@@ -85,10 +85,10 @@ def _truncate(path: Path, iteration: int) -> None:
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
+            kept = json.loads(line)["iteration"] <= iteration
+        except (ValueError, RecursionError, TypeError, KeyError):
             continue
-        if row["iteration"] <= iteration:
+        if kept:
             rows.append(line + "\n")
     with replacing(path) as temporary:
         temporary.write_text("".join(rows), encoding="utf-8")

@@ -155,7 +155,8 @@ class _Loop:
                 team.wait()
                 raise KeyboardInterrupt
         if self.iteration < self.total and self.iteration % (4 * self.tick_length) and team.first:
-            self._take_snapshot()  # the time budget ended between two snapshots
+            self._evaluate()  # the time budget ended between two snapshots
+            self.snapshot.save(self.iteration)
         if team.any_of((stop.requested,), stage.device)[0]:
             raise KeyboardInterrupt  # during the last iteration: all is written, but no other stage may start
         team.wait()  # what the first process has written is there for all
@@ -167,12 +168,15 @@ class _Loop:
             return
         speed = (self.iteration - self.row_first) * self.stage.config.batch / max(seconds, 1e-9)
         self.row_first = self.iteration
-        if self.iteration % (4 * self.tick_length) == 0 or at_end:
-            row |= self._take_snapshot()
+        due = self.iteration % (4 * self.tick_length) == 0 or at_end
+        if due:
+            row |= self._evaluate()
         log_file.write(self.iteration, self.kimg, row, speed)
+        if due:  # after its row: one that is newer than the snapshot is removed on resume, one that is missing is lost
+            self.snapshot.save(self.iteration)
 
-    def _take_snapshot(self) -> dict[str, float]:
-        """Score the average, keep it if it is the best so far, and write all that a resumed run needs."""
+    def _evaluate(self) -> dict[str, float]:
+        """Score the average, and keep it if it is the best so far."""
         figures, score = self.stage.evaluate()
         if score is not None:
             figures = {**figures, "score": score}
@@ -181,7 +185,6 @@ class _Loop:
             self.stage.export(self.folder / MODEL_FILE, self.kimg, score)
             self.snapshot.best = (score, self.kimg)
         self.stage.save_contact_sheet(self.folder / "samples" / f"{self.iteration:06d}.png")
-        self.snapshot.save(self.iteration)
         return figures
 
     def _progress(self, seconds: float) -> Progress:

@@ -76,7 +76,7 @@ def test_a_full_disk_is_one_line_and_the_command_goes_on(name, share, inputs, un
 
     if ended.code != 0:  # some write their last files natively, past this disk
         assert ended.code == 2, ended.err[-2000:]
-        assert "no space left on the disk of" in one_line(ended.err)
+        assert "no space left on" in one_line(ended.err).lower()
     assert goes_on(name, work, whole.files) == "" or (ended.code == 0 and COMMANDS[name].refused)
 
 
@@ -98,10 +98,8 @@ def test_a_small_disk_is_one_line_and_the_command_goes_on(name, inputs, undistur
     whole, work = undisturbed(name), fresh(inputs, tmp_path / "work")
     size = sum(len(data) for data in whole.files.values()) * 2 // 3
     (work / "out").mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={max(size, 1 << 14)}", "tmpfs", str(work / "out")], capture_output=True, check=False
-    ) if sys.platform.startswith("linux") else None  # fmt: skip
-    if mount is None or mount.returncode:
+    mounting = ["mount", "-t", "tmpfs", "-o", f"size={max(size, 1 << 14)}", "tmpfs", str(work / "out")]
+    if not sys.platform.startswith("linux") or subprocess.run(mounting, capture_output=True, check=False).returncode:
         pytest.skip("a small file system cannot be mounted here")
     try:
         arguments = tuple("out/x" if part == "out" else part for part in COMMANDS[name].arguments)

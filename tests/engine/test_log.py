@@ -33,13 +33,13 @@ def test_a_finished_tick_has_no_state():
     assert tick.state() == {}
 
 
-def test_a_resumed_log_drops_rows_after_the_snapshot_and_a_row_cut_short(tmp_path):
+def test_a_resumed_log_drops_rows_after_the_snapshot_and_what_is_no_row(tmp_path):
     log = Log(tmp_path, 0)
     for iteration in (4, 8, 12):
         log.write(iteration, iteration / 1000, {"loss": float(iteration)}, 3.5)
     log.close()
     with (tmp_path / STATS).open("a") as file:
-        file.write('{"iteration": 13, "lo')
+        file.write('[1]\nnull\n{"kimg": 1}\n{"iteration": "8"}\n{"iteration": 13, "lo')
 
     log = Log(tmp_path, 8)
     log.write(12, 0.012, {"loss": 12.0}, 3.5)
