@@ -86,13 +86,12 @@ def read_bytes(path: Path, most: int) -> bytes:
         DataError: As `open_file`, or there are more bytes.
     """
     with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise DataError(f"{path}: larger than {most / MIB:g} MiB, the most that is read; give the right file")
         try:
-            content = file.read(most + 1)
+            return file.read()
         except OSError as error:
             raise DataError(f"{path}: {reason(error)}") from None
-    if len(content) > most:
-        raise DataError(f"{path}: larger than {most / MIB:g} MiB, the most that is read; give the right file")
-    return content
 
 
 def read_text(path: Path, most: int) -> str:

@@ -7,7 +7,10 @@ import json
 from pathlib import Path
 
 from defect_synth.atomic import replacing
+from defect_synth.errors import DataError
+from defect_synth.files import MIB, read_bytes
 
+_MOST_BYTES = 1024 * MIB
 _CHECKSUM_LENGTH = 65  # 64 hexadecimal digits and a line break
 
 
@@ -34,8 +37,8 @@ class FolderCache:
         """The content stored under a key; None if it is missing or damaged."""
         path = self.path(key)
         try:
-            stored = path.read_bytes()
-        except OSError:
+            stored = read_bytes(path, _MOST_BYTES)
+        except DataError:
             return None
         content, checksum = stored[:-_CHECKSUM_LENGTH], stored[-_CHECKSUM_LENGTH:]
         return content if checksum == _checksum(path, content) else None

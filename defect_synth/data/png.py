@@ -10,9 +10,12 @@ import cv2
 import numpy as np
 
 from defect_synth.atomic import replacing
+from defect_synth.errors import DataError
+from defect_synth.files import MIB, read_bytes
 from defect_synth.samples import Pixels
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MOST_BYTES = 512 * MIB
 
 
 def encode_png(image: Pixels, compression: int | None = None) -> bytes:
@@ -47,8 +50,8 @@ def png_size(path: Path) -> tuple[int, int] | None:
     Each part of a PNG file has a checksum, so that nothing needs to be decoded.
     """
     try:
-        data = path.read_bytes()
-    except OSError:
+        data = read_bytes(path, _MOST_BYTES)
+    except DataError:
         return None
     place, size = len(_SIGNATURE), None
     if data[:place] != _SIGNATURE:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from defect_synth.atomic import replacing
 from defect_synth.errors import OutputError
+from defect_synth.files import MIB, read_text
 
 STATS = "stats.jsonl"
+_MOST_BYTES = 1024 * MIB
 
 
 class Tick:
@@ -83,7 +85,7 @@ def _truncate(path: Path, iteration: int) -> None:
     if not path.exists():
         return
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_text(path, _MOST_BYTES).splitlines():
         try:
             kept = json.loads(line)["iteration"] <= iteration
         except (ValueError, RecursionError, TypeError, KeyError):

@@ -10,11 +10,13 @@ import cv2
 import numpy as np
 
 from defect_synth.data.png import decode_png, write_png
+from defect_synth.files import MIB, read_bytes
 from defect_synth.samples import Pixels
 
 _ROWS = 12  # on the whole sheet
 _PER_ROW = 3  # samples
 _SIDE = 256  # longer side of each picture, at most
+_MOST_BYTES = 512 * MIB  # of a picture
 _GAP = 6  # pixels between two samples
 
 
@@ -63,5 +65,5 @@ def _padded(picture: Pixels, height: int, width: int) -> Pixels:
 
 def _read(path: Path) -> Pixels:
     """A PNG file as uint8 [H, W, 3]."""
-    picture = decode_png(path.read_bytes())
+    picture = decode_png(read_bytes(path, _MOST_BYTES))
     return picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)

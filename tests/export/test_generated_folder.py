@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -234,3 +235,13 @@ def test_what_a_killed_process_left_half_written_is_removed(whole, tmp_path):
     (tmp_path / "nut/test/cut/.000001.0123456789ab.part.png").write_bytes(b"half")
     generate(Dots(), tmp_path, count=COUNT)
     assert tree(tmp_path) == whole
+
+
+def test_a_picture_that_is_a_fifo_is_made_again(tmp_path):
+    folder = generate(Dots(), tmp_path, count=1)
+    picture = sorted(folder.glob("test/*/000000.png"))[0]
+    before = picture.read_bytes()
+    picture.unlink()
+    os.mkfifo(picture)
+    generate(Dots(), tmp_path, count=1)
+    assert picture.read_bytes() == before

@@ -14,9 +14,10 @@ from defect_synth.augment import DefectAugmenter
 from defect_synth.data.images import read_image
 from defect_synth.data.png import png_size, write_png
 from defect_synth.errors import DataError, OutputError
-from defect_synth.files import is_own, own_folders
+from defect_synth.files import MIB, is_own, own_folders, read_bytes
 from defect_synth.samples import Pixels, mask_to_pixels
 
+_MOST_BYTES = 1024 * MIB  # of an image file
 _ATTEMPTS = 20  # per image, before the source counts as unsuitable
 
 
@@ -73,7 +74,7 @@ class PaintedFiles:
         values = [__version__, self._seed, count, *self._settings, self._augmenter.digest]
         name = hashlib.sha256(json.dumps(values, default=list).encode())
         for normal in normals:
-            name.update(hashlib.sha256(Path(normal).read_bytes()).digest())
+            name.update(hashlib.sha256(read_bytes(Path(normal), _MOST_BYTES)).digest())
         return name.hexdigest()[:16]
 
 
