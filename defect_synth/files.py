@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from defect_synth.errors import DataError
 
 MIB = 1 << 20
-MOST_JSON = 32 * MIB
+MOST_JSON = 24 * MIB
 """Bytes of a JSON file; parsed, it can take thirty times as much memory."""
 
 _KINDS = (

@@ -24,8 +24,7 @@ from defect_synth.files import read_json
 from defect_synth.names import names_in, printable
 
 FORMAT = 1
-_MOST, _MOST_ARMS = 2000, 300  # records of one kind; arms with their ratios
-_SECTIONS = {"segmentation": "segmentation", "probe": "probe"}
+_MOST, _MOST_ARMS, _MOST_PARTITIONS = 2000, 300, 1000  # records of one kind; arms with their ratios; partitions
 _TIMES = ("seconds", "seconds_of_source")
 """Names of the fields that differ between two identical runs."""
 
@@ -236,10 +235,12 @@ class BenchmarkResults(FrozenRecord):
     def _consistent(self) -> Self:
         for task, results in (("classification", self.classification), ("segmentation", self.segmentation),
                               ("probe", self.probe)):  # fmt: skip
+            if len({result.partition for result in (*results, *self.generators)}) > _MOST_PARTITIONS:
+                raise ValueError(f"{task} was measured in more than {_MOST_PARTITIONS} partitions")
             if len({result.label for result in results}) > _MOST_ARMS:
                 raise ValueError(f"{task} has more than {_MOST_ARMS} arms with their ratios")
-            if results and task != "classification" and self.protocol.get(_SECTIONS[task]) is None:
-                raise ValueError(f"{task} was measured, but protocol has no section {_SECTIONS[task]}")
+            if results and task != "classification" and self.protocol.get(task) is None:
+                raise ValueError(f"{task} was measured, but protocol has no section {task}")
         for category in {result.category for result in self.quality}:
             defects = {frozenset(f.defect for f in r.defects) for r in self.quality if r.category == category}
             if len(defects) > 1:
