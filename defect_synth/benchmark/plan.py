@@ -21,7 +21,7 @@ from defect_synth.dfmgan.config import TrainConfig
 from defect_synth.errors import ConfigError
 from defect_synth.nn.device import choose_device
 
-_TASK_FIELDS = {"classifier", "probe", "segmentation", "threshold", "quality"}
+_TASK_FIELDS = {"classifier", "detection", "probe", "segmentation", "threshold", "quality"}
 _SELECTION_FIELDS = {"name", "about", "published", "arms", "partitions", "seeds", "ratios"}
 
 
@@ -101,7 +101,7 @@ class Plan:
     def described_protocol(self) -> dict[str, Any]:
         """The protocol as JSON values, with names instead of paths of this machine."""
         described = _without_folders(self.protocol)
-        for section in ("classifier", "probe", "quality"):
+        for section in ("classifier", "detection", "probe", "quality"):
             settings = getattr(self.protocol, section)
             if settings is not None:
                 described[section] = _without_folders(settings)

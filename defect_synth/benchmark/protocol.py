@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from defect_synth.benchmark.arms import ARMS, PERLIN, SYSTEMS, Arm, choose_arms, require_among
 from defect_synth.benchmark.downstream.classifier import ClassifyConfig
 from defect_synth.benchmark.downstream.linear_probe import ProbeConfig
+from defect_synth.benchmark.downstream.pixel_head import HeadConfig
 from defect_synth.benchmark.downstream.segmenter import SegmentConfig
 from defect_synth.benchmark.quality_networks import QualityConfig
 from defect_synth.config import Text, override, validated
@@ -105,6 +106,7 @@ class BenchmarkProtocol(_FrozenConfig):
     )
     classifier: ClassifyConfig = ClassifyConfig()
     probe: ProbeConfig | None = None
+    detection: HeadConfig | None = None
     segmentation: SegmentConfig | None = None
     threshold: ThresholdConfig | None = None
     quality: QualityConfig | None = None

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, FiniteFloat, field_validator, model_valid
 from defect_synth.benchmark.task_results import (
     ClassificationResult,
     Count,
+    DetectionResult,
     FrozenRecord,
     ProbeResult,
     QualityResult,
@@ -168,7 +169,8 @@ class Comparison(FrozenRecord):
 
     Attributes:
         category: Object category.
-        task: `classification` or `probe` (accuracy), or `segmentation` (IoU of an image).
+        task: `classification` or `probe` (accuracy), `segmentation` or `detection, pixels` (IoU of an image), or
+            `detection` (AUROC of the images).
         arm: Label of the arm.
         against: The arm that it is compared with.
         difference: Mean difference, in -1..1.
@@ -204,7 +206,8 @@ class Comparison(FrozenRecord):
 class BenchmarkResults(FrozenRecord):
     """All results of a benchmark: the content of `results.json`.
 
-    The fields `classification`, `probe`, `quality`, `segmentation` and `thresholds` are called as the tasks are.
+    The fields `classification`, `detection`, `probe`, `quality`, `segmentation` and `thresholds` are called as the
+    tasks are.
     """
 
     format: int = Field(FORMAT, ge=FORMAT, le=FORMAT)
@@ -223,6 +226,7 @@ class BenchmarkResults(FrozenRecord):
     seconds: Seconds
     quality: tuple[QualityResult, ...] = Field((), max_length=_MOST)
     probe: tuple[ProbeResult, ...] = ()
+    detection: tuple[DetectionResult, ...] = ()
 
     @field_validator("protocol")
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 
-from defect_synth.benchmark.comparisons import compare_arms
+from defect_synth.benchmark.comparisons import auroc_difference, compare_arms
 from defect_synth.benchmark.environment import describe_environment
 from defect_synth.benchmark.generators import GENERATORS, OUT_OF_TIME
 from defect_synth.benchmark.plan import Plan
@@ -17,6 +17,7 @@ from defect_synth.benchmark.results import (
     ProductRecord,
 )
 from defect_synth.benchmark.task_results import ArmResult, TaskResult, ThresholdResult
+from defect_synth.benchmark.tasks.detect import DetectionTask
 from defect_synth.benchmark.tasks.threshold import one_per_partition
 
 
@@ -61,14 +62,14 @@ class ResultsBuilder:
             if OUT_OF_TIME in record.about:
                 whose = f"{record.generator} of {record.category} {record.partition}"
                 self.add_note(f"{whose} ran out of training time: its arms say little about the method; see --minutes.")
-        comparisons = [
-            comparison
-            for task in plan.tasks
-            if task.compared_figure
-            for comparison in compare_arms(
-                [result for result in self._results[task.name] if isinstance(result, ArmResult)], task.name
-            )
-        ]
+        comparisons = []
+        for task in plan.tasks:
+            measured = [result for result in self._results[task.name] if isinstance(result, ArmResult)]
+            if task.name == DetectionTask.name:
+                comparisons += compare_arms(measured, task.name, auroc_difference)
+                comparisons += compare_arms(measured, DetectionTask.pixels)
+            elif task.compared_figure:
+                comparisons += compare_arms(measured, task.name)
         results = {task.name: self._results[task.name] for task in plan.tasks}
         thresholds = [result for result in self._results["thresholds"] if isinstance(result, ThresholdResult)]
         required: dict[str, list[TaskResult]] = {"classification": [], "segmentation": []}

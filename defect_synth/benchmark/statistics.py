@@ -132,6 +132,63 @@ def paired_difference(
     )
 
 
+class ScoredRun(NamedTuple):
+    """Who scores higher in one run of a detector: `order` [D, G] as of `order_matrix`, and the names of the images."""
+
+    order: NDArray[np.float64]
+    defective: Sequence[str]
+    good: Sequence[str]
+
+
+def paired_auroc_difference(
+    runs: Sequence[tuple[ScoredRun, ScoredRun]], *, seed: int, confidence: float = 0.95, resamples: int = 4_000
+) -> PairedDifference:
+    """Difference of two AUROCs, averaged over runs, with a percentile bootstrap over defective and over good images.
+
+    Args:
+        runs: For each partition and training seed, the run of A and that of B on the same images. An image of several
+            runs is resampled as one.
+        seed: Seed of the resampling.
+        confidence: Coverage, between 0 and 1.
+        resamples: Number of bootstrap resamples; the p-value is twice the smaller share of them beyond 0.
+
+    Raises:
+        ValueError: There are no runs, or those of a pair are about different images.
+    """
+    if not runs or any(a.defective != b.defective or a.good != b.good for a, b in runs):
+        raise ValueError("need pairs of runs about the same images")
+    rng = np.random.default_rng(seed)
+    weights = [_image_weights(names, rng, resamples) for names in ([a.defective for a, _ in runs],
+                                                                   [a.good for a, _ in runs])]  # fmt: skip
+    drawn = np.zeros(resamples)
+    for (a, b), defective, good in zip(runs, *weights, strict=True):
+        gain = ((defective @ (b.order - a.order)) * good).sum(axis=1)
+        drawn += gain / np.maximum(defective.sum(axis=1) * good.sum(axis=1), 1) / len(runs)
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    changes = np.concatenate([(b.order - a.order).mean(axis=1) for a, b in runs])
+    beyond = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    return PairedDifference(
+        difference=float(np.mean([(b.order - a.order).mean() for a, b in runs])),
+        low=float(low),
+        high=float(high),
+        standard_error=float(drawn.std(ddof=1)),
+        p_value=min(1.0, 2 * (1 + beyond) / (1 + resamples)),
+        only_a=int((changes < 0).sum()),
+        only_b=int((changes > 0).sum()),
+        total=len(changes),
+        images=len({name for a, _ in runs for name in a.defective}),
+    )
+
+
+def _image_weights(
+    names: Sequence[Sequence[str]], rng: np.random.Generator, resamples: int
+) -> list[NDArray[np.float64]]:
+    """How often each image of each run is drawn in each resample: [resamples, images of the run] for each run."""
+    known = {name: k for k, name in enumerate(dict.fromkeys(name for run in names for name in run))}
+    times = rng.multinomial(len(known), np.full(len(known), 1 / len(known)), size=resamples).astype(np.float64)
+    return [times[:, [known[name] for name in run]] for run in names]
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """P-values adjusted for their number, so that the chance of any false claim stays below the level (Holm 1979)."""
     adjusted = [0.0] * len(p_values)

@@ -163,6 +163,47 @@ class ProbeResult(AnswersResult):
     network: Text
 
 
+class DetectionResult(ArmResult):
+    """The maps and image scores of a head on frozen features; `test_names` are the defective test images.
+
+    Attributes:
+        network: Name of the network that computed the features.
+        threshold: Of the maps, for F1 and IoU.
+        auroc: Of the image scores; this and the next three as in `detection_scores`.
+        image_average_precision: Of the image scores.
+        false_alarms: Good images of 1,000.
+        escapes: Share of the defective images.
+        average_precision: Pixel AP; this and the next three as in `segmentation_scores`.
+        f1: Pixel F1.
+        iou: Pixel IoU.
+        pro: Per-region overlap.
+        per_image: IoU of each defective test image.
+        scores: Of each defective test image.
+        good_names: Good test images.
+        good_scores: Their scores.
+    """
+
+    network: str
+    threshold: float
+    auroc: float
+    image_average_precision: float
+    false_alarms: float
+    escapes: float
+    average_precision: float
+    f1: float
+    iou: float
+    pro: float
+    per_image: tuple[float, ...]
+    scores: tuple[float, ...]
+    good_names: tuple[str, ...]
+    good_scores: tuple[float, ...]
+
+    @property
+    def values(self) -> list[float]:
+        """IoU of each image."""
+        return list(self.per_image)
+
+
 class SegmentationResult(ArmResult):
     """The masks of a U-Net; figures as in `segmentation_scores`.
 

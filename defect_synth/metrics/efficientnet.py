@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from defect_synth.errors import CheckpointError
-from defect_synth.metrics.pooling import in_batches, pool, resize
+from defect_synth.metrics.pooling import at_one_stride, in_batches, pool, resize
 from defect_synth.metrics.weights_file import read_tensors, tensors_digest
 from defect_synth.nn.batch_norm import fold_batch_norm
 
@@ -62,6 +62,15 @@ class EfficientNetLite0:
     def __call__(self, images: Tensor, masks: Tensor | None = None) -> Tensor:
         """uint8 [N, 3, H, W] and uint8 [N, H, W] or None -> float32 [N, 864] or [N, 1728]."""
         return in_batches(self._features, images, masks)
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Feature maps at strides 4, 8 and 16, brought to stride 4: uint8 [N, 3, H, W] -> float16 [N, 176, h, w]."""
+        return in_batches(lambda batch, _: self._maps(batch), images, None, dtype=torch.float16)
+
+    def _maps(self, images: Tensor) -> Tensor:
+        x = self._normalise(images).contiguous(memory_format=torch.channels_last)
+        maps: Any = self._fast.forward_intermediates(x, indices=[1, 2, 3], intermediates_only=True)
+        return at_one_stride(maps)
 
     def logits(self, images: Tensor) -> Tensor:
         """The 1000 ImageNet logits, uint8 [N, 3, H, W] -> float32 [N, 1000]: shows whether the weights are in place."""

@@ -76,6 +76,10 @@ class RandomFeatures:
         return in_batches(self._features, images, masks)
 
     def _features(self, images: Tensor, masks: Tensor | None) -> Tensor:
+        return pool(self.levels(images), masks)
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Feature maps at strides 2, 4 and 8: uint8 [N, 3, H, W] -> float32 [N, 32, ..], [N, 48, ..], [N, 64, ..]."""
         x = pixels_to_signal(images)
         levels = []
         for kernel, bias in zip(self._kernels, self._biases, strict=True):
@@ -83,4 +87,4 @@ class RandomFeatures:
             x = F.pad(x, [kernel.shape[-1] // 2] * 4, mode="reflect")
             x = F.leaky_relu(F.conv2d(x, kernel.to(x), bias.to(x), stride=2), 0.2)
             levels.append(x)
-        return pool(levels, masks)
+        return levels

@@ -11,16 +11,23 @@ from torch.nn import functional as F
 _BATCH = 16  # images per forward pass: bounds memory, changes no value
 
 
-def in_batches(compute: Callable[[Tensor, Tensor | None], Tensor], images: Tensor, masks: Tensor | None) -> Tensor:
+def in_batches(
+    compute: Callable[[Tensor, Tensor | None], Tensor],
+    images: Tensor,
+    masks: Tensor | None,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
     """Apply `compute` to 16 images at a time without gradients.
 
     Args:
         compute: Images and masks of a batch -> features [n, D].
         images: uint8 [N, 3, H, W].
         masks: uint8 [N, H, W] or None.
+        dtype: Of the result.
 
     Returns:
-        float32 [N, D] on the device of `images`.
+        [N, ...] on the device of `images`.
 
     Raises:
         ValueError: `images` or `masks` have another type or shape.
@@ -32,10 +39,17 @@ def in_batches(compute: Callable[[Tensor, Tensor | None], Tensor], images: Tenso
         raise ValueError(f"masks must be uint8 {expected}, got {masks.dtype} {list(masks.shape)}")
     with torch.no_grad():
         parts = [
-            compute(images[i : i + _BATCH], None if masks is None else masks[i : i + _BATCH]).float().to(images.device)
+            compute(images[i : i + _BATCH], None if masks is None else masks[i : i + _BATCH]).to(images.device, dtype)
             for i in range(0, len(images), _BATCH)
         ]
     return torch.cat(parts)
+
+
+def at_one_stride(maps: Sequence[Tensor]) -> Tensor:
+    """Feature maps, each [N, C, h, w], enlarged to the size of the first one and stacked: [N, sum of C, h, w]."""
+    size = maps[0].shape[2:]
+    larger = [F.interpolate(each, size, mode="bilinear", align_corners=False) for each in maps[1:]]
+    return torch.cat([maps[0], *larger], dim=1)
 
 
 def pool(maps: Sequence[Tensor], masks: Tensor | None) -> Tensor:

@@ -12,6 +12,7 @@ from defect_synth.benchmark.task_results import (
     AnswersResult,
     ArmResult,
     ClassificationResult,
+    DetectionResult,
     ProbeResult,
     QualityResult,
     SegmentationResult,
@@ -58,6 +59,11 @@ def accuracy_summaries(results: BenchmarkResults, category: str) -> list[ArmSumm
 def segmentation_summaries(results: BenchmarkResults, category: str) -> list[ArmSummary[SegmentationResult]]:
     """Arms by pixel AP."""
     return _summaries([r for r in results.segmentation if r.category == category], "average_precision")
+
+
+def detection_summaries(results: BenchmarkResults, category: str) -> list[ArmSummary[DetectionResult]]:
+    """Arms by AUROC of the images."""
+    return _summaries([r for r in results.detection if r.category == category], "auroc")
 
 
 def probe_summaries(results: BenchmarkResults, category: str) -> list[ArmSummary[ProbeResult]]:
