@@ -109,7 +109,8 @@ INSIDE = {
         coco generated_folder labelme mvtec webdataset yolo
     """,
     "metrics": """
-        agreement array_cache collapse crops kid mask_realism neighbours pooling quality_report weights_file
+        agreement array_cache collapse crops installed_weights kid mask_realism neighbours pooling |
+        quality_report weights_file
         efficientnet features inception lpips memorisation network_features precision_recall
         clustered_lpips measurements
         quality_figures

@@ -13,6 +13,7 @@ from defect_synth.atomic import writing_alone
 from defect_synth.benchmark import BenchmarkRequest, load_protocol, run_benchmark
 from defect_synth.benchmark.arms import ARMS, SYSTEMS, Arm
 from defect_synth.benchmark.context import ArmNotPossible
+from defect_synth.benchmark.downstream.detection_scores import order_matrix
 from defect_synth.benchmark.product import embedded_product
 from defect_synth.benchmark.protocol import EmbeddedProduct
 from defect_synth.benchmark.results import BenchmarkResults, without_times
@@ -30,7 +31,7 @@ TINY = {
     "minutes": None, "arms": CHEAP,
     "classifier": {"architecture": "test_resnet", "steps": 4, "batch": 8, "evaluations": 2},
     "segmentation": {"steps": 3, "batch": 8, "channels": 4, "levels": 2, "arms": ["real", "real + Crop&Paste"]},
-    "threshold": {"per_defect": 3}, "probe": {},
+    "threshold": {"per_defect": 3}, "probe": {}, "detection": {"side": 64, "steps": 3, "channels": 8},
 }  # fmt: skip
 
 
@@ -65,6 +66,14 @@ def test_every_result_is_there_and_the_file_reads_back(finished):
         (arm, seed) for arm in ("real", "real + Crop&Paste") for seed in (0, 1)
     ]
     assert len(results.thresholds) == 1
+    assert [(c.arm, c.seed) for c in results.detection] == [(arm, seed) for arm in CHEAP for seed in (0, 1)]
+    for found in results.detection:
+        assert len(found.scores) == len(found.test_names) == len(found.per_image) == 12 + 10
+        assert len(found.good_scores) == len(found.good_names) == 4
+        assert found.auroc == order_matrix(np.array(found.scores), np.array(found.good_scores)).mean()
+    compared = {(c.task, c.against) for c in results.comparisons}
+    assert {(t, "real") for t in ("detection", "detection, pixels", "classification")} <= compared
+    assert "### Detection" in (output / "report.md").read_text(encoding="utf-8")
     assert BenchmarkResults.load(output / "results.json") == results
     assert {c.steps for c in results.classification} == {4}
     for cell in results.classification:
@@ -241,17 +250,19 @@ def test_random_labels_give_chance_in_every_arm(tmp_path, monkeypatch):
     for arm in dict.fromkeys(c.arm for c in results.classification):
         mean = np.mean([c.accuracy for c in results.classification if c.arm == arm])
         assert mean == pytest.approx(0.5, abs=0.15), arm
-    assert all("gain" not in c.verdict for c in results.comparisons)
+    told_apart = [
+        c for c in results.comparisons if c.task in ("classification", "probe")
+    ]  # a detector sees real defects
+    assert all("gain" not in c.verdict for c in told_apart)
 
 
 def test_identical_arms_show_no_difference(product, tmp_path, monkeypatch):
     monkeypatch.setitem(ARMS, "real again", Arm("real again", "The same.", lambda context: None, share=0))
     results = bench(product, tmp_path / "out", arms=["real", "real again"], segmentation=None, threshold=None)
-    comparison, probed = results.comparisons
-    assert probed.task == "probe"
-    assert probed.difference == 0
-    assert (comparison.low, comparison.difference, comparison.high) == (0, 0, 0)
-    assert comparison.verdict == "no difference seen, n = 22"
+    assert [c.task for c in results.comparisons] == ["detection", "detection, pixels", "classification", "probe"]
+    for comparison in results.comparisons:
+        assert (comparison.low, comparison.difference, comparison.high) == (0, 0, 0)
+        assert comparison.verdict == "no difference seen, n = 22"
 
 
 def test_an_arm_that_is_not_possible_is_left_out_with_its_reason(product, tmp_path, monkeypatch):
@@ -273,7 +284,10 @@ def test_equal_classes_skip_the_balanced_arm(tmp_path):
     write_mvtec(tmp_path, defects={"hole": 6, "cut": 6}, good=6, good_test=0, size=32)
     results = bench(tmp_path, tmp_path / "out", arms=["real", "real class-balanced"], segmentation=None)
     assert [c.arm for c in results.classification] == ["real"]
-    assert results.notes == ("Anomaly thresholds: skipped, they need good images for validation and test.",)
+    assert results.notes == (
+        "detection: nut P1 has no good test images, so there is nothing to tell defects from.",
+        "Anomaly thresholds: skipped, they need good images for validation and test.",
+    )
 
 
 def test_good_images_can_be_a_class_and_ratios_vary(product, tmp_path):

@@ -3,9 +3,12 @@ import math
 import numpy as np
 import pytest
 
+from defect_synth.benchmark.downstream.detection_scores import order_matrix
 from defect_synth.benchmark.statistics import (
+    ScoredRun,
     holm,
     mean_over_partitions,
+    paired_auroc_difference,
     paired_difference,
     partitions_needed,
     wilson_interval,
@@ -122,3 +125,52 @@ def test_unequal_rows_are_refused():
 def test_mean_over_partitions():
     assert mean_over_partitions([0.8333, 0.8125, 0.8125]) == pytest.approx((0.81943, 0.012009, 3), abs=1e-5)
     assert mean_over_partitions([0.5]) == (0.5, None, 1)
+
+
+def scored(shift, names, good_names, noise):
+    order = order_matrix(noise[0] + shift, noise[1])
+    return ScoredRun(order, names, good_names)
+
+
+def simulated(rng, gain, count=40):
+    """Two detectors on the same images: the second separates them by `gain` more."""
+    names, good = [f"d{k}" for k in range(count)], [f"g{k}" for k in range(count)]
+    common = rng.normal(0, 1, count), rng.normal(0, 1, count)
+    own = [(part + rng.normal(0, 0.3, count) for part in common) for _ in range(2)]
+    a, b = (tuple(part) for part in own)
+    return scored(1.0, names, good, a), scored(1.0 + gain, names, good, b)
+
+
+def test_intervals_of_auroc_differences_cover_the_truth_about_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    covered = [
+        (found := paired_auroc_difference([simulated(rng, 0.0)], seed=0, resamples=500)).low <= 0 <= found.high
+        for _ in range(100)
+    ]
+    assert 0.87 <= np.mean(covered) <= 1.0
+
+
+def test_a_large_gain_of_auroc_is_seen():
+    found = paired_auroc_difference([simulated(np.random.default_rng(1), 1.0)], seed=0)
+    assert found.low > 0.05
+    assert found.p_value < 0.01
+    assert found.images == found.total == 40
+
+
+def test_images_of_several_runs_are_resampled_as_one():
+    pair = simulated(np.random.default_rng(2), 0.3)
+    once, thrice = (paired_auroc_difference([pair] * runs, seed=0) for runs in (1, 3))
+    assert thrice.standard_error == pytest.approx(once.standard_error, rel=1e-9)
+    assert (thrice.total, thrice.images) == (120, 40)
+
+
+def test_the_difference_is_that_of_the_aurocs():
+    a, b = simulated(np.random.default_rng(3), 0.5)
+    found = paired_auroc_difference([(a, b)], seed=0)
+    assert found.difference == pytest.approx(b.order.mean() - a.order.mean())
+
+
+def test_runs_about_different_images_are_refused():
+    a, b = simulated(np.random.default_rng(3), 0.5)
+    with pytest.raises(ValueError, match="the same images"):
+        paired_auroc_difference([(a, b._replace(good=a.good[::-1]))], seed=0)

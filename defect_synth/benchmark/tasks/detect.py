@@ -117,7 +117,7 @@ class DetectionTask:
         """Train one head and score it on the test images."""
         real = self._real(arm_data.data)
         mix = arm_data.training_mix(trial.ratio)
-        made = None if mix.synthetic is None else _defective(mix.synthetic)
+        made = None if mix.synthetic is None else without_good(mix.synthetic)
         synthetic = None if made is None else self._with_masks(made.images, made.masks, real.standardisation)
         head = train_pixel_head(
             real.base, real.good, synthetic, mix.share, real.for_threshold, self._config, trial.seed, progress
@@ -131,7 +131,7 @@ class DetectionTask:
     def _scored(self, head: PixelHead, real: _RealMaps) -> dict[str, Any]:
         """The figures of a head on the test images."""
         found = head.probabilities(real.test)
-        scores = image_scores(found)
+        scores = image_scores(found).round(8)  # as they are written
         defective = len(real.names)
         images = detection_scores(scores[:defective], scores[defective:])
         pixels = segmentation_scores(_enlarged(found, real.test_masks.shape[1:]), real.test_masks, head.threshold)
@@ -139,8 +139,8 @@ class DetectionTask:
             auroc=images.auroc, image_average_precision=images.average_precision, false_alarms=images.false_alarms,
             escapes=images.escapes, average_precision=pixels.average_precision, f1=pixels.f1, iou=pixels.iou,
             pro=pixels.pro, per_image=tuple(round(value, 6) for value in pixels.per_image),
-            scores=tuple(round(float(score), 6) for score in scores[:defective]),
-            good_scores=tuple(round(float(score), 6) for score in scores[defective:]),
+            scores=tuple(map(float, scores[:defective])),
+            good_scores=tuple(map(float, scores[defective:])),
         )  # fmt: skip
 
     @property

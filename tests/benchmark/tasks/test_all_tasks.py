@@ -12,7 +12,7 @@ from defect_synth.benchmark.results import BenchmarkResults
 from defect_synth.benchmark.tasks.all_tasks import TASKS
 from defect_synth.benchmark.tasks.task import Trial
 
-ALL = load_protocol("paper", {"probe": {}, "seeds": 2, "ratios": [1.0, 3.0]})
+ALL = load_protocol("paper", {"probe": {}, "detection": {}, "seeds": 2, "ratios": [1.0, 3.0]})
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
@@ -26,6 +26,7 @@ def test_a_task_names_the_field_of_the_results_that_holds_its_records(task):
         # ratios x seeds; arms without categories are excluded
         ("classification", {a.name for a in ARMS.values() if a.labelled}, 
          [Trial(1, 0), Trial(1, 1), Trial(3, 0), Trial(3, 1)]),
+        ("detection", {a.name for a in ARMS.values() if a.masks != "none"}, [Trial(1, 0), Trial(1, 1)]),
         ("probe", {a.name for a in ARMS.values() if a.labelled}, [Trial(1), Trial(3)]),
         ("quality", {a.name for a in ARMS.values() if a.system}, []),
         ("segmentation", set(ALL.segmentation.arms) - {a.name for a in ARMS.values() if a.masks == "none"},
