@@ -46,8 +46,8 @@ Count = Annotated[int, Field(ge=0, le=10**9)]
 Kimg = Annotated[float, Field(ge=0, le=1e6)]
 """Thousands of images."""
 
-Weight = Annotated[float, Field(ge=0, le=1e6)]
-"""Weight of a loss."""
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A part of a whole."""
 
 _DEEPEST, _MOST_VALUES, _LARGEST = 16, 200_000, 1e15
 
@@ -85,17 +85,20 @@ class Frozen(BaseModel):
 class StageConfig(Frozen):
     """Schedule of one training stage, which every method has; a method adds the settings that it uses."""
 
-    total_kimg: float = Field(gt=0, description="Length in thousands of training images.")
-    batch: int = Field(ge=2, description="Images per iteration.")
+    total_kimg: float = Field(gt=0, le=1e6, description="Length in thousands of training images.")
+    batch: int = Field(ge=2, le=65536, description="Images per iteration.")
     micro_batch: int | None = Field(
-        None, ge=2, description="Images per backward pass, the unit that processes share out; None: the whole batch."
+        None,
+        ge=2,
+        le=65536,
+        description="Images per backward pass, the unit that processes share out; None: the whole batch.",
     )
     learning_rate: float = Field(gt=0, le=1, description="Step size of Adam.")
-    ema_kimg: float = Field(ge=0, description="Half-life of the weight average in thousands of images.")
+    ema_kimg: float = Field(ge=0, le=1e6, description="Half-life of the weight average in thousands of images.")
     ema_rampup: float | None = Field(
-        None, ge=0, description="The half-life is at most this share of the images seen so far; None: no limit."
+        None, ge=0, le=1e6, description="The half-life is at most this share of the images seen so far; None: no limit."
     )
-    snapshot_kimg: float = Field(gt=0, description="Thousands of images between resumable snapshots.")
+    snapshot_kimg: float = Field(gt=0, le=1e6, description="Thousands of images between resumable snapshots.")
 
     @model_validator(mode="after")
     def _micro_batch_divides(self) -> Self:

@@ -33,9 +33,9 @@ class CDC(AdaptedGAN):
     unused: ClassVar[tuple[str, ...]] = (*STAGE_2_ONLY, "config.transfer.augment")
 
     method: Literal["cdc"] = "cdc"
-    consistency: float = Field(1000.0, ge=0, description="Weight of the distance consistency loss.")
-    anchor_interval: int = Field(4, ge=1, description="Every so many iterations, codes are near anchors.")
-    anchor_std: float = Field(0.05, ge=0, description="Standard deviation of codes around their anchor.")
+    consistency: float = Field(1000.0, ge=0, le=1e6, description="Weight of the distance consistency loss.")
+    anchor_interval: int = Field(4, ge=1, le=100_000, description="Every so many iterations, codes are near anchors.")
+    anchor_std: float = Field(0.05, ge=0, le=1e6, description="Standard deviation of codes around their anchor.")
 
     @classmethod
     def preset(cls, name: PresetName) -> CDC:

@@ -62,16 +62,18 @@ class DefectGAN(Frozen):
     method: Literal["defect-gan"] = "defect-gan"
     resolution: int = Field(64, ge=32, le=1024, multiple_of=16)
     seed: int = Field(0, ge=0, lt=2**31)
-    channels: int = Field(24, ge=4, description="Channels of the first layers; at 256 px: 64.")
-    blocks: int = Field(6, ge=1, description="Residual blocks of the encoder; the paper: 6.")
-    critic_steps: int = Field(3, ge=1, description="Steps of the critic per step of the generator; WGAN-GP: 5.")
-    gradient_penalty_weight: float = Field(10.0, ge=0, description="Weight of the gradient penalty.")
-    classification_weight: float = Field(1.0, ge=0, description="Weight of the category losses.")
-    cycle_weight: float = Field(10.0, ge=0, description="Weight of the cycle losses.")
-    map_cycle_weight: float = Field(
-        5.0, ge=0, description="Weight of the difference between the maps of defacement and restoration."
+    channels: int = Field(24, ge=4, le=1024, description="Channels of the first layers; at 256 px: 64.")
+    blocks: int = Field(6, ge=1, le=64, description="Residual blocks of the encoder; the paper: 6.")
+    critic_steps: int = Field(
+        3, ge=1, le=1000, description="Steps of the critic per step of the generator; WGAN-GP: 5."
     )
-    map_area_weight: float = Field(1.0, ge=0, description="Weight of the mean of the maps: a defect is small.")
+    gradient_penalty_weight: float = Field(10.0, ge=0, le=1e6, description="Weight of the gradient penalty.")
+    classification_weight: float = Field(1.0, ge=0, le=1e6, description="Weight of the category losses.")
+    cycle_weight: float = Field(10.0, ge=0, le=1e6, description="Weight of the cycle losses.")
+    map_cycle_weight: float = Field(
+        5.0, ge=0, le=1e6, description="Weight of the difference between the maps of defacement and restoration."
+    )
+    map_area_weight: float = Field(1.0, ge=0, le=1e6, description="Weight of the mean of the maps: a defect is small.")
     mask_threshold: float = Field(0.25, gt=0, lt=1, description="The weak mask is where the map is at least this.")
     stage: TranslationStageConfig = TranslationStageConfig(
         total_kimg=20, batch=4, learning_rate=2e-4, ema_kimg=0.5, ema_rampup=0.05, snapshot_kimg=1
@@ -97,8 +99,8 @@ class DefectGAN(Frozen):
         self, run: Path, category: str, defects: Sequence[str], normal: Pixels, device: torch.device
     ) -> DefectSource:
         """The generator, with the normal images to deface."""
-        network = DefectGANGenerator(self.resolution, 1 + len(defects), self.channels, self.blocks)
-        digest = load_generator(run / _FOLDER / MODEL_FILE, network)
+        build = partial(DefectGANGenerator, self.resolution, 1 + len(defects), self.channels, self.blocks)
+        network, digest = load_generator(run / _FOLDER / MODEL_FILE, build)
         return DefectGANSource(
             category, tuple(sorted(defects)), network.to(device), normal, self.mask_threshold, device, digest
         )

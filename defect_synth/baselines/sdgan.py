@@ -52,12 +52,12 @@ class SDGAN(Frozen):
     method: Literal["sdgan"] = "sdgan"
     resolution: int = Field(64, ge=32, le=1024, multiple_of=16)
     seed: int = Field(0, ge=0, lt=2**31)
-    channels: int = Field(24, ge=4, description="Channels of the first layers; CycleGAN: 64.")
-    blocks: int = Field(4, ge=1, description="Residual blocks of a generator; CycleGAN at 256 px: 9.")
-    cycle_weight: float = Field(10.0, ge=0, description="Weight of the cycle losses.")
-    identity_weight: float = Field(5.0, ge=0, description="Weight of the identity losses.")
+    channels: int = Field(24, ge=4, le=1024, description="Channels of the first layers; CycleGAN: 64.")
+    blocks: int = Field(4, ge=1, le=64, description="Residual blocks of a generator; CycleGAN at 256 px: 9.")
+    cycle_weight: float = Field(10.0, ge=0, le=1e6, description="Weight of the cycle losses.")
+    identity_weight: float = Field(5.0, ge=0, le=1e6, description="Weight of the identity losses.")
     cycle_adversarial_weight: float = Field(
-        0.5, ge=0, description="Weight of the discriminator losses on the ends of the cycles."
+        0.5, ge=0, le=1e6, description="Weight of the discriminator losses on the ends of the cycles."
     )
     stage: TranslationStageConfig = TranslationStageConfig(
         total_kimg=10, batch=4, learning_rate=2e-4, ema_kimg=0.5, ema_rampup=0.05, snapshot_kimg=1
@@ -88,9 +88,11 @@ class SDGAN(Frozen):
         """The generators that turn normal images into defect images, with the images to turn."""
         networks, digests = {}, []
         for defect in sorted(defects):
-            networks[defect] = SDGANGenerator(self.channels, self.blocks)
-            digests.append(load_generator(run / "defects" / defect / MODEL_FILE, networks[defect]))
-            networks[defect].to(device)
+            network, digest = load_generator(
+                run / "defects" / defect / MODEL_FILE, partial(SDGANGenerator, self.channels, self.blocks)
+            )
+            networks[defect] = network.to(device)
+            digests.append(digest)
         return SDGANSource(category, networks, normal, device, "\n".join(digests))
 
 

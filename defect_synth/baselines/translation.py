@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from pydantic import Field
@@ -21,6 +22,7 @@ from defect_synth.engine.checkpoint import (
 )
 from defect_synth.samples import pixels_to_signal
 
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 _NUM_SHOWN = 16  # normal images on a contact sheet
 
 
@@ -92,16 +94,21 @@ def save_generator(
     save_checkpoint(path, card, network.state_dict())
 
 
-def load_generator(path: Path, network: nn.Module) -> str:
-    """Fill a network from the file of `save_generator`, ready to sample from; returns the digest of the file.
+def load_generator(path: Path, build: Callable[[], NetworkT]) -> tuple[NetworkT, str]:
+    """A network from the file of `save_generator`, ready to sample from, and the digest of the file.
+
+    Args:
+        path: The file.
+        build: Makes the network; called where it takes no memory, as the settings of a run may ask for any size.
 
     Raises:
         CheckpointError: The file is missing, damaged or of another architecture.
     """
     checkpoint = load_checkpoint(path, TranslationCard)
+    with torch.device("meta"):
+        network = build()
     restore(network, checkpoint.tensors, path)
-    network.eval().requires_grad_(False)
-    return checkpoint.digest
+    return network.eval().requires_grad_(False), checkpoint.digest
 
 
 def shown_images(normal: ImageArrays, device: torch.device) -> Tensor:

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from defect_synth.benchmark.arms import ARMS, PERLIN, SYSTEMS, Arm, choose_arms, require_among
 from defect_synth.benchmark.downstream.classifier import ClassifyConfig
@@ -16,7 +16,7 @@ from defect_synth.benchmark.downstream.linear_probe import ProbeConfig
 from defect_synth.benchmark.downstream.pixel_head import HeadConfig
 from defect_synth.benchmark.downstream.segmenter import SegmentConfig
 from defect_synth.benchmark.quality_networks import QualityConfig
-from defect_synth.config import Text, override, validated
+from defect_synth.config import Frozen, PlainValues, Text, override, validated
 from defect_synth.dfmgan.config import PRESETS, TrainConfig
 from defect_synth.errors import ConfigError, DataError
 from defect_synth.files import MIB, read_text
@@ -29,11 +29,7 @@ _SECTIONS = ("generator", "systems", "classifier", "probe", "segmentation", "thr
 BUILT_IN = ("quick", "full", "paper")
 
 
-class _FrozenConfig(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class EmbeddedProduct(_FrozenConfig):
+class EmbeddedProduct(Frozen):
     """How many images of the embedded product are drawn, if no data is given."""
 
     good: int = Field(default=120, ge=1, le=MOST_IMAGES, description="Good training images.")
@@ -43,7 +39,7 @@ class EmbeddedProduct(_FrozenConfig):
     )
 
 
-class ThresholdConfig(_FrozenConfig):
+class ThresholdConfig(Frozen):
     """Anomaly thresholds set on generated defects."""
 
     per_defect: int = Field(
@@ -64,7 +60,7 @@ class ThresholdConfig(_FrozenConfig):
     )
 
 
-class BenchmarkProtocol(_FrozenConfig):
+class BenchmarkProtocol(Frozen):
     """What one benchmark compares. The settings of a task, steps included, are the same for every arm."""
 
     name: Text
@@ -73,7 +69,9 @@ class BenchmarkProtocol(_FrozenConfig):
     arms: tuple[str, ...] = Field(default=("all",), min_length=1, max_length=200)
     partitions: tuple[str, ...] = Field(default=("P1",), min_length=1, max_length=1000)
     seeds: int = Field(default=1, ge=1, le=100, description="Training seeds of each classifier.")
-    shots: int | Literal["all"] = Field(default="all", description="Base images of each defect.")
+    shots: Annotated[int, Field(ge=1, le=10**6)] | Literal["all"] = Field(
+        default="all", description="Base images of each defect."
+    )
     validation_fraction: float = Field(
         default=0.2, ge=0, lt=1, description="Share of the base set that models are chosen on."
     )
@@ -90,8 +88,8 @@ class BenchmarkProtocol(_FrozenConfig):
     preset: str = Field(
         default="FAST_64", description="Preset of the generators; its resolution is the classifier's too."
     )
-    generator: dict[str, Any] = Field(default={}, description="Settings of the generators by their dotted names.")
-    systems: dict[str, dict[str, Any]] = Field(
+    generator: PlainValues = Field(default={}, description="Settings of the generators by their dotted names.")
+    systems: dict[str, PlainValues] = Field(
         default={}, description="Settings of the other systems: method, then dotted names, as in `[systems.cdc]`."
     )
     minutes: float | None = Field(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from defect_synth.config import Frozen
 from defect_synth.errors import ConfigError
 from defect_synth.metrics.clustered_lpips import PerceptualEmbedding
 from defect_synth.metrics.efficientnet import EfficientNetLite0
@@ -15,10 +16,8 @@ from defect_synth.metrics.inception import InceptionFeatures
 from defect_synth.metrics.lpips import LPIPS
 
 
-class QualityConfig(BaseModel):
+class QualityConfig(Frozen):
     """How the quality of generated images is measured; the same for every system."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     count: int = Field(
         default=1000, ge=2, le=100_000, description="Generated images of each defect; 5,000 for the paper's KID."

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from defect_synth.config import Name
+from defect_synth.config import Frozen, Name
 
 
-class BenchmarkRequest(BaseModel):
+class BenchmarkRequest(Frozen):
     """Which data to measure, where to write, and which generators to use.
 
     Attributes:
@@ -22,8 +22,6 @@ class BenchmarkRequest(BaseModel):
         resume: Continue the benchmark in `output`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     categories: tuple[Name, ...] = Field(min_length=1)
     data: Path | None = None

@@ -19,7 +19,7 @@ from defect_synth.benchmark.task_results import (
     Share,
     ThresholdResult,
 )
-from defect_synth.config import Name, PathInside, Text, validated
+from defect_synth.config import Name, PathInside, PlainValues, Text, validated
 from defect_synth.errors import DataError
 from defect_synth.files import read_json
 from defect_synth.names import names_in, printable
@@ -211,7 +211,7 @@ class BenchmarkResults(FrozenRecord):
     """
 
     format: int = Field(FORMAT, ge=FORMAT, le=FORMAT)
-    protocol: dict[str, Any]
+    protocol: PlainValues
     weights: Text
     environment: Environment
     products: tuple[ProductRecord, ...] = Field(max_length=100)

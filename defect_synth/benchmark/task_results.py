@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from defect_synth.benchmark.statistics import Interval
-from defect_synth.config import Name, Text
+from defect_synth.config import Frozen, Name, Text
 
 MOST_CLASSES = 64
 
@@ -18,10 +18,8 @@ Share = Annotated[float, Field(ge=-1e-6, le=1 + 1e-6)]
 """0 to 1, but for rounding."""
 
 
-class FrozenRecord(BaseModel):
-    """A record that cannot be changed and refuses unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class FrozenRecord(Frozen):
+    """A record of a measurement; what is only shown needs no bounds, but must be a number."""
 
 
 class TaskResult(FrozenRecord):

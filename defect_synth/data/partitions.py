@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from defect_synth.atomic import replacing
-from defect_synth.config import Name
+from defect_synth.config import Frozen, Name
 from defect_synth.data.records import Record, Table
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
 from defect_synth.files import MOST_JSON, read_text
@@ -26,7 +26,7 @@ _MAX_GOOD_VALIDATION = 20
 Part = Literal["base", "validation", "test"]
 
 
-class Parts(BaseModel):
+class Parts(Frozen):
     """Names of the images of one defect, or of the good ones, sorted; each name is in one part.
 
     Attributes:
@@ -35,14 +35,12 @@ class Parts(BaseModel):
         test: Used for the final figures only.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     base: tuple[str, ...]
     validation: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
 
 
-class Partition(BaseModel):
+class Partition(Frozen):
     """The parts of all images of one category.
 
     Attributes:
@@ -52,8 +50,6 @@ class Partition(BaseModel):
         defects: Defect -> its parts.
         good: Parts of the good images; the test part is that of the data set itself.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     seed: int = Field(ge=0, lt=2**63)

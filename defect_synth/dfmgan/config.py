@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from defect_synth.config import Frozen, PowerOfTwo, Precision, StageConfig, override
+from defect_synth.config import Frozen, PowerOfTwo, Precision, Share, StageConfig, override
 
 PresetName = Literal["PAPER_256", "FAST_128", "FAST_64", "TINY"]
 ProtocolName = Literal["corrected", "official"]
@@ -27,10 +27,12 @@ class BackboneConfig(Frozen):
     w_dim: int = Field(512, ge=4, le=1024, description="Length of one row of w_object and w_defect.")
     mapping_layers: int = Field(2, ge=1, le=16, description="2 gives the paper's 23.2M parameters; StyleGAN2 used 8.")
     channel_base: int = Field(
-        16384, ge=32, description="Channels at resolution r: min(channel_base // r, channel_max)."
+        16384, ge=32, le=1 << 20, description="Channels at resolution r: min(channel_base // r, channel_max)."
     )
-    channel_max: int = Field(512, ge=4, description="Upper bound of the channels at any resolution.")
-    conv_clamp: float = Field(256.0, gt=0, description="Activations are clamped to +- this; keeps float16 finite.")
+    channel_max: int = Field(512, ge=4, le=4096, description="Upper bound of the channels at any resolution.")
+    conv_clamp: float = Field(
+        256.0, gt=0, le=1e30, description="Activations are clamped to +- this; keeps float16 finite."
+    )
     image_channels: Literal[1, 3] = Field(3, description="3; 1 only for imported grey StyleGAN2-ADA snapshots.")
 
     @model_validator(mode="after")
@@ -60,12 +62,16 @@ class BackboneConfig(Frozen):
 class ResidualConfig(Frozen):
     """Defect-aware residual blocks and ToMask (Sec. 3.2)."""
 
-    first_resolution: PowerOfTwo = Field(64, ge=8, description="Resolution of the first residual block and of ToMask.")
-    mask_threshold: float = Field(0.0, description="A pixel is defect where its mask logit is >= this (Eq. 1).")
+    first_resolution: PowerOfTwo = Field(
+        64, ge=8, le=1024, description="Resolution of the first residual block and of ToMask."
+    )
+    mask_threshold: float = Field(
+        0.0, ge=-1e6, le=1e6, description="A pixel is defect where its mask logit is >= this (Eq. 1)."
+    )
     mask_dtype: Literal["float32", "float16"] = Field(
         "float32", description="float16 reproduces the rounding of the authors' program; not in the paper."
     )
-    mask_box: tuple[float, float, float, float] | None = Field(
+    mask_box: tuple[Share, Share, Share, Share] | None = Field(
         None,
         description="Top, bottom, left, right as shares of the side; there is no defect outside. Not in the paper.",
     )
@@ -82,9 +88,11 @@ class ResidualConfig(Frozen):
 class DiscriminatorConfig(Frozen):
     """StyleGAN2 residual discriminator; D and the smaller D_match differ in these numbers only."""
 
-    channel_base: int = Field(16384, ge=32)
-    channel_max: int = Field(512, ge=4)
-    minibatch_std_group: int = Field(4, ge=1, description="Images per group of the minibatch standard deviation.")
+    channel_base: int = Field(16384, ge=32, le=1 << 20)
+    channel_max: int = Field(512, ge=4, le=4096)
+    minibatch_std_group: int = Field(
+        4, ge=1, le=65536, description="Images per group of the minibatch standard deviation."
+    )
 
 
 class ModelConfig(Frozen):
@@ -127,8 +135,8 @@ class AugmentConfig(Frozen):
     initial_p: float = Field(0.0, ge=0, le=1, description="Probability of each transform at the start.")
     max_p: float = Field(0.8, ge=0, le=1, description="Cap of p; above about 0.8 augmentations leak into samples.")
     target: float = Field(0.6, gt=0, lt=1, description="Target of mean sign(D(real)).")
-    ada_kimg: float = Field(500, gt=0, description="Thousands of images for p to move from 0 to 1.")
-    interval: int = Field(4, ge=1, description="Iterations between adjustments of p.")
+    ada_kimg: float = Field(500, gt=0, le=1e6, description="Thousands of images for p to move from 0 to 1.")
+    interval: int = Field(4, ge=1, le=100_000, description="Iterations between adjustments of p.")
     flip: float = Field(1, ge=0, le=1)
     rotate90: float = Field(1, ge=0, le=1)
     integer_translation: float = Field(1, ge=0, le=1)
@@ -151,7 +159,9 @@ class TrainingProtocol(Frozen):
     """Choices in which the authors' program (`official`) differs from our reading of the paper (`corrected`)."""
 
     name: ProtocolName = "corrected"
-    mode_seeking_epsilon: float = Field(1e-3, ge=0, description="Added to the denominator of Eq. 2; official: 0.")
+    mode_seeking_epsilon: float = Field(
+        1e-3, ge=0, le=1e6, description="Added to the denominator of Eq. 2; official: 0."
+    )
     shared_noise: bool = Field(
         True, description="Both passes of Eq. 2 use the same noise, so that only w_defect differs."
     )
@@ -194,28 +204,31 @@ PROTOCOLS: dict[ProtocolName, TrainingProtocol] = {"corrected": CORRECTED, "offi
 class AdversarialStageConfig(StageConfig):
     """Schedule of one adversarial stage; defaults of Karras et al. 2020a where the paper gives none."""
 
-    total_kimg: float = Field(3000, gt=0, description="Length in thousands of real images shown to D.")
-    batch: int = Field(32, ge=2, description="Images per iteration.")
+    total_kimg: float = Field(3000, gt=0, le=1e6, description="Length in thousands of real images shown to D.")
+    batch: int = Field(32, ge=2, le=65536, description="Images per iteration.")
     micro_batch: int | None = Field(
         None,
         ge=2,
+        le=65536,
         description="Images per backward pass, the unit that processes share out. None: half the batch, as on the "
         "authors' two GPUs, or all of it where half would split groups of the minibatch standard deviation.",
     )
     learning_rate: float = Field(0.0025, gt=0, le=1)
-    r1_gamma: float = Field(0.4096, ge=0, description="Weight of R1; 0.0002 * resolution^2 / batch.")
-    r1_interval: int = Field(16, ge=1, description="Iterations between R1 steps (lazy regularisation).")
-    path_length_weight: float = Field(2.0, ge=0)
-    path_length_interval: int = Field(4, ge=1)
+    r1_gamma: float = Field(0.4096, ge=0, le=1e6, description="Weight of R1; 0.0002 * resolution^2 / batch.")
+    r1_interval: int = Field(16, ge=1, le=100_000, description="Iterations between R1 steps (lazy regularisation).")
+    path_length_weight: float = Field(2.0, ge=0, le=1e6)
+    path_length_interval: int = Field(4, ge=1, le=100_000)
     path_length_decay: float = Field(0.01, gt=0, le=1)
     path_length_shrink: int = Field(
-        2, ge=1, description="Path lengths are taken of batch // path_length_shrink images."
+        2, ge=1, le=100_000, description="Path lengths are taken of batch // path_length_shrink images."
     )
     style_mixing_prob: float = Field(0.9, ge=0, le=1)
-    ema_kimg: float = Field(10, ge=0, description="Half-life of the weight average.")
-    ema_rampup: float | None = Field(0.05, ge=0, description="The half-life is at most this share of the images seen.")
+    ema_kimg: float = Field(10, ge=0, le=1e6, description="Half-life of the weight average.")
+    ema_rampup: float | None = Field(
+        0.05, ge=0, le=1e6, description="The half-life is at most this share of the images seen."
+    )
     augment: AugmentConfig = AugmentConfig()
-    snapshot_kimg: float = Field(40, gt=0, description="Thousands of images between resumable snapshots.")
+    snapshot_kimg: float = Field(40, gt=0, le=1e6, description="Thousands of images between resumable snapshots.")
     mirror: bool = Field(False, description="Mirror half of the training images, with their masks.")
 
 
@@ -226,12 +239,12 @@ class PretrainConfig(AdversarialStageConfig):
 class TransferConfig(AdversarialStageConfig):
     """Stage 2: residual blocks, defect mapping, D and D_match on one defect category (Sec. 3.2, Eq. 3)."""
 
-    total_kimg: float = Field(400, gt=0)
-    ema_rampup: float | None = Field(None, ge=0)
+    total_kimg: float = Field(400, gt=0, le=1e6)
+    ema_rampup: float | None = Field(None, ge=0, le=1e6)
     augment: AugmentConfig = AugmentConfig(ada_kimg=100)
-    lambda_match: float = Field(1.0, ge=0, description="Weight of D_match in the generator's loss (Eq. 3).")
-    lambda_mode_seeking: float = Field(0.1, ge=0, description="Weight of the mode seeking loss (Eq. 3).")
-    tanh_gain: float = Field(10.0, gt=0, description="Masks enter D_match and Eq. 2 as tanh(gain * logits).")
+    lambda_match: float = Field(1.0, ge=0, le=1e6, description="Weight of D_match in the generator's loss (Eq. 3).")
+    lambda_mode_seeking: float = Field(0.1, ge=0, le=1e6, description="Weight of the mode seeking loss (Eq. 3).")
+    tanh_gain: float = Field(10.0, gt=0, le=1e6, description="Masks enter D_match and Eq. 2 as tanh(gain * logits).")
     protocol: TrainingProtocol = CORRECTED
 
     @model_validator(mode="after")

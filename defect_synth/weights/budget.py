@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 
-MOST_STEPS = 1_000_000
+MOST_STEPS = 500_000
 """Opcodes of the pickles of one file. The authors' snapshot at 1024 px has about 100,000."""
 _SPARE = 1 << 16
 _COPIES = 4  # bytes in the file are first text, then bytes, then a storage, where the protocol is old

@@ -44,5 +44,5 @@ def opened_safetensors(path: Path, framework: Literal["pt", "numpy"], remedy: st
     try:
         with safe_open(path, framework=framework) as opened:
             yield opened
-    except (SafetensorError, OSError, OverflowError, UnicodeDecodeError) as error:
+    except (SafetensorError, OSError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged or not a safetensors file ({str(error)[:80]}); {remedy}") from None

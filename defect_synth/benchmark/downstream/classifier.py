@@ -23,7 +23,7 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,6 +38,7 @@ from defect_synth.benchmark.downstream.batches import (
 from defect_synth.benchmark.downstream.pretrained import start_from
 from defect_synth.benchmark.labelled import LabelledArrays
 from defect_synth.benchmark.task_results import CurvePoint
+from defect_synth.config import Frozen
 from defect_synth.errors import ConfigError
 from defect_synth.nn.torchvision_import import ensure_torchvision
 from defect_synth.samples import Pixels
@@ -46,10 +47,8 @@ TrainingCallback = Callable[[int, int, float], None]
 """Called after each step with (steps done, total steps, loss)."""
 
 
-class ClassifyConfig(BaseModel):
+class ClassifyConfig(Frozen):
     """How the classifier is trained; the same for every arm."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: str = Field(default="resnet34", description="Name of a timm model; the paper uses ResNet-34.")
     weights: Path | None = Field(

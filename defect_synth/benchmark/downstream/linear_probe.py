@@ -13,12 +13,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from defect_synth.benchmark.downstream.batches import TrainingMix, orientations
 from defect_synth.benchmark.labelled import LabelledArrays
+from defect_synth.config import Frozen
 from defect_synth.metrics.efficientnet import EfficientNetLite0
 from defect_synth.metrics.features import FeatureExtractor, RandomFeatures
 from defect_synth.samples import Pixels
@@ -27,10 +28,8 @@ _ITERATIONS = 200
 _CHUNK = 64  # images between two progress reports
 
 
-class ProbeConfig(BaseModel):
+class ProbeConfig(Frozen):
     """How the probe is trained; the same for every arm."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     features: Path | None = Field(
         default=None, description="EfficientNet-Lite0 weights; None: fixed random convolutions, which need no file."

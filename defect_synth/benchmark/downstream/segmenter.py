@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,15 +17,14 @@ from defect_synth.benchmark.downstream.batches import BatchSampler, TrainingMix,
 from defect_synth.benchmark.downstream.classifier import TrainingCallback
 from defect_synth.benchmark.downstream.unet import UNet
 from defect_synth.benchmark.labelled import LabelledArrays
+from defect_synth.config import Frozen
 from defect_synth.samples import Pixels
 
 _THRESHOLDS = np.linspace(0.05, 0.95, 19)
 
 
-class SegmentConfig(BaseModel):
+class SegmentConfig(Frozen):
     """How the U-Net is trained; the same for every arm."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     arms: tuple[str, ...] = Field(
         default=(

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from defect_synth.config import Name, validated
+from defect_synth.config import Frozen, Name, validated
 from defect_synth.errors import ConfigError, DataError
 from defect_synth.files import MIB, open_file, parse_json, read_json
 from defect_synth.names import names_in
@@ -28,7 +28,7 @@ _MOST_LINE = 2**16
 Arrays = dict[str, NDArray[Any]]
 
 
-class BankIndex(BaseModel):
+class BankIndex(Frozen):
     """The content of `bank.json`.
 
     Attributes:
@@ -39,9 +39,9 @@ class BankIndex(BaseModel):
         defects: Defect categories; an entry's label is an index into them.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
-    format: int = FORMAT
+    format: int = Field(FORMAT, ge=1, le=FORMAT)
     category: Name
     digest: str = Field(min_length=1, max_length=128, pattern="^[0-9A-Za-z]*$")
     count: int = Field(ge=1, le=_MOST_ENTRIES)
