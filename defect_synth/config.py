@@ -30,7 +30,14 @@ PowerOfTwo = Annotated[int, AfterValidator(_power_of_two)]
 Name = Annotated[str, AfterValidator(require_name)]
 """A category or a defect in a card, a row or a record. What cannot be one raises `InvalidNameError` as it is."""
 
-Defects = Annotated[tuple[Name, ...], Field(max_length=1000)]
+
+def _different(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) != len(names):
+        raise ValueError("a name is listed twice")
+    return names
+
+
+Defects = Annotated[tuple[Name, ...], Field(max_length=1000), AfterValidator(_different)]
 """The defects of a checkpoint."""
 
 PathInside = Annotated[str, AfterValidator(require_path_inside)]

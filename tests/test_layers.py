@@ -126,7 +126,7 @@ INSIDE = {
     """,
     "painter": """
         appearance blending codes config fill layers quality_check registration texture window
-        donor_matching network random_views training_images
+        donor_matching network product_card random_views training_images
         checkpoint discriminators distill donors
         product_assets region_painting training_batches
         painter_base training_set

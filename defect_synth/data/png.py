@@ -16,6 +16,7 @@ from defect_synth.samples import Pixels
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MOST_BYTES = 512 * MIB
+_MOST_PIXELS = 1 << 26  # a few bytes can stand for gigabytes
 
 
 def encode_png(image: Pixels, compression: int | None = None) -> bytes:
@@ -36,12 +37,23 @@ def decode_png(data: bytes) -> Pixels:
     """The inverse of `encode_png`: uint8 [H, W, 3], RGB, or [H, W], grey.
 
     Raises:
-        ValueError: The bytes are not an image of 8 bits per channel.
+        ValueError: The bytes are not a PNG of 8 bits per channel, or one of more than 64 million pixels.
     """
-    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    height, width = png_shape(data)
+    if not 0 < height * width <= _MOST_PIXELS:
+        raise ValueError(f"the PNG data has {height}x{width} pixels" if height else "the PNG data is damaged")
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None or found.dtype != np.uint8:
         raise ValueError("the PNG data is damaged")
     return np.ascontiguousarray(found[:, :, ::-1]) if found.ndim == 3 else np.asarray(found, np.uint8)
+
+
+def png_shape(data: bytes) -> tuple[int, int]:
+    """Height and width that the bytes of a PNG file begin with; (0, 0) if they are another file."""
+    if data[:8] != _SIGNATURE or data[12:16] != b"IHDR" or len(data) < 24:
+        return 0, 0
+    width, height = struct.unpack_from(">II", data, 16)
+    return height, width
 
 
 def png_size(path: Path) -> tuple[int, int] | None:

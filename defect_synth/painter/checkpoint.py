@@ -19,6 +19,7 @@ from defect_synth.engine.checkpoint import Card, checkpoint_kind, load_checkpoin
 from defect_synth.engine.loop import MODEL_FILE
 from defect_synth.painter.config import PainterModelConfig
 from defect_synth.painter.network import PainterModel
+from defect_synth.painter.product_card import Reference
 
 PAINTER_FOLDER = "painter"
 """Folder of stage 2' in a run folder."""
@@ -41,7 +42,7 @@ class PainterCard(Card):
     kind: Literal["painter"] = "painter"
     model: PainterModelConfig
     defects: Defects = Field(min_length=1)
-    reference: int = Field(ge=16, le=1_000_000)
+    reference: Reference
     product: PlainValues
     discriminator_features: Text = Field(
         "",

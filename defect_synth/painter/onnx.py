@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
-from defect_synth.errors import CheckpointError, MissingExtraError
-from defect_synth.names import require_name
-from defect_synth.painter.config import PainterModelConfig
+from defect_synth.config import validated
+from defect_synth.errors import CheckpointError, ConfigError, DataError, InvalidNameError, MissingExtraError
+from defect_synth.files import parse_json
+from defect_synth.names import names_in
 from defect_synth.painter.painter_base import PainterBase, PainterDescription
 from defect_synth.painter.product_assets import unpack_product_assets
+from defect_synth.painter.product_card import ExportedCard
 from defect_synth.painter.region_painting import Floats, NetworkInput
 from defect_synth.samples import Pixels
+from defect_synth.weights.safetensors_file import opened_safetensors
 
 PAINTER_FILE = "painter.onnx"
 BACKBONE_FILE = "backbone.onnx"
@@ -50,20 +50,18 @@ class OnnxPainter(PainterBase):
             if not file.is_file():
                 raise CheckpointError(f"{folder} has no {file.name}; export a painter into it first")
         try:
-            with safe_open(product, framework="numpy") as opened:
-                card: dict[str, Any] = json.loads((opened.metadata() or {})[HEADER_KEY])
+            with opened_safetensors(product, "numpy", "export it again") as opened, names_in(product):
+                card = validated(ExportedCard, parse_json((opened.metadata() or {}).get(HEADER_KEY, "null"), product))
                 pngs = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
-            description = PainterDescription(
-                require_name(str(card["category"]), product),
-                tuple(require_name(str(name), product) for name in card["defects"]), int(card["reference"]),
-                PainterModelConfig.model_validate(card["model"]),
-            )  # fmt: skip
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            description = PainterDescription(card.category, card.defects, card.reference, card.model)
+        except InvalidNameError:
+            raise
+        except (ConfigError, DataError) as error:
             raise CheckpointError(f"{product} is damaged ({error}); export it again") from None
         super().__init__(
             folder,
             description,
-            unpack_product_assets(description.category, description.defects, card["product"], pngs),
+            unpack_product_assets(description.category, description.defects, card.product, pngs),
             _OnnxNetwork(network),
             hashlib.sha256(network.read_bytes()).hexdigest(),
             normals=normals,
@@ -84,7 +82,11 @@ class _OnnxNetwork:
             raise MissingExtraError("onnxruntime", "onnx", "painting from ONNX files") from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # the order of sums must not depend on threads
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has a dozen types for damaged files
+            line = " ".join(str(error).split())[:160]
+            raise CheckpointError(f"{path} is damaged ({line}); export it again") from None
         self._inputs = [i.name for i in self._session.get_inputs()]  # those that this network reads
 
     def __call__(self, inputs: NetworkInput) -> tuple[Floats, Floats]:

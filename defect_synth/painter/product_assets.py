@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from defect_synth.data.png import decode_png, encode_png
 from defect_synth.errors import CheckpointError
 from defect_synth.painter.donors import DonorBank
+from defect_synth.painter.product_card import require_product
 from defect_synth.painter.quality_check import PaintingLimits, colour_statistics, fine_detail
 from defect_synth.product.exemplar import Exemplar
 from defect_synth.product.mask_source import MaskSource
@@ -134,17 +135,14 @@ def unpack_product_assets(
     Raises:
         CheckpointError: Something is missing or damaged.
     """
+    require_product(product, defects, images)
     try:
         symmetry = Symmetry(**product["symmetry"])
         shapes = {name: _shapes(product["shapes"][name], name, images) for name in defects}
         donors = {
             name: DonorBank(
                 [
-                    Exemplar(
-                        decode_png(images[f"donor.{name}.{k:03d}"].tobytes()),
-                        _decode_mask(images[f"donor_mask.{name}.{k:03d}"]),
-                        scale,
-                    )
+                    Exemplar(*_pair(images, f"donor.{name}.{k:03d}", f"donor_mask.{name}.{k:03d}"), scale)
                     for k, scale in enumerate(product["donor_scales"][name])
                 ],
                 num_rotations=symmetry.num_rotations,
@@ -160,10 +158,8 @@ def unpack_product_assets(
         }
         poses = _poses(product["poses"], images) if "poses" in product else None
         numbers = sorted(name.split(".", 1)[1] for name in images if name.startswith("normal."))
-        normals = tuple(
-            (decode_png(images[f"normal.{n}"].tobytes()), _decode_mask(images[f"foreground.{n}"]).astype(bool))
-            for n in numbers
-        )
+        pairs = [_pair(images, f"normal.{n}", f"foreground.{n}") for n in numbers]
+        normals = tuple((image, foreground.astype(bool)) for image, foreground in pairs)
     except (KeyError, TypeError, ValueError, AssertionError) as error:
         raise CheckpointError(
             f"the painter's knowledge of its product is incomplete ({type(error).__name__}: {error}); train it again"
@@ -195,6 +191,14 @@ def _shapes(places: Sequence[Mapping[str, Any]], name: str, images: Mapping[str,
     ]
 
 
+def _pair(images: Mapping[str, Bytes], image: str, mask: str) -> tuple[Pixels, Pixels]:
+    """An image uint8 [H, W, 3] and its mask uint8 [H, W] in {0, 1}."""
+    pixels, region = decode_png(images[image].tobytes()), _decode_mask(images[mask])
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or region.shape != pixels.shape[:2]:
+        raise ValueError(f"{image} is {list(pixels.shape)} and {mask} {list(region.shape)}")
+    return pixels, region
+
+
 def _movement(values: Sequence[Any]) -> Movement:
     angle, flip = values
     return Movement(float(angle), bool(flip))
@@ -220,4 +224,7 @@ def _encode(image: Pixels) -> Bytes:
 
 
 def _decode_mask(data: Bytes) -> Pixels:
-    return pixels_to_mask(decode_png(data.tobytes()))
+    mask = pixels_to_mask(decode_png(data.tobytes()))
+    if mask.ndim != 2 or not mask.any():
+        raise ValueError("a mask is empty or coloured")
+    return mask

@@ -60,8 +60,8 @@ def test_a_file_of_something_else_is_named(tmp_path):
     network, path = SDGANGenerator(4, 1), tmp_path / "model.safetensors"
     save_checkpoint(path, TrainingCard(method="sdgan", category="nut"), network.state_dict())
     with pytest.raises(CheckpointError, match="holds a training checkpoint, but a translation one is needed"):
-        load_generator(path, network)
+        load_generator(path, lambda: SDGANGenerator(4, 1))
     card = TranslationCard(method="sdgan", category="nut", defects=("hole",), networks={})
     save_checkpoint(path, card, SDGANGenerator(8, 1).state_dict())
     with pytest.raises(CheckpointError, match="another architecture"):
-        load_generator(path, network)
+        load_generator(path, lambda: SDGANGenerator(4, 1))
