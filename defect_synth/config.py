@@ -152,7 +152,7 @@ def validated(model: type[_Model], values: Any) -> _Model:
         shown = ""
         if isinstance(found, str | int | float | bool):
             text = shortened(found)
-            shown = "" if text in first["msg"] else f", got {text}"
+            shown = "" if "got " in first["msg"] else f", got {text}"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         message = printable(first["msg"].removeprefix("Value error, "))[:_LONGEST_MESSAGE]
         raise ConfigError(f"{printable(where)[:_LONGEST_MESSAGE]}: {message}{shown}{more}") from None

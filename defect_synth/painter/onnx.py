@@ -61,7 +61,7 @@ class OnnxPainter(PainterBase):
         super().__init__(
             folder,
             description,
-            unpack_product_assets(description.category, description.defects, card.product, pngs),
+            unpack_product_assets(description.category, description.defects, card.product, pngs, product),
             _OnnxNetwork(network),
             hashlib.sha256(network.read_bytes()).hexdigest(),
             normals=normals,

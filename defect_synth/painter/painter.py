@@ -57,7 +57,7 @@ class Painter(PainterBase):
         super().__init__(
             path,
             PainterDescription(card.category, card.defects, card.reference, card.model),
-            unpack_product_assets(card.category, card.defects, card.product, pngs),
+            unpack_product_assets(card.category, card.defects, card.product, pngs, path),
             _TorchNetwork(checkpoint.network),
             f"{checkpoint.digest} {native.describe()}",  # the same weights paint other last bits with other kernels
             normals=normals,

@@ -122,7 +122,7 @@ def pack_product_assets(
 
 
 def unpack_product_assets(
-    category: str, defects: Sequence[str], product: Mapping[str, Any], images: Mapping[str, Bytes]
+    category: str, defects: Sequence[str], product: Mapping[str, Any], images: Mapping[str, Bytes], where: object
 ) -> ProductAssets:
     """The inverse of `pack_product_assets`.
 
@@ -131,11 +131,12 @@ def unpack_product_assets(
         defects: Defect categories in the order of their labels.
         product: Numbers, from the card.
         images: PNG bytes by name.
+        where: The file that holds them, for messages.
 
     Raises:
         CheckpointError: Something is missing or damaged.
     """
-    require_product(product, defects, images)
+    require_product(product, defects, images, where)
     try:
         symmetry = Symmetry(**product["symmetry"])
         shapes = {name: _shapes(product["shapes"][name], name, images) for name in defects}
@@ -162,7 +163,8 @@ def unpack_product_assets(
         normals = tuple((image, foreground.astype(bool)) for image, foreground in pairs)
     except (KeyError, TypeError, ValueError, AssertionError) as error:
         raise CheckpointError(
-            f"the painter's knowledge of its product is incomplete ({type(error).__name__}: {error}); train it again"
+            f"{where}: the painter's knowledge of its product is incomplete ({type(error).__name__}: {error}); "
+            "train it again"
         ) from None
     pictured = [e.image for bank in donors.values() for e in bank.exemplars] + [image for image, _ in normals]
     masks = MaskSource(shapes, symmetry, category, None if poses is None else poses.looks_alike)

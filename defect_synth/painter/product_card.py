@@ -15,6 +15,7 @@ from defect_synth.errors import CheckpointError, ConfigError
 from defect_synth.painter.config import PainterModelConfig
 from defect_synth.product.symmetry import Turns
 
+_KNOWLEDGE = "what the painter knows of its product"
 _MOST_EXEMPLARS, _MOST_PIXELS = 10_000, 1 << 27
 _Exemplars = Field(min_length=1, max_length=_MOST_EXEMPLARS)
 _Offset = Annotated[float, Field(ge=-100, le=100)]
@@ -92,7 +93,7 @@ class ExportedCard(Frozen):
 
 
 def require_product(
-    product: Mapping[str, Any], defects: Sequence[str], images: Mapping[str, NDArray[np.uint8]]
+    product: Mapping[str, Any], defects: Sequence[str], images: Mapping[str, NDArray[np.uint8]], where: object
 ) -> None:
     """Check the numbers about a product, and that its images are as small as those that training stores.
 
@@ -100,6 +101,7 @@ def require_product(
         product: From the card.
         defects: Defect categories that must be in it.
         images: PNG bytes by name.
+        where: The file that holds them, for messages.
 
     Raises:
         CheckpointError: Names the field, what was found and the bound; or a defect is not in it.
@@ -107,14 +109,14 @@ def require_product(
     try:
         numbers = validated(ProductNumbers, dict(product))
     except ConfigError as error:
-        raise CheckpointError(f"what the painter knows of its product is damaged: {error}; train it again") from None
+        raise CheckpointError(f"{where}: {_KNOWLEDGE} is damaged: {error}; train it again") from None
     for defect in defects:
         scales, statistics = numbers.donor_scales.get(defect, ()), numbers.statistics.get(defect, ())
         if not scales or len(scales) != len(statistics) or defect not in numbers.shapes:
-            raise CheckpointError(f"what the painter knows of its product lacks exemplars of {defect}; train it again")
+            raise CheckpointError(f"{where}: {_KNOWLEDGE} lacks exemplars of {defect}; train it again")
     pixels = sum(height * width for height, width in map(png_shape, map(bytes, images.values())))
     if pixels > _MOST_PIXELS:
         raise CheckpointError(
-            f"the images of the painter have {pixels / 1e6:.0f} million pixels, at most {_MOST_PIXELS / 1e6:.0f} are "
+            f"{where}: its images have {pixels / 1e6:.0f} million pixels, at most {_MOST_PIXELS / 1e6:.0f} are "
             "read; train it with fewer kept_normals or a smaller longest_side"
         )
