@@ -13,6 +13,7 @@ import shutil
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -268,6 +269,8 @@ def damage_safetensors(rng: Random, path: Path, key: str = "defect_synth") -> st
 def damage_folder(rng: Random, root: Path) -> str:
     """A file or folder below `root` renamed, removed, doubled, or replaced by a thing of another kind."""
     places = sorted(root.rglob("*"))
+    if not places:
+        return "nothing left"
     place = rng.choice(places)
     how = rng.choice(_FOLDER_CHANGES)
     how(rng, place, rng.choice(places))
@@ -293,8 +296,13 @@ def _doubled(rng: Random, place: Path, other: Path) -> None:
     to = place.with_name(
         rng.choice((place.name.upper(), place.stem, f"{place.stem} copy{place.suffix}", place.stem + ".jpg"))
     )
-    if not to.exists():
-        (shutil.copytree if place.is_dir() else shutil.copy)(place, to)
+    if to.exists():
+        return
+    with suppress(OSError, shutil.Error):  # a pipe or a link to nowhere, from a change before this one
+        if place.is_dir() and not place.is_symlink():
+            shutil.copytree(place, to, symlinks=True)
+        else:
+            shutil.copy(place, to, follow_symlinks=False)
 
 
 def _dangling(rng: Random, place: Path, other: Path) -> None:
