@@ -100,6 +100,16 @@ def half_generated(root: Path) -> None:
     _cli("generate", "bank", "-o", "out", "--count", "2", "--shard", "1/2", str(root))
 
 
+def measured(root: Path) -> None:
+    """Figures and the cache that they were computed from; only the cache will be damaged."""
+    generated(root)
+    _cli(*MEASURE, str(root))
+    (root / "out" / "q.json").unlink()
+
+
+MEASURE = ("quality", "made", "--data", "data/nut", "--count", "2", "--lpips-count", "2", "-o", "out/q.json")
+
+
 def painter(root: Path) -> None:
     from defect_synth.demo.models import shipped_painter
 
@@ -444,6 +454,9 @@ KINDS: dict[str, Kind] = {
     ),
     "half-generated": Kind(
         half_generated, any_of(json_of("out/nut/.part*"), one_file("out/**/*"), folder("out")), read_half_generated
+    ),
+    "quality-cache": Kind(
+        measured, any_of(one_file("out/quality_cache/**/*"), folder("out")), lambda rng: [command(*MEASURE)]
     ),
     "painter": Kind(painter, card_of("model.safetensors"), read_painter),
     "dfmgan": Kind(dfmgan, card_of("run/defects/hole/model.safetensors"), read_dfmgan("run")),
