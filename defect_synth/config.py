@@ -198,8 +198,8 @@ def _unknown(name: str, values: dict[str, Any]) -> str:
         or get_close_matches(name, every, n=2, cutoff=0.8)
     )
     if near:
-        return f"unknown setting {name!r}; did you mean {' or '.join(near[:3])}?"
-    return f"unknown setting {name!r}; {above.rstrip('.') or 'the top level'} has {', '.join(node)}"
+        return f"unknown setting {shortened(name)}; did you mean {' or '.join(near[:3])}?"
+    return f"unknown setting {shortened(name)}; {above.rstrip('.') or 'the top level'} has {', '.join(node)}"
 
 
 def _dotted(values: dict[str, Any], above: str = "") -> Iterator[str]:

@@ -90,12 +90,13 @@ def parse_setting(item: str) -> tuple[str, Any]:
     Raises:
         ConfigError: There is no `=` or no name.
     """
+    from defect_synth.config import shortened
     from defect_synth.errors import ConfigError
 
     name, found, text = item.partition("=")
     if not found or not name:
-        raise ConfigError(f"--set expects NAME=VALUE, got {item!r}")
+        raise ConfigError(f"--set expects NAME=VALUE, got {shortened(item)}")
     try:
         return name, json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, or thousands of brackets
         return name, text

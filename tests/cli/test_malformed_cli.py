@@ -116,6 +116,8 @@ CASES = {
     "setting below a value": ((*TRAIN, "--set", "pretrain.batch.size=8"), "did you mean"),
     "unknown setting": ((*TRAIN, "--set", "pretrain.batches=8"), "unknown setting 'pretrain.batches'"),
     "setting without value": ((*TRAIN, "--set", "pretrain.batch"), "NAME=VALUE"),
+    "setting of many digits": ((*TRAIN, "--set", f"pretrain.learning_rate={'9' * 5000}"), "pretrain.learning_rate"),
+    "setting of many brackets": ((*TRAIN, "--set", f"pretrain.batch={'[' * 5000}"), "pretrain.batch"),
     "setting out of bounds": ((*TRAIN, "--set", "pretrain.learning_rate=7"), "learning_rate"),
     "odd batch": ((*TRAIN, "--set", "transfer.batch=5", "--set", "pretrain.batch=8"), "odd"),
     "no time": ((*TRAIN, "--minutes", "0"), "minutes must be more than 0"),
