@@ -127,7 +127,7 @@ INSIDE = {
     "painter": """
         appearance blending codes config fill layers quality_check registration texture window
         donor_matching network product_card random_views training_images
-        checkpoint discriminators distill donors
+        checkpoint discriminators distill donors mask_proposals
         product_assets region_painting training_batches
         painter_base training_set
         onnx painter stages

@@ -11,20 +11,18 @@ import torch
 from defect_synth.engine.checkpoint import library_versions
 from defect_synth.painter.checkpoint import PainterCard, save_painter
 from defect_synth.painter.config import PainterConfig
+from defect_synth.painter.mask_proposals import MaskProposals, measured_shape
 from defect_synth.painter.network import PainterModel
 from defect_synth.painter.product_assets import is_grey, pack_product_assets
 from defect_synth.painter.training_batches import PainterBatches
 from defect_synth.painter.training_images import DefectImage, NormalImage, cut_exemplars
 from defect_synth.product.arrangement import Arrangement
-from defect_synth.product.exemplar import Exemplar, reference_side
-from defect_synth.product.foreground import find_foreground
-from defect_synth.product.locations import Weights
+from defect_synth.product.exemplar import reference_side
 from defect_synth.product.mask_source import MaskSource
-from defect_synth.product.pose import Part, PoseFinder, choose_part, part_of_mask
+from defect_synth.product.pose import PoseFinder
 from defect_synth.product.shapes import DefectShape
-from defect_synth.product.surroundings import learn_surroundings
 from defect_synth.product.symmetry import Symmetry
-from defect_synth.samples import Pixels, content_digest
+from defect_synth.samples import content_digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +67,12 @@ class PainterTrainingSet:
         """
         real = [n for n in normals if not n.synthetic]
         symmetry, poses = arrangement.symmetry, arrangement.poses
-        shapes = {name: [_shape(item, poses) for item in items] for name, items in defects.items()}
+        shapes = {name: [measured_shape(item, poses) for item in items] for name, items in defects.items()}
         masks = MaskSource(shapes, symmetry, category, None if poses is None else poses.looks_alike)
         reference, side = reference_side([n.image for n in real]), config.model.side
         exemplars = {name: cut_exemplars(items, side, reference) for name, items in defects.items()}
         grey = all(map(is_grey, [*(n.image for n in real), *(i.image for items in defects.values() for i in items)]))
-        propose = _MaskProposals(masks, exemplars, real, side, reference, poses)
+        propose = MaskProposals(masks, exemplars, real, side, reference, poses)
         batches = PainterBatches(normals, defects, config.model, symmetry, propose, config.seed, grey=grey)
         return cls(category, batches, shapes, symmetry, poses, _digest(category, normals, defects), config)
 
@@ -106,50 +104,6 @@ class PainterTrainingSet:
             training=self.config.model_dump(mode="json", exclude={"model"}) | {"data_digest": self.digest},
         )  # fmt: skip
         save_painter(path, card, network.state_dict(), {name: torch.from_numpy(png) for name, png in images.items()})
-
-
-class _MaskProposals:
-    """New masks on normal images, placed as the painter will place them; what depends on the image alone is cached."""
-
-    def __init__(
-        self,
-        masks: MaskSource,
-        exemplars: Mapping[str, Sequence[Exemplar]],
-        normals: Sequence[NormalImage],
-        side: int,
-        reference: int,
-        poses: PoseFinder | None,
-    ) -> None:
-        self._masks, self._finder = masks, poses
-        self._surroundings = learn_surroundings(
-            masks.symmetry, exemplars, [(n.image, n.foreground) for n in normals], side, reference
-        )
-        self._cached: dict[tuple[str, int], Weights | None] = {}
-        self._parts: dict[int, list[Part]] = {}
-
-    def __call__(self, defect: str, normal: NormalImage, seed: int) -> Pixels:
-        weights = None
-        if self._surroundings is not None:
-            key = defect, id(normal)  # the images outlive this
-            if key not in self._cached:
-                self._cached[key] = self._surroundings.weights(defect, normal.image)
-            weights = self._cached[key]
-        if self._finder is None:
-            return self._masks.propose(defect, normal.foreground, seed, weights)
-        if id(normal) not in self._parts:
-            self._parts[id(normal)] = self._finder.find_all(normal.image, normal.foreground)
-        part = choose_part(self._parts[id(normal)], seed)
-        return self._masks.propose(defect, part.foreground, seed, weights, part.pose)
-
-
-def _shape(item: DefectImage, poses: PoseFinder | None) -> DefectShape:
-    """A real mask, measured on where the product would be without the defect if its pose is known."""
-    foreground = find_foreground(item.image)
-    if poses is None:
-        return DefectShape.of(item.mask, foreground)
-    part = part_of_mask(poses.find_all(item.image, foreground), item.mask)
-    expected = poses.expected(part.pose, foreground.shape) if part.pose.is_reliable else part.foreground
-    return DefectShape.of(item.mask, expected if expected.any() else foreground, part.pose)
 
 
 def _digest(category: str, normals: Sequence[NormalImage], defects: Mapping[str, Sequence[DefectImage]]) -> str:
