@@ -240,7 +240,9 @@ class DefectAugmenter:
             allowed = ImageRegion(shape, *layers)
         elif layers:
             allowed = ImageRegion(shape, found, *layers)
-        return ImageContext(objects, allowed, appearance(small), small)
+        size = (small.shape[1], small.shape[0])
+        on_small = found if foreground is None else cv2.resize(found.astype(np.uint8), size) > 0
+        return ImageContext(objects, allowed, appearance(small), small, on_small)
 
     def _insert_one(
         self,

@@ -20,9 +20,11 @@ class ImageContext:
         allowed: The region where a defect may be.
         appearance: Mean colours of the image, see `compositor.bank.appearance`.
         small: A small copy of it, uint8 [h, w, 3].
+        found: Where the object is in the small copy, bool [h, w].
     """
 
     objects: ImageRegion
     allowed: ImageRegion
     appearance: NDArray[np.float32]
     small: Pixels
+    found: NDArray[np.bool_]

@@ -23,7 +23,6 @@ from defect_synth.product.arrangement import Arrangement, find_arrangement
 from defect_synth.product.foreground import find_foreground
 from defect_synth.product.frame import ProductFrame
 from defect_synth.product.pose import Part, PartPose, PoseFinder, choose_part, part_of_mask
-from defect_synth.product.recent_images import RecentImages
 from defect_synth.product.shapes import overhang
 from defect_synth.product.symmetry import Symmetry
 from defect_synth.samples import Pixels
@@ -66,14 +65,10 @@ class PasteInserter:
     def __init__(self, bank: Bank, scale: tuple[float, float], placement: Placement, mirror: bool, mode: Mode) -> None:
         self.bank, self.scale, self.placement, self.mirror, self.mode = bank, scale, placement, mirror, mode
         self._objects: dict[int, _RecordedObject] = {}
-        self._parts = RecentImages(self._find_parts)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The state without the caches, which workers fill themselves."""
-        return {**self.__dict__, "_objects": {}, "_parts": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _parts=RecentImages(self._find_parts))
+        """The state without the cache, which workers fill themselves."""
+        return {**self.__dict__, "_objects": {}}
 
     def insert(
         self,
@@ -153,11 +148,11 @@ class PasteInserter:
         """One of the parts in the given image; None if it is not known how they lie."""
         if self._finder is None:
             return None
-        parts = [part for part in self._parts(context.small) if part.pose.is_reliable]
+        parts = [part for part in self._find_parts(context.small, context.found) if part.pose.is_reliable]
         return choose_part(parts, int(rng.integers(2**31))) if parts else None
 
-    def _find_parts(self, small: Pixels) -> list[Part]:
-        return [] if self._finder is None else self._finder.find_all(small, find_foreground(small))
+    def _find_parts(self, small: Pixels, foreground: NDArray[np.bool_]) -> list[Part]:
+        return [] if self._finder is None else self._finder.find_all(small, foreground)
 
     @property
     def _finder(self) -> PoseFinder | None:
@@ -215,7 +210,7 @@ class PasteInserter:
 
     def _recorded_pose(self, small: Pixels, mask: Pixels) -> tuple[PartPose | None, float]:
         """How the part with a recorded defect lies in its image, and how far the defect leaves it, in radii."""
-        parts = self._find_parts(small)
+        parts = self._find_parts(small, find_foreground(small))
         if not parts or self._finder is None:
             return None, 0.0
         defect = cv2.resize(mask, (small.shape[1], small.shape[0]), interpolation=cv2.INTER_AREA)

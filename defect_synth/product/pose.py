@@ -152,7 +152,7 @@ class PoseFinder:
     """Finds how parts lie by comparing them with the mean of known ones.
 
     Attributes:
-        template: Mean spectrum of parts in their own frame, norm 1: complex64 [5, 36, 91].
+        template: Mean spectrum of parts in their own frame, norm 1: complex64 [5, 28, 61].
         outline: The mean part in its own frame, 255 on it: uint8 [96, 96], `reach` radii from the centre to the sides.
         reach: Distance of the outermost ring from the centre, in radii.
         looks_alike: Movements after which the part looks as before.
