@@ -78,6 +78,7 @@ def spectrum(image: Pixels, foreground: NDArray[np.bool_], frame: ProductFrame, 
     rings *= _RING_WEIGHTS
     found = fft.rfft(rings, axis=2)
     found[:, :, 0] = 0
+    found[1:3, :, 1:3] = 0  # edges and brightness: how the light falls on a round part
     return normalised(found)
 
 

@@ -19,12 +19,13 @@ _REFERENCES = 5  # parts tried as the first template
 _ROUNDS = 4  # of aligning all parts with their mean
 _ORDERS = (1, 2, 3, 4, 5, 6, 8, 10, 12)  # numbers of turns that a part may look alike after
 _FEWEST = 6  # parts to learn from
+_REFLECTION = 1.8  # loss of score by a reflection over that by a turn that makes no difference
 _MOST = 60  # parts to learn from
 _AS_LARGE = 0.6  # area of a part over that of the largest one in the image
 _GRID = 96  # side of the outline
 _AGREEMENT = 0.9  # share of the parts on which two templates must agree
 _SAME = 6.0  # degrees within which they agree
-_SHARE_MIRRORED = 0.12  # of the parts on which they differ by a reflection, from which that is a symmetry
+_SHARE_MIRRORED = 0.08  # of the parts on which they differ by a reflection, from which that is a symmetry
 _TURNED_OVER = 0.15  # by how much better a part that is turned over fits if it is mirrored
 _SHARE_TURNED_OVER = 0.1  # of the parts that must be mirrored for mirroring to be considered at all
 _RELIABLE = 0.5  # confidence from which a pose is relied upon
@@ -219,10 +220,12 @@ def learn_poses(parts: Sequence[tuple[Pixels, NDArray[np.bool_]]]) -> PoseFinder
     if order is None:
         return None
     axis = None if turned_over else _mirror_axis(_between(spectra, mirrored=True), order)
-    alike = LooksAlike(order, axis)
     template = _align(spectra, mirrored=turned_over)
     found = [polar.match(s, template) for s in spectra]
     best = [f.best(mirrored=turned_over) for f in found]
+    if axis is not None and not _reflection_fits(found, best, order, template):
+        axis = None
+    alike = LooksAlike(order, axis)
     poses = [PartPose(frame, Movement(*b[:2])) for frame, b in zip(frames, best, strict=True)]
     outline = _mean_outline([part for _, part in parts], poses, reach)
     leads = [b[2] - _second(f, Movement(*b[:2]), alike, mirrored=turned_over) for f, b in zip(found, best, strict=True)]
@@ -251,6 +254,31 @@ def _between(spectra: Sequence[Spectrum], *, mirrored: bool) -> list[Movement]:
     halves = _align(spectra[::2], mirrored=mirrored), _align(spectra[1::2], mirrored=mirrored)
     first, second = ([Movement(*polar.match(s, half).best(mirrored=mirrored)[:2]) for s in spectra] for half in halves)
     return [b.inverse().after(a) for a, b in zip(first, second, strict=True)]
+
+
+def _reflection_fits(
+    found: Sequence[Match], best: Sequence[tuple[float, bool, float]], order: int, template: Spectrum
+) -> bool:
+    """Whether mirrored parts fit about as well as after a turn that is known to make no difference.
+
+    Two templates may differ by chance on a few parts, and printed characters are nearly as well matched by their mirror
+    image: wrongly mirrored letters are worse than a reflection that is not made use of.
+    """
+    moves, scores = [Movement(*b[:2]) for b in best], np.array([b[2] for b in best])
+
+    def loss(after: Movement) -> float:
+        return float(np.median(scores - np.array([_at(f, m.after(after)) for f, m in zip(found, moves, strict=True)])))
+
+    mirrored = -2 * np.pi * int(polar.match(template, template).scores[1].argmax()) / ANGLES
+    return loss(Movement(mirrored, True)) < _REFLECTION * loss(Movement(2 * np.pi / order))
+
+
+def _at(found: Match, move: Movement) -> float:
+    """The score of one movement, between the sampled turns."""
+    at = (-move.angle if move.flip else move.angle) / (2 * np.pi) * ANGLES
+    low = int(np.floor(at))
+    row = found.scores[int(move.flip)]
+    return float(row[low % ANGLES] * (low + 1 - at) + row[(low + 1) % ANGLES] * (at - low))
 
 
 def _order(between: Sequence[Movement]) -> int | None:
