@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from defect_synth.cli import (
     bank,
@@ -43,10 +44,26 @@ class _InterruptedError(Exception):
     """Ctrl-C inside a command, under a name that typer lets pass: it ends the program on Ctrl-C without a word."""
 
 
+_UsageError: Any = typer.BadParameter.__base__  # of typer's own copy of click, or of click itself
+
+
+class _Command(TyperCommand):
+    def invoke(self, ctx: Any) -> Any:
+        for option in self.params:
+            value = ctx.params.get(option.name)
+            if isinstance(value, float) and not math.isfinite(value):  # NaN is inside of every range
+                raise ConfigError(f"{option.opts[0]} must be a number, got {value}")
+        return super().invoke(ctx)
+
+
 class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except _UsageError as error:
+            told = error.format_message().rstrip(".")
+            where = error.ctx.command_path if error.ctx else ctx.command_path
+            raise ConfigError(f"{told}; see `{where} --help`") from None
         except KeyboardInterrupt as error:
             raise _InterruptedError from error
         except BrokenPipeError as error:
@@ -61,19 +78,19 @@ app = typer.Typer(
     rich_markup_mode=None,  # importing rich takes longer than all the rest of --help
     help="Few-shot defect images with masks and labels (DFMGAN).",
 )
-app.command("check")(check.check)
-app.command("demo-data")(demo_data.demo_data)
-app.command("train")(train.train)
-app.command("generate")(generate.generate)
-app.command("benchmark")(benchmark.benchmark)
-app.command("quality")(quality.quality)
-app.command("bank")(bank.bank)
-app.command("preview")(preview.preview)
-app.command("paint")(paint.paint)
-app.command("export")(export.export)
-app.command("import")(import_snapshot.import_)
-app.command("pack")(pack.pack)
-app.command("info")(info.info)
+app.command("check", cls=_Command)(check.check)
+app.command("demo-data", cls=_Command)(demo_data.demo_data)
+app.command("train", cls=_Command)(train.train)
+app.command("generate", cls=_Command)(generate.generate)
+app.command("benchmark", cls=_Command)(benchmark.benchmark)
+app.command("quality", cls=_Command)(quality.quality)
+app.command("bank", cls=_Command)(bank.bank)
+app.command("preview", cls=_Command)(preview.preview)
+app.command("paint", cls=_Command)(paint.paint)
+app.command("export", cls=_Command)(export.export)
+app.command("import", cls=_Command)(import_snapshot.import_)
+app.command("pack", cls=_Command)(pack.pack)
+app.command("info", cls=_Command)(info.info)
 
 
 @app.callback(invoke_without_command=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from defect_synth.cli.settings import SOURCES, Device, split_names
+from defect_synth.cli.settings import LAST_SAMPLE, MOST_SAMPLES, SOURCES, Device, split_names
 from defect_synth.cli.terminal import log_to_terminal, say
 
 if TYPE_CHECKING:
@@ -22,9 +22,11 @@ def bank(
         typer.Argument(help=f"{SOURCES} With --real: your data."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder.")],
-    count: Annotated[int, typer.Option(help="Entries of each defect.")] = 100,
+    count: Annotated[int, typer.Option(min=1, max=MOST_SAMPLES, help="Entries of each defect.")] = 100,
     defects: Annotated[str | None, typer.Option(help="Comma-separated; default: all.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the first sample. Default: 0.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=LAST_SAMPLE, help="Seed of the first sample. Default: 0.")
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -35,7 +37,9 @@ def bank(
     resolution: Annotated[
         int | None,
         typer.Option(
-            min=16, help="With --real: side of the entries in pixels. Default: that of your images, at most 1024."
+            min=16,
+            max=8192,
+            help="With --real: side of the entries in pixels. Default: that of your images, at most 1024.",
         ),
     ] = None,
     category: Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from defect_synth.cli.settings import Device, split_names
+from defect_synth.cli.settings import MOST_MINUTES, Device, split_names
 from defect_synth.cli.terminal import log_to_terminal, say
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ ProtocolName = Annotated[
 ]
 Arms = Annotated[str | None, typer.Option(help="Comma-separated names, or all; an unknown name lists them.")]
 Partitions = Annotated[str | None, typer.Option(help="Comma-separated: P1, P2, P3, R1, R2, ... (random).")]
-Seeds = Annotated[int | None, typer.Option(help="Number of training seeds of each classifier.")]
+Seeds = Annotated[int | None, typer.Option(min=1, max=100, help="Number of training seeds of each classifier.")]
 Shots = Annotated[str | None, typer.Option(help="Base images of each defect: 1, 5, ... or all.")]
 Ratios = Annotated[str | None, typer.Option(help="Generated images per real one in a batch; several: comma-separated.")]
 Train = Annotated[
@@ -34,10 +34,13 @@ Run = Annotated[
     Path | None,
     typer.Option(help="Run folder trained with --partition to use; may contain {category} and {partition}."),
 ]
-Minutes = Annotated[float | None, typer.Option(help="Training time of each system in each partition.")]
+Minutes = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=MOST_MINUTES, help="Training time of each system in each partition."),
+]
 Preset = Annotated[str | None, typer.Option(help="Preset of the generators; its resolution is the classifier's too.")]
-Steps = Annotated[int | None, typer.Option(help="Optimiser steps of each classifier.")]
-Count = Annotated[int | None, typer.Option(help="Generated images of each defect.")]
+Steps = Annotated[int | None, typer.Option(min=1, max=10_000_000, help="Optimiser steps of each classifier.")]
+Count = Annotated[int | None, typer.Option(min=1, max=100_000, help="Generated images of each defect.")]
 Architecture = Annotated[str | None, typer.Option(help="Classifier, any timm model.")]
 Weights = Annotated[Path | None, typer.Option(help="ImageNet weights of the classifier; default: none.")]
 Inception = Annotated[
@@ -169,4 +172,4 @@ def _show(results: BenchmarkResults, output: Path) -> None:
 
 
 def _shots(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isdigit() else text
+    return int(text) if text is not None and text.isdecimal() and len(text) < 10 else text

@@ -7,18 +7,22 @@ from typing import Annotated
 
 import typer
 
-from defect_synth.cli.settings import SOURCES, Device, split_names
+from defect_synth.cli.settings import LAST_SAMPLE, MOST_SAMPLES, SOURCES, Device, split_names
 from defect_synth.cli.terminal import say
 
 
 def generate(
     run: Annotated[str, typer.Argument(help=SOURCES)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write, in MVTec AD layout.")],
-    count: Annotated[int, typer.Option(help="Samples of each defect.")] = 100,
+    count: Annotated[int, typer.Option(min=1, max=MOST_SAMPLES, help="Samples of each defect.")] = 100,
     defects: Annotated[str | None, typer.Option(help="Comma-separated; default: all.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the first sample; the others follow.")] = 0,
-    truncation_object: Annotated[float, typer.Option(help="psi for w_object of a DFMGAN; 1: no truncation.")] = 1.0,
-    truncation_defect: Annotated[float, typer.Option(help="psi for w_defect of a DFMGAN; 1: no truncation.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, max=LAST_SAMPLE, help="Seed of the first sample; the others follow.")] = 0,
+    truncation_object: Annotated[
+        float, typer.Option(min=0.0, max=2.0, help="psi for w_object of a DFMGAN; 1: no truncation.")
+    ] = 1.0,
+    truncation_defect: Annotated[
+        float, typer.Option(min=0.0, max=2.0, help="psi for w_defect of a DFMGAN; 1: no truncation.")
+    ] = 1.0,
     shard: Annotated[
         str | None,
         typer.Option(

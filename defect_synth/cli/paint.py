@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from defect_synth.cli.preview import SourceOption
+from defect_synth.cli.settings import LAST_SAMPLE
 from defect_synth.cli.terminal import say
 
 
@@ -17,13 +18,13 @@ def paint(
     source: SourceOption = "demo",
     defect: Annotated[str | None, typer.Option(help="Which defect; default: any.")] = None,
     at: Annotated[str | None, typer.Option(help="x,y of the defect's middle in pixels; default: drawn.")] = None,
-    severity: Annotated[float, typer.Option(help="0 to 1.5.")] = 1.0,
-    scale: Annotated[float | None, typer.Option(help="0.2 to 4. Default: 1.")] = None,
+    severity: Annotated[float, typer.Option(min=0.0, max=1.5, help="0 to 1.5.")] = 1.0,
+    scale: Annotated[float | None, typer.Option(min=0.2, max=4.0, help="0.2 to 4. Default: 1.")] = None,
     mask: Annotated[
         Path | None,
         typer.Option(help="Paint exactly here: an image of the same size; every pixel that is not black is defect."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another defect.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LAST_SAMPLE, help="Another seed, another defect.")] = 0,
 ) -> None:
     """Paint one defect on one image, with its mask."""
     import numpy as np

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from defect_synth.cli.settings import SOURCES, Device, split_names
+from defect_synth.cli.settings import MOST_SAMPLES, MOST_SEED, SOURCES, Device, split_names
 from defect_synth.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -39,9 +39,15 @@ def quality(
         ),
     ] = None,
     count: Annotated[
-        int, typer.Option(help="Generated images of each defect; the paper computes KID from 5000.")
+        int,
+        typer.Option(
+            min=2, max=MOST_SAMPLES, help="Generated images of each defect; the paper computes KID from 5000."
+        ),
     ] = 1000,
-    lpips_count: Annotated[int, typer.Option(help="How many of them clustered LPIPS uses; 1000 in the paper.")] = 1000,
+    lpips_count: Annotated[
+        int,
+        typer.Option(min=2, max=MOST_SAMPLES, help="How many of them clustered LPIPS uses; 1000 in the paper."),
+    ] = 1000,
     inception: Annotated[
         Path | None,
         typer.Option(
@@ -63,22 +69,18 @@ def quality(
         Path | None, typer.Option("--output", "-o", help="Default: quality.json in or beside SOURCE.")
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Default: quality_cache beside the output.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of subsets and resampling.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of subsets and resampling.")] = 0,
     device: Device = "auto",
 ) -> None:
     """Measure generated defects against real ones: KID, clustered LPIPS, precision, recall, copies, masks."""
     from defect_synth.atomic import replacing
     from defect_synth.cli.progress import bar
     from defect_synth.data.layouts import index
-    from defect_synth.errors import ConfigError
     from defect_synth.metrics.quality import measure_quality
     from defect_synth.names import printable
     from defect_synth.nn.device import choose_device
     from defect_synth.open import path_of
 
-    for name, value in (("--count", count), ("--lpips-count", lpips_count)):
-        if value < 2:
-            raise ConfigError(f"{name} must be 2 or more, got {value}")
     where = str(choose_device(device))
     opened = _opened(source, device)
     table = index(data, category or opened.category)

@@ -10,7 +10,14 @@ import typer
 if TYPE_CHECKING:
     from defect_synth.dfmgan.config import TrainConfig
 
-Resolution = Annotated[int | None, typer.Option(help="Side of the images in pixels, a power of two from 32 to 1024.")]
+MOST_SAMPLES = 1_000_000  # of each defect
+MOST_SEED = 2**31 - 1  # of a training or a measurement
+LAST_SAMPLE = 2**62  # seed of a sample
+MOST_MINUTES = 525_600.0  # a year
+Resolution = Annotated[
+    int | None,
+    typer.Option(min=16, max=1024, help="Side of the images in pixels, a power of two from 32 to 1024."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Set = Annotated[
     list[str] | None,

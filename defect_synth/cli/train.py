@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from defect_synth.cli.settings import Resolution, Set, split_names
+from defect_synth.cli.settings import MOST_MINUTES, MOST_SEED, Resolution, Set, split_names
 from defect_synth.cli.terminal import log_to_terminal, say
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ MaxMemory = Annotated[
         "--max-memory",
         "--max-vram",
         metavar="GiB",
+        min=0.01,
+        max=1_000_000.0,
         help="dfmgan: of the GPU, or of the process on a CPU; cuts batches into parts that should fit. Losses depend "
         "on the parts, so keep it when you resume.",
     ),
@@ -84,9 +86,9 @@ def train(
     preset: Preset = None,
     resolution: Resolution = None,
     partition: PartitionName = None,
-    minutes: Annotated[float | None, typer.Option(help="Time budget for this call.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.0, max=MOST_MINUTES, help="Time budget for this call.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --output.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of everything random.")] = 0,
     protocol: Protocol = None,
     safe_augment: SafeAugment = False,
     device: TrainingDevice = None,
@@ -103,6 +105,7 @@ def train(
     from defect_synth.cli.methods import MethodOptions, plan
     from defect_synth.engine.distributed import joined
     from defect_synth.errors import ConfigError
+    from defect_synth.nn.device import choose_device
 
     if minutes is not None and not minutes > 0:
         raise ConfigError(f"minutes must be more than 0, got {minutes:g}")
@@ -114,6 +117,7 @@ def train(
     names = split_names(defects)
     with joined(device or "auto") as (team, own_device):
         log_to_terminal(logging.INFO if team.first else logging.ERROR)
+        chosen_device = choose_device(own_device)
         planned = plan(method, options, seed, minutes, team.world)
         resumed = output if resume else None
         table, chosen = _images(data, category, partition, resumed, planned.validation_fraction, seed)
@@ -123,7 +127,6 @@ def train(
         from defect_synth.engine.loop import Progress
         from defect_synth.engine.runner import TrainingRequest
         from defect_synth.engine.runner import train as run_training
-        from defect_synth.nn.device import choose_device
 
         with bar(table.category) if team.first else nullcontext(_silent) as update:
 
@@ -133,7 +136,7 @@ def train(
 
             ended = run_training(
                 planned.method,
-                TrainingRequest(table, chosen, output, names, choose_device(own_device), resume, minutes, report),
+                TrainingRequest(table, chosen, output, names, chosen_device, resume, minutes, report),
             )
     if team.first:
         _tell(ended, output)

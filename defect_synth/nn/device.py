@@ -26,6 +26,7 @@ def choose_device(name: str) -> torch.device:
         raise ConfigError(f"device {name!r} was asked for, but this machine has no usable CUDA GPU; use --device cpu")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("device 'mps' was asked for, but it is not available here; use --device cpu")
-    if device.type not in ("cpu", "cuda", "mps"):
+    most = torch.cuda.device_count() if device.type == "cuda" else 1
+    if device.type not in ("cpu", "cuda", "mps") or not 0 <= (device.index or 0) < most:
         raise ConfigError(f"device {name!r} cannot compute here; use auto, cpu, cuda, cuda:0, ... or mps")
     return device

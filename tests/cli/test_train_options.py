@@ -23,7 +23,7 @@ OPTIONS = {
     "--preset": ("preset", None),
     "--resolution": ("resolution", ("--resolution", "32")),
     "--set": ("set", None),
-    "--device": ("device", ("--device", "meta")),
+    "--device": ("device", ("--device", "cuda:1")),
     "--precision": ("precision", ("--precision", "float32")),
     "--protocol": ("protocol", ("--protocol", "official")),
     "--safe-augment": ("safe_augment", ("--safe-augment",)),
@@ -60,9 +60,9 @@ def asked(monkeypatch):
         return {}
 
     monkeypatch.setattr("defect_synth.engine.runner.train", record)
-    # A device that every machine has and that is not the default.
+    # As if this machine had two GPUs and took the CPU by default.
     monkeypatch.setattr(
-        "defect_synth.nn.device.choose_device", lambda name: torch.device("meta" if name == "meta" else "cpu")
+        "defect_synth.nn.device.choose_device", lambda name: torch.device(name if name == "cuda:1" else "cpu")
     )
     monkeypatch.setattr("defect_synth.metrics.efficientnet.EfficientNetLite0", lambda path: f"features from {path}")
     return seen
