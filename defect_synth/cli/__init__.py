@@ -52,8 +52,31 @@ class _Command(TyperCommand):
         for option in self.params:
             value = ctx.params.get(option.name)
             if isinstance(value, float) and not math.isfinite(value):  # NaN is inside of every range
-                raise ConfigError(f"{option.opts[0]} must be a number, got {value}")
+                raise ConfigError(_range(option, value))
         return super().invoke(ctx)
+
+
+def _told(error: Any) -> str:
+    """What is wrong with a command line; for a number out of its range, the range and what was given."""
+    option = getattr(error, "param", None)
+    for place, text in enumerate(sys.argv):
+        for name in getattr(option, "opts", ()):
+            given = text[len(name) + 1 :] if text.startswith(f"{name}=") else (*sys.argv, "")[place + 1]
+            if text.partition("=")[0] == name and _limit(option, "max") is not None:
+                return _range(option, given)
+    return str(error.format_message()).rstrip(".")
+
+
+def _range(option: Any, given: object) -> str:
+    low, high = _limit(option, "min"), _limit(option, "max")
+    return f"{option.opts[0]} must be between {low} and {high}, got {str(given)[:40] or 'nothing'}"
+
+
+def _limit(option: Any, side: str) -> float | None:
+    """A limit of an option, where this version of typer keeps it."""
+    limit = getattr(option, side, None)
+    found: float | None = getattr(getattr(option, "type", None), side, None) if limit is None else limit
+    return int(found) if found is not None and found == int(found) else found
 
 
 class _Commands(TyperGroup):
@@ -61,9 +84,8 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except _UsageError as error:
-            told = error.format_message().rstrip(".")
             where = error.ctx.command_path if error.ctx else ctx.command_path
-            raise ConfigError(f"{told}; see `{where} --help`") from None
+            raise ConfigError(f"{_told(error)}; see `{where} --help`") from None
         except KeyboardInterrupt as error:
             raise _InterruptedError from error
         except BrokenPipeError as error:

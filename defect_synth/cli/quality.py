@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from defect_synth.samples import DefectSource
 
 
+Count = Annotated[
+    int,
+    typer.Option(min=2, max=MOST_SAMPLES, help="Generated images of each defect; the paper computes KID from 5000."),
+]
+LpipsCount = Annotated[
+    int, typer.Option(min=2, max=MOST_SAMPLES, help="How many of them clustered LPIPS uses; 1000 in the paper.")
+]
 PAPER_SIDE = 256  # larger samples are reduced to the side at which the paper measures
 
 
@@ -38,16 +45,8 @@ def quality(
             "that the run was trained with."
         ),
     ] = None,
-    count: Annotated[
-        int,
-        typer.Option(
-            min=2, max=MOST_SAMPLES, help="Generated images of each defect; the paper computes KID from 5000."
-        ),
-    ] = 1000,
-    lpips_count: Annotated[
-        int,
-        typer.Option(min=2, max=MOST_SAMPLES, help="How many of them clustered LPIPS uses; 1000 in the paper."),
-    ] = 1000,
+    count: Count = 1000,
+    lpips_count: LpipsCount = 1000,
     inception: Annotated[
         Path | None,
         typer.Option(

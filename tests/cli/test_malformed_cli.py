@@ -143,9 +143,18 @@ CASES = {
     "backbone cannot draw defects": (("generate", "{w}/backbone.safetensors", "-o", "{w}/g"), "cannot draw defects"),
     "pickle to generate": (("generate", "{w}/snapshot.pkl", "-o", "{w}/g"), "defect-synth import"),
     "generate an unknown defect": (("generate", "{w}/run", "-o", "{w}/g", "--defects", "cut"), "known: hole"),
-    "no samples": (("generate", "{w}/run", "-o", "{w}/g", "--count", "0"), "'--count'"),
-    "negative seed": (("generate", "{w}/run", "-o", "{w}/g", "--seed", "-1"), "'--seed'"),
-    "truncation 5": (("generate", "{w}/run", "-o", "{w}/g", "--truncation-defect", "5"), "'--truncation-defect'"),
+    "no samples": (
+        ("generate", "{w}/run", "-o", "{w}/g", "--count", "0"),
+        "--count must be between 1 and",
+    ),
+    "negative seed": (
+        ("generate", "{w}/run", "-o", "{w}/g", "--seed", "-1"),
+        "904, got -1",
+    ),
+    "truncation 5": (
+        ("generate", "{w}/run", "-o", "{w}/g", "--truncation-defect", "5"),
+        "between 0 and 2, got 5",
+    ),
     "import of a text file": (("import", "{w}/text.pkl", "-o", "{w}/x.safetensors"), "text.pkl"),
     "import of a pickle with a function": (("import", "{w}/snapshot.pkl", "-o", "{w}/x.safetensors"), "print"),
     "import into another format": (("import", "{w}/snapshot.pkl", "-o", "{w}/x.pt"), "must end in .safetensors"),

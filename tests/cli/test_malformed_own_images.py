@@ -122,7 +122,7 @@ COMMANDS = {
     "image of 8 pixels": (paint("{w}/tiny.png"), "at least 16 pixels a side, got 8x8"),
     "unknown defect": ((*PAINT, "--defect", "hole"), "unknown defect 'hole' for disc; known: line, spot"),
     "severity 3": ((*PAINT, "--severity", "3"), "severity must be between 0 and 1.5, got 3"),
-    "severity NaN": ((*PAINT, "--severity", "nan"), "severity must be"),
+    "severity NaN": ((*PAINT, "--severity", "nan"), "severity must be between 0 and 1.5, got nan"),
     "scale 0": ((*PAINT, "--scale", "0"), "scale must be between 0.2 and 4, got 0"),
     "point outside": ((*PAINT, "--at", "48,3"), "at 48,3 is outside the image of 48x48 pixels"),
     "point that is none": ((*PAINT, "--at", "12"), "--at must be x,y in pixels, such as 120,80; got '12'"),
@@ -163,7 +163,10 @@ COMMANDS = {
         "`defect-synth bank .*nut --real -o BANK`",
     ),
     "data as source": (source("{w}/nut"), "nut is a data folder, not a run"),
-    "bank of no entries": (("bank", "{w}/made", "-o", "{o}/b", "--count", "0"), "count must be 1 or more, got 0"),
+    "bank of no entries": (
+        ("bank", "{w}/made", "-o", "{o}/b", "--count", "0"),
+        "between 1 and 1000000, got 0",
+    ),
     "bank where something is": (("bank", "{w}/made", "-o", "{w}/folder"), "folder already holds something"),
     "bank below a file": (("bank", "{w}/made", "-o", "{w}/text.png/b", "--count", "1"), "cannot write .*text.png/b"),
     "bank of two defects, one unknown": (

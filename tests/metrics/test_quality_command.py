@@ -102,7 +102,7 @@ def test_a_run_is_measured_against_its_own_partition(world, monkeypatch, capsys,
     [
         (["nowhere"], "nowhere does not exist; expected demo"),
         (["generated", "--defects", "crack"], "unknown defect 'crack' for nut; known: hole"),
-        (["generated", "--count", "1"], "--count must be 2 or more, got 1"),
+        (["generated", "--count", "1"], "--count must be between 2 and 1000000, got 1"),
         (["generated", "--lpips-lin", "alex.pth"], "LPIPS needs both .*--lpips-alexnet is missing"),
         (["generated", "--inception", "none.pth"], r"no file .*none\.pth; expected pt_inception-2015-12-05-6726825d"),
         (["generated", "--features", "no_such_network"], "timm has no model 'no_such_network'"),
