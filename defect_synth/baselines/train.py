@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pydantic import BaseModel
 
 from defect_synth.baselines import SYSTEMS
 from defect_synth.baselines.system import System, TrainingSet
-from defect_synth.config import override, validated
+from defect_synth.config import override, shortened, validated
 from defect_synth.data.layouts import index
 from defect_synth.data.partitions import Partition
 from defect_synth.data.records import Table
@@ -186,19 +187,21 @@ def open_system(folder: Path, *, normal: Pixels | None = None, device: torch.dev
     values = read_run_folder(folder)
     if values["method"] not in SYSTEMS:
         raise CheckpointError(f"{folder} is a run of {values['method']}, not of {', '.join(SYSTEMS)}")
+    run = folder / RUN_FILE
     try:
         system = _settings(str(values["method"]), values["settings"])
-        run = folder / RUN_FILE
         category = require_name(str(values["category"]), run)
         defects = [require_name(str(name), run) for name in values["defects"]]
-    except (ConfigError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / RUN_FILE} cannot be read by this version ({error})") from None
-    if normal is None and system.changes_images:
         root = Path(str(values["data"]))
-        if not root.exists():
+    except KeyError as error:
+        raise CheckpointError(f"{run} has no entry {error}; copy the run folder again") from None
+    except (ConfigError, TypeError) as error:
+        raise CheckpointError(f"{run} cannot be read by this version ({error})") from None
+    if normal is None and system.changes_images:
+        if not os.path.exists(root):  # unlike Path.exists, also for what cannot be a path
             raise DataError(
-                f"{values['method']} changes normal images, but {root}, the data folder of the run, is gone; "
-                "put it back where it was"
+                f"{values['method']} changes normal images, but {shortened(str(root))}, the data folder of the run, is "
+                "gone; put it back where it was"
             )
         table = index(root, category if (root / category).is_dir() else None)
         partition = Partition.load(folder / PARTITION_FILE)

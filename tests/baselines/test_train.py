@@ -176,8 +176,20 @@ def test_missing_data_of_a_run_that_changes_images_is_named(runs, tmp_path):
     values = json.loads((runs["sdgan"] / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps(values | {"data": str(tmp_path / "gone")}))
     with pytest.raises(
-        DataError, match=r"sdgan changes normal images, but .*gone, the data folder of the run, is gone"
+        DataError, match=r"sdgan changes normal images, but .*gone', the data folder of the run, is gone"
     ):
+        open_system(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps(values | {"data": "x" * 5000}))
+    with pytest.raises(DataError, match=r"'xxx.*\.\.\..*xxx', the data folder of the run, is gone"):
+        open_system(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["settings", "category", "defects", "data"])
+def test_a_missing_entry_of_a_run_is_named(name, runs, tmp_path):
+    values = json.loads((runs["sdgan"] / "run.json").read_text())
+    del values[name]
+    (tmp_path / "run.json").write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=f"run.json has no entry '{name}'; copy the run folder again"):
         open_system(tmp_path)
 
 
