@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from defect_synth.augment import DefectAugmenter
-from defect_synth.compositor.real_source import RealSource
+from defect_synth.compositor.real_source import RealImage, RealSource
 from defect_synth.data.layouts import index
 from defect_synth.data.store import load
 from defect_synth.demo.mvtec_folder import write_demo
@@ -172,7 +172,8 @@ def product(root, model, seeds):
         for d, arrays in defects.items():
             mixed = rng.permutation(len(arrays))
             third = np.sort(mixed[: len(mixed) // 3])
-            source[d] = arrays_of(arrays, third)
+            chosen = arrays_of(arrays, third)
+            source[d] = [RealImage(*item) for item in zip(chosen.names, chosen.images, chosen.masks, strict=True)]
             base += [numbers[d][k] for k in third]
             tested += [numbers[d][k] for k in mixed[len(mixed) // 3 :]]
         good = list(train[held])

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 
+REAL = "real"
+"""The `Provenance.method` of what a camera took."""
+
 _MOST_TEXT, _MOST_PARAMETERS = 4000, 100  # of a provenance that was read from a file
 
 

@@ -130,14 +130,17 @@ class PasteInserter:
         both_found = not recorded.is_whole and not objects.is_whole
         here = objects.frame() if both_found else ImageRegion(objects.shape).frame()
         there = recorded.frame if both_found else recorded.image_frame
-        scale = here.radius / there.radius * float(np.exp(rng.uniform(*np.log(self.scale)))) * shrink
+        # Pictures of a surface that differ in size were cut differently, and show it at one magnification: only an
+        # image that is smaller or larger than all recorded ones is taken for one of another magnification.
+        reference = there.radius if both_found else float(np.clip(here.radius, *self._image_radii))
+        scale = here.radius / reference * float(np.exp(rng.uniform(*np.log(self.scale)))) * shrink
         if at is not None:
             return free_pose(self.symmetry, scale, at, rng)
         if self.placement == "auto":
             part = self._part_of(context, rng)
             if part is not None and recorded.pose is not None and self._finder is not None:
                 lies = part.pose.resized(max(context.objects.shape) / max(context.small.shape))
-                scale *= lies.frame.radius / recorded.pose.frame.radius / (here.radius / there.radius)
+                scale *= lies.frame.radius / recorded.pose.frame.radius / (here.radius / reference)
                 return posed(recorded.pose, lies, self._finder.looks_alike, scale, box, rng)
         if self.placement == "aligned" or (self.placement == "auto" and self._is_placed_alike(recorded, objects)):
             return aligned_pose(self.symmetry, scale, box, there, here, rng)
@@ -174,6 +177,14 @@ class PasteInserter:
         if poses is not None:
             poses = replace(poses, looks_alike=replace(poses.looks_alike, axis=None))
         return Arrangement(replace(found.symmetry, mirror_x=False, mirror_y=False), poses)
+
+    @cached_property
+    def _image_radii(self) -> tuple[float, float]:
+        """The smallest and the largest radius of all recorded images, see `ProductFrame`."""
+        areas = np.prod(self.bank.shapes, axis=1, dtype=np.int64)
+        ends = (self.bank.shapes[int(k)] for k in (areas.argmin(), areas.argmax()))
+        smallest, largest = (ImageRegion((int(height), int(width))).frame().radius for height, width in ends)
+        return smallest, largest
 
     def _spread(self, most: int) -> list[int]:
         """Numbers of at most `most` entries, spread over the bank."""

@@ -39,7 +39,8 @@ def bank(
         typer.Option(
             min=16,
             max=8192,
-            help="With --real: side of the entries in pixels. Default: that of your images, at most 1024.",
+            help="With --real: side in pixels of squares that all images are fitted to. Default: your images as they "
+            "are, reduced together if the largest has more than a megapixel.",
         ),
     ] = None,
     category: Annotated[
@@ -101,7 +102,8 @@ def _limits(source: DefectSource, run: Path | None, data: Path, category: str | 
         raise DataError(
             f"the source makes {source.category}, but {data} is {table.category}; check --data and --category"
         )
-    side = max(sample.mask.shape)
+    height, width = sample.mask.shape
+    side = height if height == width else None  # samples in the shape of real images are compared with those
     if run is not None and (run / PARTITION_FILE).is_file():
         partition = Partition.load(run / PARTITION_FILE)
         partition.require_match(table)

@@ -114,6 +114,12 @@ def fit_to_square(
     return square, covered, SquareFit(how, original, resolution, resolution / side, (top, left))
 
 
+def reduced(image: Pixels, mask: Pixels, scale: float) -> tuple[Pixels, Pixels]:
+    """Scale an image [H, W, 3] and its mask [H, W] without changing the aspect, as `fit_to_square` does."""
+    size = max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale))
+    return _resize(image, size), _binarise(_resize(mask.astype(np.float32), size))
+
+
 def read_limited(record: Record, longest: int) -> tuple[Pixels, Pixels]:
     """Read the image uint8 [H, W, 3] and the mask uint8 [H, W] of a record, with a longer side of at most `longest`.
 

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from defect_synth.datasets.cache import CachedSource
 from defect_synth.datasets.class_balance import apportion, class_shares, interleave
 from defect_synth.datasets.joint_transform import TorchvisionFirst, apply_jointly, image_tensor, kind_of, mask_tensor
-from defect_synth.errors import ConfigError, UnknownDefectError
+from defect_synth.errors import ConfigError, DataError, UnknownDefectError
 from defect_synth.open import open_source
 from defect_synth.samples import DefectSample, DefectSource, FiniteSource, Pixels
 
@@ -64,6 +64,8 @@ class DefectSynthDataset(Dataset[dict[str, Any]]):
         include_clean: Whether to add `clean`. The transform is called again for it, with the same random choices.
         clean_fraction: Share of the items that are a clean image with an empty mask and the label `good`, which is
             then label 0.
+        mixed_sizes: Whether a batch may hold images of several sizes, for a `collate_fn` of your own, as in object
+            detection. That of torch can only stack images of one size.
         seed: All random choices follow from it.
         cache: Folder where generated samples are stored.
 
@@ -89,6 +91,7 @@ class DefectSynthDataset(Dataset[dict[str, Any]]):
         transform: Callable[..., Any] | None = None,
         include_clean: bool = False,
         clean_fraction: float = 0.0,
+        mixed_sizes: bool = False,
         seed: int = 0,
         cache: str | Path | None = None,
     ) -> None:
@@ -111,7 +114,7 @@ class DefectSynthDataset(Dataset[dict[str, Any]]):
         self._defects = _select_defects(defects, opened)
         self._defect_shares = class_shares(weights, self._defects)
         self._transform = transform
-        self._include_clean = include_clean
+        self._include_clean, self._mixed_sizes = include_clean, mixed_sizes
         self._seed = seed
         # In shared memory, so that workers which outlive an epoch see `set_epoch`.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
@@ -167,7 +170,11 @@ class DefectSynthDataset(Dataset[dict[str, Any]]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """The items of a whole batch, with one call to the source per defect, so that it can work in batches, too."""
+        """The items of a whole batch, with one call to the source per defect, so that it can work in batches, too.
+
+        Raises:
+            DataError: The images have several sizes, and `mixed_sizes` was not given.
+        """
         indices = [self._checked(index) for index in indices]
         items = [self._plan(index) for index in indices]
         samples: dict[tuple[str, int], DefectSample] = {}
@@ -175,10 +182,18 @@ class DefectSynthDataset(Dataset[dict[str, Any]]):
             seeds = sorted({item.seed for item in items if item.defect == defect})
             made = self._source.sample(defect, seeds)
             samples.update({(defect, seed): sample for seed, sample in zip(seeds, made, strict=True)})
-        return [
+        batch = [
             self._finish(index, item, samples[item.defect, item.seed])
             for index, item in zip(indices, items, strict=True)
         ]
+        sizes = sorted({tuple(item["mask"].shape) for item in batch})
+        if len(sizes) > 1 and not self._mixed_sizes:
+            found = ", ".join(f"{width}x{height}" for height, width in sizes[:3]) + (", ..." if len(sizes) > 3 else "")
+            raise DataError(
+                f"a batch needs images of one size, this one has {found}; resize them in transform=, use batch_size=1, "
+                "or give mixed_sizes=True and a collate_fn of your own"
+            )
+        return batch
 
     def _checked(self, index: int) -> int:
         if not -len(self) <= index < len(self):

@@ -140,7 +140,7 @@ COMMANDS = {
     "source that is not there": (source("{w}/none"), "none does not exist; expected demo, "),
     "folder of nothing as source": (source("{w}/folder"), "folder"),
     "picture as source": (source("{w}/part.png"), "part.png"),
-    "bank of a newer format": (source("{w}/newer"), "has bank format 99, this version reads 2; upgrade"),
+    "bank of a newer format": (source("{w}/newer"), "has bank format 99, this version reads 2 and 3; upgrade"),
     "bank cut short": (source("{w}/truncated"), "truncated is damaged .*make the bank again"),
     "index cut short": (source("{w}/half_index"), "half_index is damaged .*make the bank again"),
     "bank without masks": (source("{w}/no_masks"), "no_masks is damaged .*make the bank again"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import tracemalloc
 
 import numpy as np
@@ -71,6 +72,33 @@ def test_a_bank_can_be_generated_from(built, tmp_path):
     np.testing.assert_array_equal(folder.sample("spot", [6])[0].image, built.sample("spot", [6])[0].image)
     whole = FolderSource(generate(built, tmp_path / "all", count=100))
     assert whole.seeds("spot") == built.seeds("spot")
+
+
+class AnySize(FakePainter):
+    """Every sample has another size, and every third one no clean image."""
+
+    def sample(self, defect, seeds):
+        return [self._cut(sample) for sample in super().sample(defect, seeds)]
+
+    def _cut(self, sample):
+        seed = sample.provenance.seed
+        window = np.s_[seed : 40 + 2 * seed, 2 * seed : 34 + 3 * seed]
+        clean = None if seed % 3 == 0 or sample.clean is None else sample.clean[window].copy()
+        return DefectSample(
+            sample.image[window].copy(), sample.mask[window].copy(), sample.defect, sample.provenance, clean
+        )
+
+
+def as_format_2(path, folder):
+    """Write a bank of one size as version 0.1.0 did."""
+    shutil.copytree(path, folder)
+    shapes = np.load(path / "shapes.npy")
+    (folder / "shapes.npy").unlink()
+    for name, channels in (("images", (3,)), ("masks", ()), ("cleans", (3,))):
+        np.save(folder / f"{name}.npy", np.load(path / f"{name}.npy").reshape(len(shapes), *shapes[0], *channels))
+    values = json.loads((path / "bank.json").read_text())
+    (folder / "bank.json").write_text(json.dumps(values | {"format": 2}))
+    return folder
 
 
 def test_equal_banks_are_equal_bytes(tmp_path):
@@ -178,13 +206,41 @@ def test_a_source_that_gives_nothing_usable_is_said_to(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_mixed_sizes_are_refused():
-    def sample(side):
-        image = np.zeros((side, side, 3), np.uint8)
-        return DefectSample(image, np.ones((side, side), np.uint8), "hole", Provenance("x", "part", "hole", 0))
+def test_images_of_any_sizes_come_back_as_they_were(tmp_path):
+    bank, _ = build_bank(AnySize(), tmp_path / "bank", count=7, limits=OPEN)
+    in_memory = bank_from_samples("part", [s for d in AnySize.defects for s in AnySize().sample(d, range(7))])
+    assert len({tuple(shape) for shape in bank.shapes.tolist()}) > 5
+    assert in_memory.digest == bank.digest
+    for opened in (bank, in_memory, pickle.loads(pickle.dumps(bank)), pickle.loads(pickle.dumps(in_memory))):
+        for defect in AnySize.defects:
+            expected = AnySize().sample(defect, range(7))
+            for number, sample in zip(opened.seeds(defect), expected, strict=True):
+                found = opened.sample(defect, [number])[0]
+                np.testing.assert_array_equal(found.image, sample.image)
+                np.testing.assert_array_equal(found.mask, sample.mask)
+                assert (found.clean is None) == (sample.clean is None)
+                if sample.clean is not None:
+                    np.testing.assert_array_equal(found.clean, sample.clean)
+                assert opened.shapes[number].tolist() == list(sample.mask.shape)
 
-    with pytest.raises(DataError, match="images of one size, found 32x32, 48x48"):
-        bank_from_samples("part", [sample(32), sample(48)])
+
+def test_banks_of_equal_pixels_in_other_shapes_have_other_digests():
+    def samples(*shapes):
+        for shape in shapes:
+            image = np.full((*shape, 3), 90, np.uint8)
+            yield DefectSample(image, np.zeros(shape, np.uint8), "hole", Provenance("x", "part", "hole", 0))
+
+    one, other = (bank_from_samples("part", list(samples(*s))) for s in ([(16, 32), (16, 16)], [(16, 16), (16, 32)]))
+    assert one.digest != other.digest
+
+
+def test_a_bank_of_one_size_in_the_format_before_is_read_as_the_same_bank(tmp_path, built):
+    old = Bank.open(as_format_2(built.path, tmp_path / "old"))
+    assert (old.digest, old.defects, len(old)) == (built.digest, built.defects, len(built))
+    assert old.entries == built.entries
+    for number in range(len(built)):
+        for there, here in zip(old.read(number), built.read(number), strict=True):
+            np.testing.assert_array_equal(there, here)
 
 
 def test_what_is_no_bank_or_a_damaged_or_newer_one_is_refused(tmp_path, built):
@@ -195,7 +251,7 @@ def test_what_is_no_bank_or_a_damaged_or_newer_one_is_refused(tmp_path, built):
     with pytest.raises(DataError, match=r"format 99.*upgrade"):
         Bank.open(built.path)
     (built.path / "bank.json").write_text(json.dumps({**index, "format": 1}))
-    with pytest.raises(DataError, match=r"format 1, this version reads 2; make the bank again"):
+    with pytest.raises(DataError, match=r"format 1, this version reads 2 and 3; make the bank again"):
         Bank.open(built.path)
     (built.path / "bank.json").write_text(json.dumps({**index, "defects": ["hole"]}))
     with pytest.raises(DataError, match=r"damaged .labels and the defects of the index differ"):

@@ -14,7 +14,7 @@ from defect_synth.augment import DefectAugmenter
 from defect_synth.cli import main
 from defect_synth.compositor.bank import Bank, build_bank
 from defect_synth.errors import DataError, InvalidNameError
-from tests.compositor.test_bank import OPEN, FakePainter
+from tests.compositor.test_bank import OPEN, AnySize, FakePainter, as_format_2
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +24,19 @@ def whole(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def whole_of_one_size(whole, tmp_path_factory):
+    return as_format_2(whole, tmp_path_factory.mktemp("old") / "bank")
+
+
 @pytest.fixture
 def bank(whole, tmp_path):
     return shutil.copytree(whole, tmp_path / "bank")
+
+
+@pytest.fixture
+def bank_of_one_size(whole_of_one_size, tmp_path):
+    return shutil.copytree(whole_of_one_size, tmp_path / "bank")
 
 
 def index(**changes):
@@ -85,17 +95,25 @@ DAMAGE = {
     "appearance infinite": (array("appearance", at(np.inf, 0, 0)), "appearance holds values outside 0..1"),
     "appearance short": (array("appearance", lambda a: a[:, :40]), r"expected float32 \[6, 48\]"),
     "float images": (array("images", lambda a: a.astype(np.float32)), "images is float32"),
-    "flat images": (array("images", lambda a: a[..., 0]), "images is"),
-    "no pixels": (array("images", lambda a: a[:, :0]), "images is"),
-    "no entries": (array("images", lambda a: a[:0]), "images is"),
-    "masks of another size": (array("masks", lambda a: a[:, 1:]), "masks is"),
+    "images not flat": (array("images", lambda a: a.reshape(6, -1)), "images is uint8"),
+    "images cut short": (array("images", lambda a: a[:-1]), r"images is uint8 \[73727\], expected uint8 \[73728\]"),
+    "masks cut short": (array("masks", lambda a: a[1:]), r"masks is uint8 \[24575\], expected uint8 \[24576\]"),
+    "cleans cut short": (array("cleans", lambda a: a[1:]), "cleans is"),
+    "shapes missing": (lambda b: (b / "shapes.npy").unlink(), "shapes.npy: "),
+    "shapes of others": (array("shapes", lambda a: a[1:]), r"shapes is int32 \[5, 2\], expected int32 \[6, 2\]"),
+    "shapes real": (array("shapes", lambda a: a.astype(np.float64)), "shapes is float64"),
+    "shape larger": (array("shapes", at(65, 0, 0)), "expected uint8"),
+    "shape of 0": (array("shapes", at(0, 0)), "shapes holds images of no pixels"),
+    "shapes negative": (array("shapes", at(-64, 0)), "shapes holds images of no pixels"),
+    "shape of 10^18": (array("shapes", at(2**31 - 1, 0)), "or of more than"),
+    "shapes that overflow": (array("shapes", lambda a: np.full_like(a, 2**31 - 1)), "or of more than"),
     "label too large": (array("labels", at(7, 0)), "labels and the defects of the index differ"),
     "label negative": (array("labels", at(-1, 0)), "labels and the defects of the index differ"),
     "paired of 2": (array("paired", at(2, 0)), "paired names clean images"),
     "labels as objects": (array("labels", lambda a: a.astype("U9")), "labels is <U"),
-    "images of 10^9": (claimed("images", (6, 10**9, 10**9, 3)), "100 bytes for uint8"),
-    "images of 3 TB": (claimed("images", (6, 10**6, 10**6, 3)), "100 bytes for uint8"),
-    "negative size": (claimed("images", (-6, 64, 64, 3)), "images.npy|images is"),
+    "images of 10^19": (claimed("images", (10**19,)), "100 bytes for uint8"),
+    "images of 3 TB": (claimed("images", (3 * 10**12,)), "100 bytes for uint8"),
+    "negative size": (claimed("images", (-6,)), "images.npy|images is"),
     "pickled": (claimed("labels", (6,), "|O"), "labels.npy: "),
     "no header": (lambda b: (b / "labels.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr': ((((("), "labels.npy: "),
     "a zip": (lambda b: (b / "labels.npy").write_bytes(b"PK\x03\x04" + bytes(50)), "labels.npy: "),
@@ -105,12 +123,25 @@ DAMAGE = {
     "format infinite": (lambda b: (b / "bank.json").write_text('{"format": Infinity}'), "finite number"),
     "count of 10^9": (index(count=10**9), "count: "),
     "count negative": (index(count=-1), "count: "),
-    "count of another bank": (index(count=5), r"expected uint8 \[5, "),
+    "count of another bank": (index(count=5), r"expected int32 \[5, 2\]"),
+    "of one size in an index": (index(format=2), "images is"),
     "no defects": (index(defects=[]), "defects: "),
     "defects a number": (index(defects=3), "defects: "),
     "defect twice": (index(defects=["hole", "hole"]), "a defect is listed twice"),
     "digest a list": (index(digest=[1]), "digest: "),
     "digest with an escape": (index(digest="\x1b[2J"), "digest: "),
+}
+DAMAGE_OF_ONE_SIZE = {
+    "float images": (array("images", lambda a: a.astype(np.float32)), "images is float32"),
+    "flat images": (array("images", lambda a: a[..., 0]), "images is"),
+    "no pixels": (array("images", lambda a: a[:, :0]), "images is"),
+    "no entries": (array("images", lambda a: a[:0]), "images is"),
+    "masks of another size": (array("masks", lambda a: a[:, 1:]), "masks is"),
+    "images of 10^9": (claimed("images", (6, 10**9, 10**9, 3)), "100 bytes for uint8"),
+    "images of 3 TB": (claimed("images", (6, 10**6, 10**6, 3)), "100 bytes for uint8"),
+    "negative size": (claimed("images", (-6, 64, 64, 3)), "images.npy|images is"),
+    "count of another bank": (index(count=5), r"expected uint8 \[5, "),
+    "of any sizes in an index": (index(format=3), "shapes.npy: "),
 }
 NAMES = {
     "category upwards": (index(category="../PWNED"), "bank.json: '../PWNED' cannot name"),
@@ -137,6 +168,22 @@ def test_a_damaged_bank_is_named_with_its_fault(case, bank):
     damage(bank)
     with pytest.raises(DataError, match=rf"bank is damaged \(.*({expected}).*make the bank again"):
         Bank.open(bank)
+
+
+@pytest.mark.parametrize("case", DAMAGE_OF_ONE_SIZE)
+def test_a_damaged_bank_of_the_format_before_is_named_with_its_fault(case, bank_of_one_size):
+    damage, expected = DAMAGE_OF_ONE_SIZE[case]
+    damage(bank_of_one_size)
+    with pytest.raises(DataError, match=rf"bank is damaged \(.*({expected}).*make the bank again"):
+        Bank.open(bank_of_one_size)
+
+
+def test_a_mask_out_of_its_place_among_other_sizes_is_refused_when_it_is_read(tmp_path):
+    build_bank(AnySize(), tmp_path / "bank", count=3, limits=OPEN)
+    array("shapes", lambda a: a[::-1].copy())(tmp_path / "bank")  # the sum is as before
+    opened = Bank.open(tmp_path / "bank")
+    with pytest.raises(DataError, match="the mask of entry 0 is not one of 0 and 1, or not in its box"):
+        opened.read(0)
 
 
 @pytest.mark.parametrize("case", NAMES)
@@ -167,7 +214,7 @@ def test_provenance_is_checked_before_anything_is_written(case, bank, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    "damage", [array("masks", at(255, 0)), array("masks", at(0, 0)), array("boxes", at(10**9, 0, 2)),
+    "damage", [array("masks", at(255, 0)), array("masks", at(0, slice(64 * 64))), array("boxes", at(10**9, 0, 2)),
                array("boxes", at(-5, 0, 0)), array("boxes", at(0, 0))],
 )  # fmt: skip
 def test_a_mask_that_is_none_or_not_in_its_box_is_refused_when_it_is_read(damage, bank):

@@ -3,6 +3,7 @@ import pickle
 import random
 from collections import Counter
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -413,6 +414,26 @@ def test_default_collate_makes_a_batch():
     assert batch["mask"].shape == (4, SIZE, SIZE)
     assert batch["label"].tolist() == [0, 1, 2, 0]
     assert batch["label"].dtype == torch.int64
+
+
+class AnySize(NoiseSource):
+    def one(self, defect, seed):
+        sample = super().one(defect, seed)
+        window = np.s_[: SIZE - seed]
+        return replace(sample, image=sample.image[window], mask=sample.mask[window], clean=sample.clean[window])
+
+
+def test_a_batch_of_several_sizes_is_refused_with_what_to_do():
+    dataset = DefectSynthDataset(AnySize(), per_defect=3)
+    expected = "a batch needs images of one size, this one has 16x14, 16x15, 16x16; resize them in transform="
+    with pytest.raises(DataError, match=expected):
+        next(iter(DataLoader(dataset, batch_size=6)))
+    assert [len(batch["image"][0, 0]) for batch in DataLoader(dataset)] == [16, 15, 14] * 3
+    assert [item["mask"].shape[0] for item in dataset] == [16, 15, 14] * 3
+    allowed = DefectSynthDataset(AnySize(), per_defect=3, mixed_sizes=True)
+    assert fingerprint(next(iter(DataLoader(allowed, batch_size=9, collate_fn=as_list)))) == fingerprint(dataset)
+    resized = DefectSynthDataset(AnySize(), per_defect=3, transform=lambda i, m: (i[:12].copy(), m[:12].copy()))
+    assert next(iter(DataLoader(resized, batch_size=9)))["image"].shape == (9, 3, 12, SIZE)
 
 
 @forks

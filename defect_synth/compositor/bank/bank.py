@@ -16,7 +16,7 @@ from defect_synth.compositor.bank.row import tight_box
 from defect_synth.compositor.recorded_defect import RecordedDefect
 from defect_synth.errors import DataError, UnknownDefectError
 from defect_synth.names import require_name
-from defect_synth.samples import DefectSample, Provenance
+from defect_synth.samples import DefectSample, Pixels, Provenance
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Bank:
         digest: Identifies the pixels and the provenance of all entries.
         appearance: float32 [N, 48], 0..1: mean colours of a 4x4 grid over the clean image, or over the defect image of
             entries without a clean image.
+        shapes: int32 [N, 2]: height and width of each entry.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class Bank:
         self.category, self.digest, self.path = require_name(category, path or ""), digest, path
         self._names, self._arrays, self._provenance = tuple(names), arrays, provenance
         self.appearance: NDArray[np.float32] = arrays["appearance"]
+        self.shapes: NDArray[np.int32] = arrays["shapes"]
+        self._ends = np.cumsum(np.prod(self.shapes, axis=1, dtype=np.int64))  # of the pixels of each entry
         self._examined: set[int] = set()  # numbers of entries whose pixels have been looked at
 
     @classmethod
@@ -128,12 +131,19 @@ class Bank:
             DataError: The mask or its box is damaged.
         """
         if number not in self._examined:
-            mask = np.ascontiguousarray(self._arrays["masks"][number])
+            mask = self._pixels("masks", number)
             if int(mask.max()) > 1 or tight_box(mask) != self.box(number):
                 raise damaged(self.path, f"the mask of entry {number} is not one of 0 and 1, or not in its box")
             self._examined.add(number)
-        clean = self._arrays["cleans"][number] if self._arrays["paired"][number] else None
-        return RecordedDefect(clean, self._arrays["images"][number], self._arrays["masks"][number])
+        clean = self._pixels("cleans", number, 3) if self._arrays["paired"][number] else None
+        return RecordedDefect(clean, self._pixels("images", number, 3), self._pixels("masks", number))
+
+    def _pixels(self, name: str, number: int, *channels: int) -> Pixels:
+        """One picture of a flat array, as a view: uint8 [H, W, channels], or [H, W] without channels."""
+        height, width = map(int, self.shapes[number])
+        end, area = int(self._ends[number]), height * width
+        values = 1 if not channels else channels[0]
+        return self._arrays[name][(end - area) * values : end * values].reshape(height, width, *channels)
 
     def box(self, number: int) -> tuple[int, int, int, int]:
         """Tight box (y0, x0, y1, x1) of the mask of one entry."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from defect_synth.atomic import output_errors, replacing_folder, require_free_folder
 from defect_synth.compositor.bank.bank import Bank
-from defect_synth.compositor.bank.row import digest_start, provenance_line, require_size, row
+from defect_synth.compositor.bank.row import digest_start, digested, provenance_line, row
 from defect_synth.compositor.bank.writer import BankWriter
 from defect_synth.compositor.quality_check import QualityLimits, RejectionReport
 from defect_synth.errors import ConfigError, DataError, UnknownDefectError
@@ -28,25 +28,23 @@ def bank_from_samples(category: str, samples: Sequence[DefectSample], digest: st
 
     Args:
         category: Object category.
-        samples: At least one; all images have one size.
+        samples: At least one; images may have any sizes.
         digest: Identifies the samples; empty: it is computed from their pixels and provenance.
 
     Raises:
-        DataError: There are no samples, or images of several sizes.
+        DataError: There are no samples.
     """
     if not samples:
         raise DataError(f"no defect samples of {category} to make a bank of")
-    for sample in samples:
-        require_size(sample, samples[0].image.shape)
     names: list[str] = []
     rows = [row(sample, names) for sample in samples]
-    empty = np.zeros_like(samples[0].image)
-    columns = sorted(set().union(*rows))
-    arrays: dict[str, NDArray[Any]] = {name: np.stack([known.get(name, empty) for known in rows]) for name in columns}
+    if any("cleans" in known for known in rows):
+        rows = [{"cleans": np.zeros_like(known["images"]), **known} for known in rows]
+    arrays: dict[str, NDArray[Any]] = {name: np.concatenate([known[name] for known in rows]) for name in rows[0]}
     if not digest:
         found = digest_start(names)
         found.update("".join(provenance_line(sample) for sample in samples).encode())
-        for name in columns:
+        for name in digested(arrays, len({sample.mask.shape for sample in samples})):
             found.update(arrays[name].data)
         digest = found.hexdigest()[:16]
     return Bank(category, names, arrays, digest, None, [sample.provenance.to_json() for sample in samples])

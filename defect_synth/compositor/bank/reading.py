@@ -18,7 +18,8 @@ from defect_synth.files import MIB, open_file, parse_json, read_json
 from defect_synth.names import names_in
 from defect_synth.samples import Provenance
 
-FORMAT = 2
+FORMAT = 3
+_SAME_SIZE = 2  # the format in which all images have one size
 INDEX, PROVENANCE = "bank.json", "provenance.jsonl"
 APPEARANCE_LENGTH = 48
 
@@ -41,7 +42,7 @@ class BankIndex(Frozen):
 
     model_config = ConfigDict(extra="ignore")
 
-    format: int = Field(FORMAT, ge=1, le=FORMAT)
+    format: int = Field(FORMAT, ge=_SAME_SIZE, le=FORMAT)
     category: Name
     digest: str = Field(min_length=1, max_length=128, pattern="^[0-9A-Za-z]*$")
     count: int = Field(ge=1, le=_MOST_ENTRIES)
@@ -60,9 +61,11 @@ def read_index(folder: Path) -> BankIndex:
     except DataError as error:
         raise damaged(folder, str(error)) from None
     form = values.get("format") if isinstance(values, dict) else None
-    if type(form) is int and form != FORMAT:
+    if type(form) is int and not _SAME_SIZE <= form <= FORMAT:
         advice = "upgrade" if form > FORMAT else "make the bank again"
-        raise DataError(f"{folder} has bank format {str(form)[:20]}, this version reads {FORMAT}; {advice}")
+        raise DataError(
+            f"{folder} has bank format {str(form)[:20]}, this version reads {_SAME_SIZE} and {FORMAT}; {advice}"
+        )
     try:
         with names_in(folder / INDEX):
             index = validated(BankIndex, values)
@@ -76,29 +79,30 @@ def read_index(folder: Path) -> BankIndex:
 def read_arrays(folder: Path, index: BankIndex) -> Arrays:
     """Memory-map the arrays, and check their shapes and types and the values of the small ones.
 
+    Arrays of both formats are returned as those of the later one, in which the pixels of all images are flat.
+
     Raises:
         DataError: An array is missing, damaged, or does not fit the index or the other arrays.
     """
     count = index.count
-    images = _array(folder, "images")
-    height, width = images.shape[1:3] if images.ndim == 4 else (0, 0)
-    if not 1 <= height * width <= _MOST_PIXELS:
-        raise damaged(folder, f"images is {_form(images)}, expected images of at most {_MOST_PIXELS} pixels")
+    shapes, (of_images, of_masks) = _sizes(folder, index)
     expected: dict[str, tuple[type, tuple[int, ...]]] = {
-        "images": (np.uint8, (height, width, 3)),
-        "masks": (np.uint8, (height, width)),
-        "cleans": (np.uint8, (height, width, 3)),
-        "appearance": (np.float32, (APPEARANCE_LENGTH,)),
-        "boxes": (np.int32, (4,)),
-        "labels": (np.int32, ()),
-        "paired": (np.uint8, ()),
+        "images": (np.uint8, of_images),
+        "masks": (np.uint8, of_masks),
+        "cleans": (np.uint8, of_images),
+        "appearance": (np.float32, (count, APPEARANCE_LENGTH)),
+        "boxes": (np.int32, (count, 4)),
+        "labels": (np.int32, (count,)),
+        "paired": (np.uint8, (count,)),
     }
     if not (folder / "cleans.npy").exists():
         del expected["cleans"]
-    arrays = {"images": images} | {name: _array(folder, name) for name in expected if name != "images"}
+    arrays = {name: _array(folder, name) for name in expected}
     for name, (dtype, shape) in expected.items():
-        if arrays[name].dtype != dtype or arrays[name].shape != (count, *shape):
-            raise damaged(folder, f"{name} is {_form(arrays[name])}, expected {np.dtype(dtype)} {[count, *shape]}")
+        if arrays[name].dtype != dtype or arrays[name].shape != shape:
+            raise damaged(folder, f"{name} is {_form(arrays[name])}, expected {np.dtype(dtype)} {list(shape)}")
+    arrays |= {name: arrays[name].reshape(-1) for name in ("images", "masks", "cleans") if name in arrays}
+    arrays["shapes"] = shapes
     labels = np.asarray(arrays["labels"])
     if not np.array_equal(np.unique(labels), np.arange(len(index.defects))):
         raise damaged(folder, "labels and the defects of the index differ")
@@ -108,6 +112,25 @@ def read_arrays(folder: Path, index: BankIndex) -> Arrays:
     if int(paired.max()) > 1 or (int(paired.max()) == 1 and "cleans" not in arrays):
         raise damaged(folder, "paired names clean images that are not there")
     return arrays
+
+
+def _sizes(folder: Path, index: BankIndex) -> tuple[NDArray[Any], tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Height and width of each image, int32 [N, 2], and the shapes that the arrays of images and masks must have."""
+    count = index.count
+    if index.format == _SAME_SIZE:
+        images = _array(folder, "images")
+        height, width = images.shape[1:3] if images.ndim == 4 else (0, 0)
+        if not 1 <= height * width <= _MOST_PIXELS:
+            raise damaged(folder, f"images is {_form(images)}, expected images of at most {_MOST_PIXELS} pixels")
+        return np.full((count, 2), (height, width), np.int32), ((count, height, width, 3), (count, height, width))
+    shapes = _array(folder, "shapes")
+    if shapes.dtype != np.int32 or shapes.shape != (count, 2):
+        raise damaged(folder, f"shapes is {_form(shapes)}, expected int32 {[count, 2]}")
+    areas = np.prod(shapes, axis=1, dtype=np.int64)  # of two values below 2^31: no overflow
+    if int(shapes.min()) < 1 or int(areas.max()) > _MOST_PIXELS:
+        raise damaged(folder, f"shapes holds images of no pixels, or of more than {_MOST_PIXELS}")
+    pixels = int(areas.sum())
+    return shapes, ((3 * pixels,), (pixels,))
 
 
 def read_provenance(folder: Path, count: int) -> list[dict[str, Any]]:

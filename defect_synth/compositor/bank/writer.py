@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defect_synth.compositor.bank.reading import FORMAT, INDEX, PROVENANCE
-from defect_synth.compositor.bank.row import digest_start, provenance_line, require_size, row
+from defect_synth.compositor.bank.row import digest_start, digested, provenance_line, row
 from defect_synth.samples import DefectSample
 
-_BLOCK = 1 << 20  # bytes read at a time for hashing
+_BLOCK = 1 << 20  # bytes read or written at a time
 
 
 class BankWriter:
@@ -31,31 +31,31 @@ class BankWriter:
         self._names: list[str] = []
         self._arrays: dict[str, _ArrayFile] = {}
         self._provenance: TextIO | None = None
-        self._size: tuple[int, ...] = ()
+        self._sizes: set[tuple[int, ...]] = set()
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
     def add(self, sample: DefectSample) -> None:
-        """Append one sample.
+        """Append one sample, of any size.
 
         Raises:
-            DataError: The image does not have the size of the first one.
             OSError: The files cannot be written.
         """
-        self._size = self._size or sample.image.shape
-        require_size(sample, self._size)
+        self._sizes.add(sample.mask.shape)
         if self._provenance is None:
             self._provenance = (self._folder / PROVENANCE).open("w", encoding="utf-8", newline="\n")
         values = row(sample, self._names)
+        before = self._arrays["images"].rows if self._arrays else 0
         for name, value in values.items():
-            if name not in self._arrays:  # the first sample with a clean image may come late
-                self._arrays[name] = _ArrayFile(self._folder / f"{name}.npy", value.dtype, value.shape)
-                self._arrays[name].append_zeros(self._count)
+            if name not in self._arrays:
+                self._arrays[name] = _ArrayFile(self._folder / f"{name}.npy", value.dtype, value.shape[1:])
+                if name == "cleans":  # the first sample with a clean image may come late
+                    self._arrays[name].append_zeros(before)
             self._arrays[name].append(value)
-        for name in self._arrays.keys() - values.keys():
-            self._arrays[name].append_zeros(1)
+        if "cleans" in self._arrays and "cleans" not in values:
+            self._arrays["cleans"].append_zeros(len(values["images"]))
         self._provenance.write(provenance_line(sample))
         self._count += 1
 
@@ -71,7 +71,7 @@ class BankWriter:
         self._provenance.close()
         digest = digest_start(self._names)
         _hash_into(digest, self._folder / PROVENANCE)
-        for name in sorted(self._arrays):
+        for name in digested(self._arrays, len(self._sizes)):
             self._arrays[name].hash_into(digest)
         index = {
             "format": FORMAT, "category": self._category, "digest": digest.hexdigest()[:16], "count": self._count,
@@ -96,21 +96,27 @@ def _hash_into(digest: hashlib._Hash, path: Path, start: int = 0) -> None:
 
 
 class _ArrayFile:
-    """A growing `.npy` file. NumPy pads the header, so that the number of rows can be written at the end."""
+    """A growing `.npy` file. NumPy pads the header, so that the number of rows can be written at the end.
+
+    Args:
+        path: The file.
+        dtype: Type of its values.
+        shape: Shape of one row.
+    """
 
     def __init__(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-        self._path, self._dtype, self._shape, self._rows = path, dtype, shape, 0
+        self._path, self._dtype, self._shape, self.rows = path, dtype, shape, 0
         self._file = path.open("wb")
         self._write_header()
         self._start = self._file.tell()
 
-    def append(self, value: NDArray[Any]) -> None:
-        self._file.write(np.ascontiguousarray(value, self._dtype).data)
-        self._rows += 1
+    def append(self, values: NDArray[Any]) -> None:
+        self._file.write(np.ascontiguousarray(values, self._dtype).data)
+        self.rows += len(values)
 
     def append_zeros(self, rows: int) -> None:
-        for _ in range(rows):
-            self.append(np.zeros(self._shape, self._dtype))
+        for start in range(0, rows, _BLOCK):
+            self.append(np.zeros((min(_BLOCK, rows - start), *self._shape), self._dtype))
 
     def finish(self) -> None:
         self._file.seek(0)
@@ -128,6 +134,6 @@ class _ArrayFile:
     def _write_header(self) -> None:
         header = {
             "descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False,
-            "shape": (self._rows, *self._shape),
+            "shape": (self.rows, *self._shape),
         }  # fmt: skip
         np.lib.format.write_array_header_1_0(self._file, header)
