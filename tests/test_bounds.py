@@ -16,7 +16,7 @@ from defect_synth.config import PlainValues
 
 ROOT = Path(__file__).parents[1] / "defect_synth"
 SHOWN = ("defect_synth.benchmark.results", "defect_synth.benchmark.task_results")
-"""Results: what was measured is printed, and has to be a number; only what is counted has bounds."""
+"""Results: what was measured is only printed and may be NaN, as the loss of a training that diverged."""
 LOWER, UPPER = (annotated_types.Ge, annotated_types.Gt), (annotated_types.Le, annotated_types.Lt)
 
 
@@ -64,8 +64,8 @@ def unbounded(annotation: object, metadata: tuple[object, ...], shown: bool) -> 
 
 @pytest.mark.parametrize("model", models(), ids=lambda model: f"{model.__module__}.{model.__name__}")
 def test_every_number_of_a_model_has_bounds(model: type[BaseModel]) -> None:
-    assert model.model_config.get("allow_inf_nan") is False
     shown = model.__module__ in SHOWN
+    assert shown or model.model_config.get("allow_inf_nan") is False
     problems = {
         name: found
         for name, field in model.model_fields.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple, Self
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import ConfigDict, Field, FiniteFloat, model_validator
 
 from defect_synth.benchmark.statistics import Interval
 from defect_synth.config import Frozen, Name, Text
@@ -19,7 +19,9 @@ Share = Annotated[float, Field(ge=-1e-6, le=1 + 1e-6)]
 
 
 class FrozenRecord(Frozen):
-    """A record of a measurement; what is only shown needs no bounds, but must be a number."""
+    """A record of a measurement; what is only shown may be NaN, as the loss of a training that diverged."""
+
+    model_config = ConfigDict(allow_inf_nan=True)
 
 
 class TaskResult(FrozenRecord):

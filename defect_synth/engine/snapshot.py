@@ -67,6 +67,9 @@ class Snapshot:
                 kind, rest = name.split(".", 1)
                 groups.setdefault(kind, {})[rest] = tensor
             require_finite({k: v for k, v in checkpoint.tensors.items() if not k.startswith("number.")}, self.path)
+            for key in groups["module"]:
+                if key.partition(".")[0] not in stage.modules:
+                    raise ValueError(f"it has weights of {key[:80]}, which this stage does not train")
             for name, module in stage.modules.items():
                 prefix = f"{name}."
                 own = {k.removeprefix(prefix): v for k, v in groups["module"].items() if k.startswith(prefix)}

@@ -115,7 +115,7 @@ def _with_storage_types(names: NameLookup) -> NameLookup:
 
 def _read_old(file: BinaryIO, size: int, budget: Budget, names: NameLookup) -> object:
     def load(names: NameLookup, storages: _Storages | None = None) -> object:
-        return PickleMachine(file, budget, names, storages and storages.look_up).load()
+        return PickleMachine(file, budget, names, None if storages is None else storages.look_up).load()
 
     if load(_no_names) != _MAGIC or load(_no_names) != _PROTOCOL:
         raise pickle.UnpicklingError("it is no file that torch.save wrote")

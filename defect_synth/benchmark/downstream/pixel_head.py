@@ -14,11 +14,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from defect_synth.benchmark.progress import StepCallback
+from defect_synth.config import Frozen
 
 _GROUPS = 8
 _THRESHOLDS = np.linspace(0.05, 0.95, 19)
@@ -26,10 +27,8 @@ _HIGHEST = 2000  # an image's score is the mean of the 1/2000 highest values of 
 _CHUNK = 32
 
 
-class HeadConfig(BaseModel):
+class HeadConfig(Frozen):
     """How the head is trained; the same for every arm."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     features: Path | None = Field(
         default=None,
@@ -38,7 +37,7 @@ class HeadConfig(BaseModel):
     side: int = Field(default=256, ge=32, le=1024, multiple_of=32, description="Side of the network's input in pixels.")
     steps: int = Field(default=300, ge=1, le=10**6, description="Optimiser steps, the same for every arm.")
     batch: int = Field(default=10, ge=2, le=1024)
-    good: int = Field(default=3, ge=1, description="Defect-free images of each batch.")
+    good: int = Field(default=3, ge=1, le=100_000, description="Defect-free images of each batch.")
     channels: int = Field(default=64, ge=8, le=1024, multiple_of=8)
     learning_rate: float = Field(default=2e-3, gt=0, le=100)
     weight_decay: float = Field(default=0.01, ge=0, le=100)
