@@ -51,6 +51,11 @@ class Provenance:
     checkpoint: str = ""
     parameters: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
 
+    @property
+    def is_real(self) -> bool:
+        """Whether a camera took the image, which may have gone through a bank since."""
+        return REAL in (self.method, self.parameters.get("recorded_method"))
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, ready for `json.dumps`."""
         return {

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from defect_synth.compositor.quality_check import QualityLimits
     from defect_synth.samples import DefectSource
 
+_FOR_POSES, _FOR_POSES_SIDE = 60, 512  # normal images from which it is learnt how parts lie, and their longer side
+
 
 def bank(
     run: Annotated[
@@ -90,13 +92,18 @@ def _limits(source: DefectSource, run: Path | None, data: Path, category: str | 
     from defect_synth.compositor.real_source import RealSource
     from defect_synth.data.layouts import index
     from defect_synth.data.partitions import Partition
+    from defect_synth.data.square import read_limited
     from defect_synth.engine.run_folder import PARTITION_FILE
-    from defect_synth.errors import DataError
+    from defect_synth.errors import ConfigError, DataError
+    from defect_synth.product.foreground import find_foreground
+    from defect_synth.product.pose import learn_poses
     from defect_synth.samples import FiniteSource
 
     first = source.defects[0]
     seeds = source.seeds(first)[:1] if isinstance(source, FiniteSource) else (0,)
     sample = source.sample(first, seeds)[0]
+    if sample.provenance.is_real:
+        raise ConfigError("--data has nothing to be compared with: the source holds real defects; leave it out")
     table = index(data, category or (source.category if (data / source.category).is_dir() else None))
     if table.category != source.category:
         raise DataError(
@@ -108,6 +115,11 @@ def _limits(source: DefectSource, run: Path | None, data: Path, category: str | 
         partition = Partition.load(run / PARTITION_FILE)
         partition.require_match(table)
         known = RealSource.of_partition(table, partition, side)
+        records = list(partition.records(table, "base", None))
     else:
         known = RealSource.open(data, category, side)
-    return {name: QualityLimits.from_real(known.sample(name, known.seeds(name))) for name in known.defects}
+        records = [record for record in table.records if record.defect is None]
+    spread = records[:: max(1, len(records) // _FOR_POSES)][:_FOR_POSES]
+    normals = [read_limited(record, _FOR_POSES_SIDE)[0] for record in spread]
+    poses = learn_poses([(image, find_foreground(image)) for image in normals])
+    return {name: QualityLimits.from_real(known.sample(name, known.seeds(name)), poses) for name in known.defects}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defect_synth.product.foreground import find_foreground
+from defect_synth.product.frame import product_frame
+from defect_synth.product.pose import PoseFinder, part_without_defect
+from defect_synth.product.shapes import overhang
 from defect_synth.samples import DefectSample, Pixels, pixels_to_unit
 
 log = logging.getLogger(__name__)
@@ -19,6 +23,7 @@ log = logging.getLogger(__name__)
 _THUMBNAIL = 16  # side in pixels
 _MIN_SAMPLES = 10  # from which an acceptance rate is meaningful
 _LOW_ACCEPTANCE = 0.2  # below which a warning says what to do
+_OVERHANG = 0.1  # radii beyond one and a half times the real overhang, since outlines are found coarsely
 _MIN_REAL = 3  # real defects from which limits can be derived
 
 
@@ -32,10 +37,11 @@ def border_contact(mask: Pixels) -> float:
     return float(np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]]).mean())
 
 
-def on_object(mask: Pixels, image: Pixels) -> float:
-    """Share of the defect that lies on the object of `image` [H, W, 3], 0..1; 1 if the object fills the image."""
+def overhang_of(mask: Pixels, foreground: NDArray[np.bool_], radius: float) -> tuple[float, float]:
+    """Share of a defect [H, W] on its object [H, W], 0..1, and how far it leaves the object, in radii of it."""
     total = int(mask.sum())
-    return float((find_foreground(image) & (mask > 0)).sum() / total) if total else 0.0
+    held = float((foreground & (mask > 0)).sum() / total) if total else 0.0
+    return held, overhang(mask, foreground) / radius if total else 0.0
 
 
 def change_inside(sample: DefectSample) -> tuple[float, float] | None:
@@ -85,48 +91,73 @@ class QualityLimits:
     Attributes:
         area: Smallest and largest `mask_area`.
         border: Largest `border_contact`.
-        containment: Smallest share of the defect on the object, see `on_object`.
+        containment: Smallest share of the defect on the object.
+        overhang: Largest distance that the defect may leave the object, in radii of it, see `shapes.overhang`.
         change: Smallest mean change inside the mask, in grey levels, for samples with a clean image.
         agreement: Smallest share of the change that is inside the mask, for samples with a clean image.
         copy_distance: Smallest `copy_distance` to any real crop; 0: not checked.
         colours: Lowest and highest `defect_colour`, [2, 3], or None: not checked.
         real_crops: `crop_thumbnail` of each real defect, [N, 16, 16, 3], or None.
+        poses: Finds where the object would be without the defect; None: where it is found in the clean image, or in the
+            defect image of samples without one.
     """
 
     area: tuple[float, float] = (1e-4, 0.5)
     border: float = 0.25
     containment: float = 0.5
+    overhang: float = math.inf
     change: float = 2.0
     agreement: float = 0.4
     copy_distance: float = 0.0
     colours: NDArray[np.float64] | None = None
     real_crops: NDArray[np.float32] | None = field(default=None, repr=False)
+    poses: PoseFinder | None = field(default=None, repr=False)
 
     @classmethod
-    def from_real(cls, real: Sequence[DefectSample]) -> QualityLimits:
+    def from_real(cls, real: Sequence[DefectSample], poses: PoseFinder | None = None) -> QualityLimits:
         """Derive limits from real samples of one defect: their range with a margin, since a few show only part of it.
 
-        From fewer than three samples nothing is derived, and the defaults are returned.
+        From fewer than three samples no limit is derived that is stricter than the defaults.
+
+        Args:
+            real: Real samples of one defect.
+            poses: Finds how parts lie, so that a bent part is not taken for one that is longer; None: not known.
         """
-        if len(real) < _MIN_REAL:
-            return cls()
+        real = [sample for sample in real if sample.mask.any()]
+        if not real:
+            return cls(poses=poses)
         areas = np.array([mask_area(s.mask) for s in real])
         borders = np.array([border_contact(s.mask) for s in real])
-        held = np.array([on_object(s.mask, s.image) for s in real])
+        held, off = np.array([_placed(s, poses) for s in real]).T
+        if len(real) < _MIN_REAL:
+            low, high = cls.area
+            return cls(
+                area=(min(low, float(areas.min() / 3)), max(high, float(areas.max()))),
+                border=max(cls.border, float(borders.max())),
+                containment=min(cls.containment, float(held.min())),
+                poses=poses,
+            )
         colours = np.stack([defect_colour(s) for s in real])
         spread = np.maximum(colours.std(axis=0) * 2, 25.0)
         crops = np.stack([crop_thumbnail(s) for s in real])
         return cls(
-            area=(float(areas.min() / 3), float(min(0.95, areas.max() * 2.5))),
+            area=(float(areas.min() / 3), float(max(min(0.95, areas.max() * 2.5), areas.max()))),
             border=float(min(1.0, borders.max() * 1.5 + 0.02)),
             containment=float(max(0.0, held.min() - 0.15)),
+            overhang=float(off.max() * 1.5 + _OVERHANG),
             colours=np.stack([colours.min(axis=0) - spread, colours.max(axis=0) + spread]),
             copy_distance=0.01,
             real_crops=crops,
+            poses=poses,
         )
 
     def reject(self, sample: DefectSample) -> str | None:
-        """The name of the first check that `sample` fails, or None if it passes all of them."""
+        """The name of the first check that `sample` fails, or None if it passes all of them.
+
+        The limits say what generated samples may look like. A real defect is as it is: only an empty mask is rejected.
+        """
+        if sample.provenance.is_real:
+            return None if sample.mask.any() else "empty"
         area = mask_area(sample.mask)
         if area < self.area[0]:
             return "empty"
@@ -134,7 +165,8 @@ class QualityLimits:
             return "too large"
         if border_contact(sample.mask) > self.border:
             return "border"
-        if on_object(sample.mask, sample.image if sample.clean is None else sample.clean) < self.containment:
+        held, off = _placed(sample, self.poses)
+        if held < self.containment or off > self.overhang:
             return "off object"
         change = change_inside(sample)
         if change is not None and (change[0] < self.change or change[1] < self.agreement):
@@ -146,6 +178,18 @@ class QualityLimits:
         if self.copy_distance > 0 and self.real_crops is not None:
             return "near copy" if copy_distance(sample, self.real_crops) < self.copy_distance else None
         return None
+
+
+def _placed(sample: DefectSample, poses: PoseFinder | None) -> tuple[float, float]:
+    """`overhang_of`, on the clean object where that is known, else on where it would be without the defect."""
+    if sample.clean is not None:
+        foreground = find_foreground(sample.clean)
+        return overhang_of(sample.mask, foreground, product_frame(foreground).radius)
+    foreground = find_foreground(sample.image)
+    part = part_without_defect(poses, sample.image, foreground, sample.mask)
+    if part is not None:
+        return overhang_of(sample.mask, part.foreground, part.pose.frame.radius)
+    return overhang_of(sample.mask, foreground, product_frame(foreground).radius)
 
 
 class RejectionReport:

@@ -14,7 +14,8 @@ from defect_synth.compositor.quality_check import QualityLimits, RejectionReport
 from defect_synth.errors import ConfigError, DataError
 from defect_synth.painter.training_images import DefectImage, NormalImage
 from defect_synth.product.foreground import find_foreground
-from defect_synth.samples import DefectSample, DefectSource, Provenance
+from defect_synth.product.pose import learn_poses
+from defect_synth.samples import REAL, DefectSample, DefectSource, Provenance
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +55,10 @@ def draw_triplets(
     shared = shared_defects(source, category, tuple(real))
     for name in sorted(set(real) - set(shared)):
         log.info("%s: the DFMGAN does not draw it; only its real images are learnt from", name)
+    poses = learn_poses([(item.image, find_foreground(item.image)) for items in real.values() for item in items])
     triplets, normals = {}, []
     for name in shared:
-        limits = QualityLimits.from_real([_as_sample(item, category, name) for item in real[name]])
+        limits = QualityLimits.from_real([_as_sample(item, category, name) for item in real[name]], poses)
         found = _passing(source, name, limits, count, seed)
         triplets[name] = tuple(DefectImage(s.image, s.mask, s.clean) for s in found)
         normals += [
@@ -105,4 +107,4 @@ def _passing(source: DefectSource, name: str, limits: QualityLimits, count: int,
 
 
 def _as_sample(item: DefectImage, category: str, defect: str) -> DefectSample:
-    return DefectSample(item.image, item.mask, defect, Provenance("real", category, defect, 0))
+    return DefectSample(item.image, item.mask, defect, Provenance(REAL, category, defect, 0))

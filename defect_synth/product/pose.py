@@ -121,6 +121,29 @@ def part_of_mask(parts: Sequence[Part], mask: Pixels) -> Part:
     return min(parts, key=lambda p: (p.pose.frame.y - ys.mean()) ** 2 + (p.pose.frame.x - xs.mean()) ** 2)
 
 
+def part_without_defect(
+    poses: PoseFinder | None, image: Pixels, foreground: NDArray[np.bool_], mask: Pixels
+) -> Part | None:
+    """The part that a defect is on, as it would be without the defect: a bent tip does not belong to it.
+
+    Args:
+        poses: Finds how parts lie; None: that is not known.
+        image: uint8 [H, W, 3], with the defect.
+        foreground: What was found of the parts in the image, bool [H, W], not empty.
+        mask: The defect, uint8 [H, W].
+
+    Returns:
+        None: There is no pose that could be relied upon.
+    """
+    if poses is None:
+        return None
+    pose = part_of_mask(poses.find_all(image, foreground), mask).pose
+    if not pose.is_reliable:
+        return None
+    expected = poses.expected(pose, (foreground.shape[0], foreground.shape[1]))
+    return Part(pose, expected) if expected.any() else None
+
+
 @dataclass(frozen=True)
 class LooksAlike:
     """Movements in its own frame after which a part looks as before.
