@@ -23,10 +23,12 @@ from defect_synth.benchmark.results import GeneratorRecord
 from defect_synth.benchmark.sources import ResizedSource
 from defect_synth.data.partitions import Partition
 from defect_synth.dfmgan.config import PAPER_256, TrainConfig
+from defect_synth.dfmgan.pretrain import BACKBONE
 from defect_synth.dfmgan.synthesizer import DefectSynthesizer
 from defect_synth.dfmgan.train import train_dfmgan
 from defect_synth.engine.loop import Ended
 from defect_synth.engine.run_folder import PARTITION_FILE, RUN_FILE
+from defect_synth.engine.snapshot import STATE, iterations_done
 from defect_synth.errors import DataError
 from defect_synth.nn.device import choose_device
 from defect_synth.painter.config import PainterConfig
@@ -93,7 +95,7 @@ class Generators:
         )  # fmt: skip
         source = DefectSynthesizer.load(folder, device=self.device)
         seconds = sum(step.seconds for step in ended.values())
-        about = f"trained inside the partition, {self.config.preset}; iterations: {_ended(ended)}"
+        about = f"trained inside the partition, {self.config.preset}; iterations: {_iterations(ended, folder)}"
         self._record(context, "DFMGAN", "trained", source.digest, about, seconds)
         return source
 
@@ -149,7 +151,7 @@ class Generators:
             report=lambda p: self.report(f"train {name}, {p.stage}, {p.text}", p.done_kimg, p.total_kimg),
         )  # fmt: skip
         source = open_system(folder, normal=context.good.images, device=device)
-        about = f"trained inside the partition, preset {preset}; iterations: {_ended(ended)}"
+        about = f"trained inside the partition, preset {preset}; iterations: {_iterations(ended, folder)}"
         seconds = sum(each.seconds for each in ended.values())
         self._record(context, name, "trained", source.digest, about, seconds)
         return source
@@ -180,10 +182,18 @@ class Generators:
         return context.category, context.folder.name, "generator", name
 
 
-def _ended(stages: Mapping[str, Ended]) -> str:
-    return ", ".join(
+def _iterations(stages: Mapping[str, Ended], folder: Path) -> str:
+    """Iterations of each stage of a run, in words.
+
+    A call that was interrupted may have completed the backbone, which the next call then leaves alone: its snapshot
+    says how long it was trained.
+    """
+    shown = [
         f"{stage} {ended.iterations}{'' if ended.complete else f' ({OUT_OF_TIME})'}" for stage, ended in stages.items()
-    )
+    ]
+    if BACKBONE not in stages and (folder / BACKBONE / STATE).is_file():
+        shown.insert(0, f"{BACKBONE} {iterations_done(folder / BACKBONE)}")
+    return ", ".join(shown)
 
 
 def refuse_leak(run: Path, partition: Partition) -> None:

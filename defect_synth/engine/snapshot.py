@@ -102,6 +102,21 @@ class Snapshot:
             ) from None
 
 
+def iterations_done(folder: Path) -> int:
+    """Number of iterations after which the snapshot in a stage's folder was taken.
+
+    Raises:
+        CheckpointError: There is no snapshot, or it is damaged.
+    """
+    tensors = load_checkpoint(folder / STATE, TrainingCard).tensors
+    try:
+        numbers = {name.removeprefix("number."): float(v) for name, v in tensors.items() if name.startswith("number.")}
+        _require_numbers(numbers)
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{folder / STATE} does not hold a whole snapshot ({error})") from None
+    return int(numbers["iteration"])
+
+
 def _require_numbers(numbers: Mapping[str, float]) -> None:
     """Check the numbers of a snapshot; the best score is NaN where there is none yet."""
     for name, value in numbers.items():
