@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+import threading
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -133,7 +134,8 @@ class DefectSynth(A.DualTransform):  # type: ignore[misc]
         self.placement, self.mirror, self.mode = placement, mirror, mode
         self.mask_value = mask_value
         self.fixed_seed = seed  # albumentations sets an attribute `seed` of its own
-        self.epoch = 0
+        self._epoch = _shared_number()
+        self._lock = threading.RLock()
         self.augmenter = DefectAugmenter(
             source, defects=defects, severity=severity, scale=scale, count=count, placement=placement, mirror=mirror,
             mode=mode,
@@ -144,8 +146,20 @@ class DefectSynth(A.DualTransform):  # type: ignore[misc]
         self._set_keys()
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch that defects are drawn for, with `seed`. Call it before the DataLoader starts its workers."""
-        self.epoch = int(epoch)
+        """Set the epoch that defects are drawn for, with `seed`. It also reaches persistent workers of a DataLoader."""
+        self._epoch[0] = int(epoch)
+
+    @property
+    def epoch(self) -> int:
+        """The current epoch."""
+        return int(self._epoch[0])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The state without the lock, which cannot be copied."""
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.RLock())
 
     @property
     def targets(self) -> dict[str, Any]:
@@ -167,7 +181,14 @@ class DefectSynth(A.DualTransform):  # type: ignore[misc]
         self._seeded_in = -1
 
     def __call__(self, *args: Any, force_apply: bool = False, **kwargs: Any) -> Any:
-        """Apply the transform. The result has the description even if nothing was painted."""
+        """Apply the transform. The result has the description even if nothing was painted.
+
+        albumentations keeps the parameters of a call in the transform, so threads that share one take turns.
+        """
+        with self._lock:
+            return self._call(*args, force_apply=force_apply, **kwargs)
+
+    def _call(self, *args: Any, force_apply: bool, **kwargs: Any) -> Any:
         if self.replay_mode:
             if not self.applied_in_replay:
                 return self._with_metadata(kwargs, kwargs, None)
@@ -230,7 +251,7 @@ class DefectSynth(A.DualTransform):  # type: ignore[misc]
         """Add a box around the defects, with the label in the label fields or in further numbers of the box."""
         if not painted.mask.any():
             return bboxes
-        labels = self._box_labels(painted.defect)
+        labels = self._box_labels(painted.defect, bboxes)
         width = bboxes.shape[1] if bboxes.ndim == 2 and len(bboxes) else 4 + len(labels)
         row = np.full((1, width), self.label_to_index[painted.defect], np.float32)
         row[:, :4] = normalize_bboxes(np.array([mask_box(painted.mask)], np.float32), painted.mask.shape)
@@ -241,16 +262,11 @@ class DefectSynth(A.DualTransform):  # type: ignore[misc]
         return keypoints
 
     def get_transform_init_args(self) -> dict[str, Any]:
-        """The arguments that `to_dict`, `save` and `ReplayCompose` write.
+        """The arguments that `repr`, `to_dict`, `save` and `ReplayCompose` show.
 
-        Raises:
-            ConfigError: The source is an object, which cannot be written as text.
+        A source that is an object stays one: the dictionary gives the same transform back in this program, but JSON
+        refuses to write it.
         """
-        if not isinstance(self.source, str):
-            raise ConfigError(
-                f"a pipeline with a {type(self.source).__name__} object as source cannot be saved or recorded for "
-                "replay; give the path of a bank (`defect-synth bank` writes one) or 'demo'"
-            )
         return {
             "source": self.source, "defects": None if self.defects is None else list(self.defects),
             "severity": _plain(self.severity), "scale": _plain(self.scale), "count": _plain(self.count),
@@ -270,11 +286,15 @@ class DefectSynth(A.DualTransform):  # type: ignore[misc]
             return [self.fixed_seed, self.epoch, *content]
         return [*content, _worker_seed() if self._seeded_in != os.getpid() else 0]
 
-    def _box_labels(self, defect: str) -> list[float]:
-        """The label for each label field as encoded by albumentations, which turns texts into numbers."""
+    def _box_labels(self, defect: str, bboxes: NDArray[Any]) -> list[float]:
+        """The label for each label field as encoded by albumentations, which turns texts into numbers.
+
+        The label is a name if a box of this image has one, and a number otherwise, whatever earlier images had.
+        """
         processor = self.get_processor("bboxes")
         labels = []
-        for name in (processor.params.label_fields or ()) if processor is not None else ():
+        fields = (processor.params.label_fields or ()) if processor is not None else ()
+        for column, name in enumerate(fields, 4):
             manager = processor.label_manager
             if name not in manager.metadata.get("bboxes", {}):
                 manager.process_field("bboxes", name, [])  # albumentations skips empty fields
@@ -283,8 +303,8 @@ class DefectSynth(A.DualTransform):  # type: ignore[misc]
             if encoder is None or encoder.is_numerical:
                 labels.append(float(index))
                 continue
-            # If the other labels are texts, so is the new one. Without other labels it is a number.
-            value = defect if any(isinstance(known, str) for known in encoder.classes_) else index
+            given = encoder.inverse_transform(bboxes[:, column].astype(int)) if len(bboxes) else ()
+            value = defect if any(isinstance(label, str) for label in given) else index
             encoder.update([value])
             labels.append(float(encoder.classes_[value]))
         return labels
@@ -319,6 +339,12 @@ def call_seeded(pipeline: Any, seed: int, **data: Any) -> dict[str, Any]:
 
 def _unchanged(value: Any, **params: Any) -> Any:
     return value
+
+
+def _shared_number() -> Any:
+    """One number in shared memory, so that workers which outlive an epoch see its change; a plain one without torch."""
+    torch = sys.modules.get("torch")
+    return [0] if torch is None else torch.zeros(1, dtype=torch.int64).share_memory_()
 
 
 def _plain(value: Any) -> Any:

@@ -19,15 +19,17 @@ from defect_synth.augment.adapters.anomalib_generator import paint_tensor
 from defect_synth.augment.adapters.painted_files import PaintedFiles
 from defect_synth.data.generated import FolderSource, find_generated_folder
 from defect_synth.errors import ConfigError, DataError, MissingExtraError
+from defect_synth.names import printable
 from defect_synth.nn.torchvision_import import ensure_torchvision
 from defect_synth.open import is_generated_folder, path_of
+from defect_synth.samples import Pixels
 
 ensure_torchvision()
 if importlib.util.find_spec("anomalib") is None:
     raise MissingExtraError("anomalib", "anomalib", "the anomalib datamodule")
 import pandas as pd  # noqa: E402 - comes with anomalib
 from anomalib.data import AnomalibDataModule, AnomalibDataset  # noqa: E402
-from anomalib.data.utils import LabelName, Split, ValSplitMode  # noqa: E402
+from anomalib.data.utils import LabelName, Split, ValSplitMode, read_image  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +40,10 @@ _SPLITS = {"train": Split.TRAIN, "val": Split.VAL, "test": Split.TEST}
 class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
     """Wraps any anomalib datamodule and adds synthetic defects with masks to train, val or test.
 
-    The defects are painted on normal training images and stored in files of their own, or they are the samples of a
-    generated folder. The data of the base stays as it is: real test images are never painted on, moved or changed.
+    The defects are painted on normal images, read as anomalib reads them, and stored in files of their own, or they are
+    the samples of a generated folder. For `train` and `val` they are painted on training images, of which those for
+    `val` are taken out of train; for `test` on the normal test images. The data of the base stays as it is: real test
+    images are never moved or changed.
 
     Args:
         base: The datamodule with the real images, such as MVTecAD, Visa or Folder; in a YAML file a nested
@@ -162,8 +166,14 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
             self._warn_if_validation_has_no_defects()
         if self.online:
             return
-        normals = _normal_paths(self.train_data)
-        count = max(1, round(self.ratio * len(normals)))
+        # Evaluation data is never made of training images, which a model has seen without the defect.
+        normals = _normal_paths(self.train_data if self.split == "train" else self.test_data)
+        if not normals and self._generated is None:
+            raise DataError(
+                f"{self.base.name} has no normal test images to paint on, and training images are no test data; keep "
+                "some apart (normal_test_dir= of Folder), or use split='val'"
+            )
+        count = max(1, round(self.ratio * len(_normal_paths(self.train_data))))
         rows = self._defect_rows(normals, count)
         if self.split == "train":
             self.train_data = _extended(self.train_data, rows)
@@ -219,7 +229,9 @@ class DefectSynthDataModule(AnomalibDataModule):  # type: ignore[misc]
             files = self._generated_files(count)
         else:
             settings = [self.split, self.defects, self.severity]
-            files = PaintedFiles(self.augmenter, self.folder, self.seed, settings).write(normals, count)
+            files = PaintedFiles(self.augmenter, self.folder, self.seed, settings, _as_anomalib_reads).write(
+                normals, count
+            )
         return pd.DataFrame(
             [
                 {
@@ -275,6 +287,18 @@ def _generated_folder(source: Any) -> Path | None:
     """The generated folder that `source` is the path of, or None."""
     path = path_of(source)
     return find_generated_folder(path) if path is not None and is_generated_folder(path) else None
+
+
+def _as_anomalib_reads(path: Path) -> Pixels:
+    """An image file as the items of anomalib's datasets have it, uint8 [H, W, 3].
+
+    Raises:
+        DataError: anomalib cannot read it.
+    """
+    try:
+        return np.rint(read_image(path) * 255).astype(np.uint8)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"anomalib cannot read {path}: {printable(str(error))}") from None
 
 
 def _normal_paths(data: AnomalibDataset) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from defect_synth.files import MIB, is_own, own_folders, read_bytes
 from defect_synth.samples import Pixels, mask_to_pixels
 
 _MOST_BYTES = 1024 * MIB  # of an image file
+_READING = 2  # raised when files are read in another way
 _ATTEMPTS = 20  # per image, before the source counts as unsuitable
 
 
@@ -30,11 +31,16 @@ class PaintedFiles:
             user in the temporary directory of the system, or in the user's caches.
         seed: Fixes all random choices.
         settings: JSON values that the files depend on besides the augmenter's digest, the seed and the images.
+        read: Reads an image file, as uint8 [H, W, 3], as the program does that will read the painted ones. Otherwise
+            painted images would differ from the others without their defects, by orientation or depth of the pixels.
     """
 
-    def __init__(self, augmenter: DefectAugmenter, folder: Path | None, seed: int, settings: Sequence[object]) -> None:
+    def __init__(
+        self, augmenter: DefectAugmenter, folder: Path | None, seed: int, settings: Sequence[object],
+        read: Callable[[Path], Pixels] = read_image,
+    ) -> None:  # fmt: skip
         self._augmenter, self._seed, self._settings = augmenter, seed, list(settings)
-        self._folder = folder
+        self._folder, self._read = folder, read
 
     def write(self, normals: Sequence[str], count: int) -> list[tuple[Path, Path]]:
         """Paths of `count` defect images and their masks; the missing and damaged ones are painted first.
@@ -62,7 +68,7 @@ class PaintedFiles:
         return files
 
     def _paint(self, normal: str, number: int) -> tuple[Pixels, Pixels]:
-        image = read_image(Path(normal))
+        image = self._read(Path(normal))
         for attempt in range(_ATTEMPTS):
             sample = self._augmenter(image, np.random.default_rng([self._seed, 4, number, attempt]))
             if sample.mask.any():
@@ -71,7 +77,7 @@ class PaintedFiles:
 
     def _fingerprint(self, normals: Sequence[str], count: int) -> str:
         """A name that depends on everything that fixes the bytes of the files."""
-        values = [__version__, self._seed, count, *self._settings, self._augmenter.digest]
+        values = [__version__, _READING, self._seed, count, *self._settings, self._augmenter.digest]
         name = hashlib.sha256(json.dumps(values, default=list).encode())
         for normal in normals:
             name.update(hashlib.sha256(read_bytes(Path(normal), _MOST_BYTES)).digest())

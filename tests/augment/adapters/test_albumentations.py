@@ -6,6 +6,7 @@ import importlib.util
 import json
 import pickle
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -209,9 +210,69 @@ def test_pipelines_are_saved_and_loaded(folder, tmp_path, data_format):
     assert np.array_equal(run(pipeline)[1]["image"], run(loaded)[1]["image"])
 
 
-def test_an_object_cannot_be_saved_and_says_so(bank):
-    with pytest.raises(ConfigError, match="Bank object as source cannot be saved"):
-        A.to_dict(A.Compose([DefectSynth(bank)]))
+def test_a_pipeline_with_an_object_prints_and_is_refused_by_json_only(bank, tmp_path):
+    pipeline = A.Compose([DefectSynth(bank, p=1)])
+    assert "DefectSynth(" in repr(pipeline)
+    assert "Bank object" in repr(pipeline)
+    again = A.from_dict(A.to_dict(pipeline))
+    assert again.transforms[0].source is bank
+    with pytest.raises(TypeError, match="Bank is not JSON serializable"):
+        A.save(pipeline, str(tmp_path / "pipeline.json"))
+
+
+def test_threads_that_share_a_transform_get_labels_of_their_own_images(bank):
+    image = part(0)
+    pipeline = DefectSynth(bank, p=0.5, label_key="label", seed=3)
+    images = [np.roll(image, k, axis=0) for k in range(24)]
+
+    def paint(given):
+        out = pipeline(image=given, mask=np.zeros(given.shape[:2], np.uint8), label=0)
+        return bool(out["mask"].any()), out["label"], bool((out["image"] != given).any()), out["image"].tobytes()
+
+    alone = [paint(given) for given in images]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(paint, images * 3))
+    assert together == alone * 3
+    for painted, label, changed, _ in together:
+        assert painted == changed == bool(label)
+    assert {painted for painted, *_ in alone} == {False, True}
+
+
+def test_labels_of_boxes_do_not_depend_on_earlier_images(bank):
+    def boxes_of(pipeline, boxes, labels):
+        return pipeline(image=part(0), bboxes=boxes, labels=labels)["labels"]
+
+    def pipeline():
+        params = A.BboxParams("pascal_voc", label_fields=["labels"])
+        return A.Compose([DefectSynth(bank, p=1, defects=["dark"], seed=1)], bbox_params=params)
+
+    fresh, used = pipeline(), pipeline()
+    assert boxes_of(used, [[1, 1, 9, 9]], ["scratch"]) == ["scratch", "dark"]
+    assert boxes_of(used, [], []) == boxes_of(fresh, [], []) == [used.transforms[0].label_to_index["dark"]]
+
+
+class _Painted(Dataset):
+    def __init__(self, transform):
+        self.transform = transform
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return self.transform(image=np.roll(part(0), index, axis=1))["image"]
+
+
+def test_the_epoch_reaches_workers_that_outlive_it(bank):
+    transform = DefectSynth(bank, p=1, seed=0)
+    loader = DataLoader(
+        _Painted(transform), batch_size=4, num_workers=1, persistent_workers=True, multiprocessing_context="fork"
+    )
+    epochs = []
+    for epoch in (0, 1, 2, 1):
+        transform.set_epoch(epoch)
+        epochs.append(next(iter(loader)).numpy())
+    assert not any(np.array_equal(epochs[a], epochs[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
+    np.testing.assert_array_equal(epochs[1], epochs[3])
 
 
 def test_pickled_transforms_paint_alike(bank):

@@ -8,8 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from defect_synth.errors import ConfigError
+from defect_synth.errors import ConfigError, DataError
 from defect_synth.export.generated_folder import generate
 from defect_synth.nn.torchvision_import import ensure_torchvision
 from tests.fake_painter import SIDE, FakePainter
@@ -293,3 +294,91 @@ def test_every_kind_of_source_makes_a_validation_set(data, tmp_path, kind):
     ours = module(data, tmp_path, source=source, ratio=0.5)
     ours.setup()
     assert (ours.val_data.samples.label_index == 1).sum() >= 1
+
+
+def kinds_of_files():
+    """Normal images of one kind of file each: (suffix, how to save an image uint8 [H, W, 3] there)."""
+    grey = lambda image: image.mean(axis=2).astype(np.uint8)  # noqa: E731
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    return {
+        "16-bit grey": (".png", lambda i, p: Image.fromarray(grey(i).astype(np.uint16) * 257).save(p)),
+        "turned by EXIF": (".jpg", lambda i, p: Image.fromarray(i[:40]).save(p, exif=exif, quality=95)),
+        "CMYK": (".jpg", lambda i, p: Image.fromarray(i).convert("CMYK").save(p, quality=95)),
+        "palette": (".png", lambda i, p: Image.fromarray(i).quantize(32).save(p)),
+        "grey": (".png", lambda i, p: Image.fromarray(grey(i)).save(p)),
+        "with alpha": (
+            ".png",
+            lambda i, p: Image.fromarray(np.dstack([i, np.full(i.shape[:2], 99, np.uint8)])).save(p),
+        ),
+    }
+
+
+def tree_of(root, layout, kind):
+    """A small tree of one of anomalib's layouts, whose normal images are of one kind of file, and its datamodule."""
+    from anomalib import data as anomalib_data
+
+    suffix, save = kinds_of_files()[kind]
+    good, bad = ("ok", "ko") if layout == "BTech" else ("good", "hole")
+    home = root / {"MVTecAD": "bottle", "MPDD": "tubes", "BTech": "01", "Folder": ""}[layout]
+    rng = np.random.default_rng(0)
+    for folder_name, count in ((f"train/{good}", 8), (f"test/{good}", 3), (f"test/{bad}", 3)):
+        (home / folder_name).mkdir(parents=True)
+        for k in range(count):
+            image = np.clip(150 + rng.normal(0, 20, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
+            save(image, home / folder_name / f"{k:03d}{suffix}")
+    (home / "ground_truth" / bad).mkdir(parents=True)
+    for k in range(3):
+        name = {"BTech": f"{k:03d}.png"}.get(layout, f"{k:03d}_mask.png")
+        Image.fromarray(np.full((SIDE, SIDE), 255, np.uint8)).save(home / "ground_truth" / bad / name)
+    if layout == "Folder":
+        return anomalib_data.Folder(
+            "parts", root=home, normal_dir="train/good", abnormal_dir="test/hole", normal_test_dir="test/good",
+            mask_dir="ground_truth/hole", num_workers=0, val_split_mode="none", extensions=(".jpg", ".png"),
+        )  # fmt: skip
+    return getattr(anomalib_data, layout)(root, home.name, num_workers=0, val_split_mode="none")
+
+
+@pytest.mark.parametrize("layout", ["Folder", "MVTecAD", "MPDD", "BTech"])
+@pytest.mark.parametrize("kind", list(kinds_of_files()))
+def test_painted_images_are_read_like_the_others_whatever_their_files(tmp_path, layout, kind):
+    from anomalib.data.utils import read_image
+
+    if layout != "Folder" and kinds_of_files()[kind][0] != ".png":
+        pytest.skip(f"{layout} reads PNG files only")
+    base = tree_of(tmp_path / "data", layout, kind)
+    ours = module(None, tmp_path, base=base, split="val", ratio=0.5)
+    ours.setup()
+    normal = [read_image(path) for path in ours.val_data.samples.image_path[ours.val_data.samples.label_index == 0]]
+    painted = [ours.val_data[i] for i in np.flatnonzero(ours.val_data.samples.label_index == 1)]
+    assert painted
+    for item in painted:
+        image, outside = item.image.permute(1, 2, 0).numpy(), item.gt_mask.numpy() == 0
+        assert image.shape == normal[0].shape
+        assert any(np.abs(image - other)[outside].max() < 1e-6 for other in normal)
+        assert not any(np.abs(image - other).max() < 1e-6 for other in normal)
+
+
+def test_defects_for_testing_are_painted_on_test_images_only(data, tmp_path):
+    ours = module(data, tmp_path, split="test", ratio=0.5)
+    ours.setup()
+    frame = ours.test_data.samples
+    painted = [Path(p) for p in frame.image_path if "painted" in str(p)]
+    assert len(painted) == 5
+    originals = [cv2.imread(str(p)) for p in sorted((data / "test/good").glob("*.png"))]
+    trained = [cv2.imread(str(p)) for p in sorted((data / "train/good").glob("*.png"))]
+    for path in painted:
+        image = cv2.imread(str(path))
+        same = [(image == other).mean() > 0.5 for other in originals]
+        assert any(same)
+        assert not any((image == other).mean() > 0.5 for other in trained)
+
+
+def test_without_normal_test_images_none_are_made_of_training_images(data, tmp_path):
+    ours = module(data, tmp_path, split="test")
+    ours.base.setup()
+    defective = np.flatnonzero(ours.base.test_data.samples.label_index == 1).tolist()
+    ours.base.test_data = ours.base.test_data.subsample(defective)
+    ours.base.setup = lambda stage=None: None
+    with pytest.raises(DataError, match="training images are no test data"):
+        ours.setup()
