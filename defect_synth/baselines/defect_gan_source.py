@@ -17,6 +17,7 @@ from defect_synth.samples import (
     pixels_to_signal,
     signal_to_pixels,
 )
+from defect_synth.weights.finite import require_finite_output
 
 UNCHANGED_BELOW = 0.02
 """Pixels at which the map is below this are those of the normal image."""
@@ -82,8 +83,9 @@ class DefectGANSource:
             clean = self._normal[number]
             signal = pixels_to_signal(torch.from_numpy(clean.copy()).permute(2, 0, 1)[None].to(self._device))
             layer = self._network(signal, category_map, noise.to(self._device))
-            soft = layer.map[0, 0].cpu().numpy()
-            composed = signal_to_pixels(layer.composed(signal))[0].permute(1, 2, 0).cpu().numpy()
+            soft, drawn = layer.map[0, 0].cpu().numpy(), layer.composed(signal)
+            require_finite_output(layer.map, drawn)
+            composed = signal_to_pixels(drawn)[0].permute(1, 2, 0).cpu().numpy()
             image = np.where(soft[:, :, None] < UNCHANGED_BELOW, clean, composed)
             origin = Provenance(
                 self.method, self._category, defect, int(seed), self.digest, {"mask": "weak", "good_image": number}

@@ -15,6 +15,7 @@ from defect_synth.engine.checkpoint import Checkpoint, load_checkpoint
 from defect_synth.engine.loop import MODEL_FILE
 from defect_synth.errors import CheckpointError, UnknownDefectError
 from defect_synth.samples import DefectSample, Provenance, signal_to_pixels
+from defect_synth.weights.finite import require_finite_output
 
 
 class ImageGANSource:
@@ -83,6 +84,7 @@ class ImageGANSource:
             rng = np.random.default_rng((int(seed), 0))
             z = torch.from_numpy(rng.standard_normal((1, network.config.z_dim), dtype=np.float32))
             image = network(network.rows(z.to(self._device)))
+            require_finite_output(image)
             pixels = signal_to_pixels(image.float())[0].permute(1, 2, 0).cpu().contiguous().numpy()
             samples.append(
                 DefectSample(

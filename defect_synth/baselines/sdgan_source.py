@@ -18,6 +18,7 @@ from defect_synth.samples import (
     pixels_to_signal,
     signal_to_pixels,
 )
+from defect_synth.weights.finite import require_finite_output
 
 
 class SDGANSource:
@@ -85,7 +86,9 @@ class SDGANSource:
                 )
             clean = self._normal[order[seed]]
             signal = pixels_to_signal(torch.from_numpy(clean.copy()).permute(2, 0, 1)[None].to(self._device))
-            image = signal_to_pixels(network(signal))[0].permute(1, 2, 0).cpu().contiguous().numpy()
+            drawn = network(signal)
+            require_finite_output(drawn)
+            image = signal_to_pixels(drawn)[0].permute(1, 2, 0).cpu().contiguous().numpy()
             origin = Provenance(
                 self.method, self._category, defect, int(seed), self.digest,
                 {"mask": "none", "good_image": int(order[seed])},

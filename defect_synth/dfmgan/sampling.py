@@ -17,6 +17,7 @@ from defect_synth.dfmgan.region_painting import paint_pair
 from defect_synth.errors import ConfigError
 from defect_synth.nn.threads import map_on_threads
 from defect_synth.samples import Pixels, signal_to_pixels
+from defect_synth.weights.finite import require_finite_output
 
 MIN_COMPONENT = 0.2
 """Default of `SamplingSettings.min_component`."""
@@ -90,6 +91,7 @@ def _draw_alone(network: DFMGAN, codes: CodePair, *, settings: SamplingSettings,
     w_object, w_defect = _rows(network, [codes], settings, torch.device("cpu"))
     trunk = network.trunk(w_object)
     out, without = paint_pair(network, trunk, w_object, w_defect, min_component=settings.min_component)
+    require_finite_output(out.image, out.mask_logits)
     mask = (out.mask_logits[0, 0] >= network.threshold).to(torch.uint8).numpy()
     return DrawnSample(_to_pixels(out.image)[0], mask, _to_pixels(without)[0] if clean else None)
 
@@ -101,6 +103,7 @@ def _draw_batch(
     w_object, w_defect = _rows(network, codes, settings, device)
     trunk = network.trunk(w_object)
     out = network.paint(trunk, w_object, w_defect, min_component=settings.min_component)
+    require_finite_output(out.image, out.mask_logits)
     cleans = _to_pixels(network.paint(trunk, w_object, None).image) if clean else [None] * len(codes)
     masks = (out.mask_logits[:, 0] >= network.threshold).to(torch.uint8).cpu().numpy()
     return [DrawnSample(*parts) for parts in zip(_to_pixels(out.image), masks, cleans, strict=True)]

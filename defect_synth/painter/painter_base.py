@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from defect_synth.errors import ConfigError, DataError, UnknownDefectError
+from defect_synth.errors import CheckpointError, ConfigError, DataError, UnknownDefectError
 from defect_synth.painter.config import PainterModelConfig
 from defect_synth.painter.product_assets import ProductAssets
 from defect_synth.painter.region_painting import PaintingNetwork, RegionPainter
@@ -26,6 +26,7 @@ from defect_synth.samples import DefectSample, Pixels, Provenance
 DONOR_PROB = 0.9
 """How likely an attempt starts from a real defect: such paintings look more real and cover more real defects."""
 
+_MOST_APART = 4  # ratio of the sides of typical training images and of the normal images in the file
 _PARTS_KEPT = 16  # images whose poses are remembered
 
 PAINTING_VERSION = 8
@@ -73,6 +74,7 @@ class PainterBase:
         digest: Identifies what the painter gives for a seed; features of samples are cached by it.
 
     Raises:
+        CheckpointError: `description` contradicts `assets`.
         ConfigError: `donor_prob` is not in 0..1.
     """
 
@@ -91,6 +93,12 @@ class PainterBase:
     ) -> None:
         if donor_prob is not None and not 0 <= donor_prob <= 1:
             raise ConfigError(f"donor_prob must lie in [0, 1], got {donor_prob}")
+        sides = [max(image.shape[:2]) for image, _ in assets.normals]
+        if sides and not 1 / _MOST_APART <= float(np.median(sides)) / description.reference <= _MOST_APART:
+            raise CheckpointError(
+                f"{path} is damaged: its card says that training images have {description.reference} px, but the "
+                f"normal images in it have {np.median(sides):g}; train it again"
+            )
         self.path, self.description = path, description
         self.digest = _digest(weights, donor_prob, normals)
         self._options: dict[str, Any] = {"normals": normals, "donor_prob": donor_prob}

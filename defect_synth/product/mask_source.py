@@ -242,10 +242,11 @@ class MaskSource:
         united = variant > _UNITED and not (self._is_placed(target) and np.hypot(*shape.mask.shape) > shape.radius)
         if united:
             scale *= _UNION_SCALE
+        scale = _possible(scale, cut, target)
         patch = warp_mask(cut, angle, flip, scale, self._bending(cut, scale, elastic, target), rng)
         if united:
             other = shapes[int(rng.integers(len(shapes)))]
-            other_scale = radius / other.radius * _UNION_SCALE
+            other_scale = _possible(radius / other.radius * _UNION_SCALE, other.mask, target)
             bending = self._bending(other.mask, other_scale, elastic, target)
             _, (angle, flip) = self._random_movement(rng, other, target)
             patch = unite(patch, warp_mask(other.mask, angle, flip, other_scale, bending, rng), rng)
@@ -320,3 +321,8 @@ def _place_like(shape: DefectShape, shapes: Sequence[DefectShape], rng: np.rando
     if near:
         own = own + share * (places[near[int(rng.integers(len(near)))]] - own)
     return float(own[0]), float(own[1])
+
+
+def _possible(scale: float, mask: Pixels, target: _Target) -> float:
+    """`scale`, or less where the mask would be larger than the image: its file says nonsense then."""
+    return min(scale, 1.25 * float(np.hypot(*target.foreground.shape) / np.hypot(*mask.shape)))

@@ -29,3 +29,16 @@ def require_finite(tensors: Mapping[str, Tensor], where: object) -> None:
                 f"{where} holds NaN or infinity instead of weights, first in {name[:100]!r}: its training diverged or "
                 "the file is damaged; use an earlier snapshot or train again"
             )
+
+
+def require_finite_output(*outputs: Tensor) -> None:
+    """Check what a network has drawn: weights that are numbers, but far too large, overflow on the way.
+
+    Raises:
+        CheckpointError: There is NaN or infinity in it.
+    """
+    if not all(bool(output.isfinite().all()) for output in outputs):
+        raise CheckpointError(
+            "the network gives NaN or infinity instead of an image: its training diverged or its file is damaged; use "
+            "an earlier snapshot or train again"
+        )

@@ -86,6 +86,7 @@ PAINTER = {
     "NaN for grain": (place("model", "grain")(float("nan")), "model.grain: Input should be a finite number"),
     "reference 1": (place("reference")(1), "reference: Input should be greater than or equal to 16, got 1"),
     "reference 1e9": (place("reference")(10**9), "reference: Input should be less than"),
+    "reference 32": (place("reference")(32), "training images have 32 px, but the normal images in it have 256"),
     "reference NaN": (place("reference")(float("nan")), "reference"),
     "reference of text": (place("reference")("x" * 10_000), "reference: .*got 'xx"),
     "no defects": (place("defects")([]), "defects"),
@@ -279,6 +280,25 @@ def test_weights_that_are_no_numbers_are_refused(kind: str, value: float, run: P
             build_generator(load_checkpoint(path, DFMGANCard))
         else:
             DefectSynthesizer.load(path).sample("hole", [0])
+
+
+def test_weights_that_overflow_are_refused_when_they_draw(run: Path, tmp_path: Path) -> None:
+    with safe_open(run, framework="pt") as opened:
+        huge = {n: torch.full_like(opened.get_tensor(n), 3e38) for n in opened.keys()}  # noqa: SIM118
+    path = rewritten(tmp_path / "a.safetensors", run, lambda card: None, huge)
+    with pytest.raises(CheckpointError, match="NaN or infinity instead of an image"):
+        DefectSynthesizer.load(path).sample("hole", [0])
+
+
+@pytest.mark.parametrize("change", [place(*SHAPE, "radius")(0.1), place(*SHAPE, "offset")([100, -100])])
+def test_a_shape_that_says_nonsense_takes_no_memory(change: Change, tmp_path: Path) -> None:
+    path = rewritten(tmp_path / "a.safetensors", shipped_painter(), change)
+    (tmp_path / "work").mkdir()
+
+    def child() -> None:
+        assert open_painter(path).propose_mask("crack", np.ones((256, 256), bool), 0).shape == (256, 256)
+
+    assert run_forked(child, tmp_path / "work", memory=1 << 30).err == ""
 
 
 def test_features_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
