@@ -138,7 +138,7 @@ INSIDE = {
         polar
         pose
         arrangement shapes surroundings
-        likeness
+        likeness region
         mask_source
     """,
     "weights": """

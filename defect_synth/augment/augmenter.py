@@ -26,6 +26,7 @@ from defect_synth.errors import ConfigError, DataError, UnknownDefectError
 from defect_synth.open import open_painter
 from defect_synth.product.foreground import find_foreground
 from defect_synth.product.recent_images import RecentImages
+from defect_synth.product.region import PartRegion
 from defect_synth.samples import DefectPainter, DefectSample, DefectSource, Pixels, Provenance
 
 GOOD = "good"
@@ -73,6 +74,9 @@ class DefectAugmenter:
             and mirrored only as the symmetry of the product allows.
         region: bool [H, W], of any size that covers the whole image: defects are added only in here; None: anywhere
             that `placement` allows.
+        region_of: The normal image that `region` was drawn on, of the same size: the region then follows the part in
+            all other images, however it lies. Images in which that cannot be told stay as they are. None: the region is
+            at the same place in every image.
         mirror: Whether defects may be mirrored if the product may be. Use False for printed characters.
         mode: How pasted defects are blended: `auto`, `residual`, `replace` or `poisson`.
 
@@ -94,6 +98,7 @@ class DefectAugmenter:
         count: int | tuple[int, int] = 1,
         placement: Placement = "auto",
         region: NDArray[Any] | None = None,
+        region_of: NDArray[Any] | None = None,
         mirror: bool = True,
         mode: Mode = "auto",
     ) -> None:
@@ -117,6 +122,7 @@ class DefectAugmenter:
             self._inserter = PasteInserter(self.source, self.scale, self.placement, self.mirror, self.mode)
         else:
             self._inserter = PaintInserter(self.source, self.scale, self.placement, self.mirror, self.mode)
+        self._part_region = None if region_of is None else self._follow_part(region_of)
         self.digest = self.source.digest
         self._foregrounds = RecentImages(find_foreground)
 
@@ -227,6 +233,14 @@ class DefectAugmenter:
                 raise UnknownDefectError(defect, self.source.category, tuple(self.source.defects))
         return names
 
+    def _follow_part(self, region_of: NDArray[Any]) -> PartRegion:
+        if self.region is None:
+            raise ConfigError("region_of is the image that region was drawn on, and there is no region; give both")
+        arrangement = self._inserter.arrangement
+        if arrangement is None:
+            raise ConfigError("region_of needs a bank or a painter of this package, which know how parts lie")
+        return PartRegion(pixels.to_rgb(pixels.require_image(region_of)), self.region, arrangement)
+
     def _context(
         self, image: NDArray[Any], foreground: NDArray[Any] | None, region: NDArray[Any] | None
     ) -> ImageContext:
@@ -234,14 +248,15 @@ class DefectAugmenter:
         shape = (image.shape[0], image.shape[1])
         found = self._foregrounds(small) if foreground is None else foreground
         objects = ImageRegion(shape) if bool(np.all(found)) else ImageRegion(shape, found)
-        layers = [layer for layer in (self.region, region) if layer is not None]
+        size = (small.shape[1], small.shape[0])
+        on_small = found if foreground is None else cv2.resize(found.astype(np.uint8), size) > 0
+        own = self.region if self._part_region is None else self._part_region.in_image(small, on_small, shape)
+        layers = [layer for layer in (own, region) if layer is not None]
         allowed = objects
         if self.placement == "anywhere":
             allowed = ImageRegion(shape, *layers)
         elif layers:
             allowed = ImageRegion(shape, found, *layers)
-        size = (small.shape[1], small.shape[0])
-        on_small = found if foreground is None else cv2.resize(found.astype(np.uint8), size) > 0
         return ImageContext(objects, allowed, appearance(small), small, on_small)
 
     def _insert_one(

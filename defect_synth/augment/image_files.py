@@ -10,7 +10,7 @@ from PIL import Image
 from defect_synth.data.images import read_image
 from defect_synth.data.masks import examine_mask
 from defect_synth.data.records import Record
-from defect_synth.errors import DataError
+from defect_synth.errors import ConfigError, DataError
 from defect_synth.samples import Pixels
 
 
@@ -33,6 +33,31 @@ def read_image_to_paint(path: Path) -> Pixels:
         if ("A" in bands and int(np.asarray(header.getchannel("A")).min()) < 255) or "transparency" in header.info:
             raise DataError(f"{path} has transparent parts; lay it over its background and drop alpha")
     return np.ascontiguousarray(pixels[..., 0]) if mode in ("1", "L", "LA") else pixels
+
+
+def read_region(
+    region: Path | None, region_of: Path | None, image: Path, shape: tuple[int, int]
+) -> tuple[Pixels | None, Pixels | None]:
+    """Read the region that a user drew, and the normal image that it was drawn on, for `DefectAugmenter`.
+
+    Args:
+        region: The mask file, white on black; None: no region.
+        region_of: The normal image; None: the region was drawn on `image`.
+        image: An image to paint on.
+        shape: Height and width of it.
+
+    Raises:
+        ConfigError: There is an image, but no region.
+        DataError: A file cannot be read, or the two have different sizes.
+    """
+    if region is None:
+        if region_of is not None:
+            raise ConfigError("--region-of is the image that --region was drawn on, so it needs --region; give both")
+        return None, None
+    if region_of is None:
+        return read_drawn_mask(region, image, shape), None
+    reference = read_image_to_paint(region_of)
+    return read_drawn_mask(region, region_of, (reference.shape[0], reference.shape[1])), reference
 
 
 def read_drawn_mask(path: Path, image: Path, shape: tuple[int, int]) -> Pixels:

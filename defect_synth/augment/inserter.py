@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from defect_synth.augment.image_context import ImageContext
 from defect_synth.compositor.paste import DefectPatch
+from defect_synth.product.arrangement import Arrangement
 from defect_synth.samples import Pixels
 
 
@@ -44,6 +45,11 @@ class Insertion(NamedTuple):
 
 class DefectInserter(Protocol):
     """Puts one defect into an image. `PasteInserter` and `PaintInserter` are the two implementations."""
+
+    @property
+    def arrangement(self) -> Arrangement | None:
+        """How the products of the source lie in their images; None: the source does not know."""
+        ...
 
     def insert(
         self,

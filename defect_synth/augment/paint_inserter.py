@@ -15,6 +15,8 @@ from defect_synth.compositor import pixels
 from defect_synth.compositor.painted_patch import paint_patch, scale_mask
 from defect_synth.compositor.transfer import Mode
 from defect_synth.errors import ConfigError
+from defect_synth.painter.painter_base import PainterBase
+from defect_synth.product.arrangement import Arrangement
 from defect_synth.samples import DefectPainter, Pixels
 
 
@@ -40,6 +42,11 @@ class PaintInserter:
                 "placement='auto', or region= to say where"
             )
         self.painter, self.scale = painter, scale
+
+    @property
+    def arrangement(self) -> Arrangement | None:
+        """How the products of the painter lie; None: it is not of this package."""
+        return self.painter.arrangement if isinstance(self.painter, PainterBase) else None
 
     def insert(
         self,

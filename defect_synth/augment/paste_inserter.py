@@ -28,6 +28,7 @@ from defect_synth.product.symmetry import Symmetry
 from defect_synth.samples import Pixels
 
 _FULL_SIZE = 4  # attempts at the requested size; later ones are smaller and smaller
+_IN_PLACE = 2  # attempts at the recorded place; later ones go where the user's region is
 _SHRINK = 0.85  # per further attempt
 _SMALL = 128  # longer side of the copy on which the recorded object is found
 _GRID = 64  # side of the grid on which the outlines of two objects are compared
@@ -93,6 +94,8 @@ class PasteInserter:
         if pose is None:
             return None
         allowed = context.allowed
+        if attempt >= _IN_PLACE and request.at is None and self.placement == "auto" and allowed is not context.objects:
+            pose = self._in_region(pose, box, allowed, rng)
         if recorded_object.overhang and allowed is context.objects:  # a region of the user's is kept
             allowed = allowed.grown(recorded_object.overhang * allowed.frame().radius)
         pasted = paste(
@@ -146,6 +149,15 @@ class PasteInserter:
             return aligned_pose(self.symmetry, scale, box, there, here, rng)
         point = context.allowed.random_point(0.4 * scale * min(box[2] - box[0], box[3] - box[1]), rng)
         return None if point is None else free_pose(self.symmetry, scale, point, rng)
+
+    def _in_region(self, pose: Pose, box: Box, region: ImageRegion, rng: np.random.Generator) -> Pose:
+        """The pose, moved into a region of the user's where real defects may never be."""
+        x, y = (round(value) for value in pose.centre)
+        height, width = region.shape
+        if 0 <= x < width and 0 <= y < height and float(region.weight((y, x, y + 1, x + 1))[0, 0]) > 0.5:
+            return pose
+        point = region.random_point(0.4 * pose.scale * min(box[2] - box[0], box[3] - box[1]), rng)
+        return pose if point is None else replace(pose, centre=point)
 
     def _part_of(self, context: ImageContext, rng: np.random.Generator) -> Part | None:
         """One of the parts in the given image; None if it is not known how they lie."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from defect_synth.atomic import replacing
 from defect_synth.augment import DefectAugmenter
-from defect_synth.augment.image_files import read_image_to_paint
+from defect_synth.augment.image_files import read_image_to_paint, read_region
 from defect_synth.compositor.pixels import to_rgb
 from defect_synth.data.png import encode_png
 from defect_synth.errors import DataError
@@ -53,6 +53,8 @@ def preview(
     defects: Sequence[str] | None = None,
     seeds: int = 4,
     severities: Sequence[float] = SEVERITIES,
+    region: Path | None = None,
+    region_of: Path | None = None,
 ) -> list[Path]:
     """Write `preview.png` and `preview.html` into a folder.
 
@@ -63,19 +65,26 @@ def preview(
         defects: Defect categories; None: all of the source.
         seeds: Number of draws for each image and severity.
         severities: One row for each.
+        region: Mask file of where defects may be; None: anywhere.
+        region_of: The normal image that it was drawn on; None: the first of `images`, and it follows no part.
 
     Returns:
         The paths of the two files.
 
     Raises:
         DataError: There are no images, or one cannot be read.
+        ConfigError: `region_of` without a region, or the source does not know how parts lie.
         OutputError: `output` cannot be written.
     """
     if not images:
         raise DataError("no image to preview; give at least one")
     pictures = [to_rgb(read_image_to_paint(path)) for path in images]  # all of them before anything slow
+    drawn, reference = read_region(region, region_of, images[0], pictures[0].shape[:2])
     opened = open_painter(source)
-    augmenters = [DefectAugmenter(opened, defects=defects, severity=severity) for severity in severities]
+    augmenters = [
+        DefectAugmenter(opened, defects=defects, severity=severity, region=drawn, region_of=reference)
+        for severity in severities
+    ]
     sheet_rows: list[Pixels] = []
     sections: list[dict[str, Any]] = []
     for path, image in zip(images, pictures, strict=True):

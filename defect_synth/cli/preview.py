@@ -17,6 +17,16 @@ SourceOption = Annotated[
         help=SOURCES,
     ),
 ]
+RegionOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Defects only here: a mask, white on black, drawn on the image (the first one) or on --region-of."
+    ),
+]
+RegionOfOption = Annotated[
+    Path | None,
+    typer.Option(help="The normal image that --region was drawn on: the region follows the part, however it lies."),
+]
 
 
 def preview(
@@ -27,9 +37,11 @@ def preview(
     ),
     defects: Annotated[str | None, typer.Option(help="Comma-separated; default: all.")] = None,
     seeds: Annotated[int, typer.Option(min=1, max=32, help="Number of seeds at each severity.")] = 4,
+    region: RegionOption = None,
+    region_of: RegionOfOption = None,
 ) -> None:
     """Paint defects on your images and show severities and seeds on one page."""
     from defect_synth.augment.preview import preview as write
 
     names = split_names(defects)
-    say(*write(images, source, output, defects=names, seeds=seeds))
+    say(*write(images, source, output, defects=names, seeds=seeds, region=region, region_of=region_of))

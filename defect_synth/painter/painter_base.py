@@ -17,6 +17,7 @@ from defect_synth.errors import CheckpointError, ConfigError, DataError, Unknown
 from defect_synth.painter.config import PainterModelConfig
 from defect_synth.painter.product_assets import ProductAssets
 from defect_synth.painter.region_painting import PaintingNetwork, RegionPainter
+from defect_synth.product.arrangement import Arrangement
 from defect_synth.product.foreground import find_foreground
 from defect_synth.product.pose import Part, choose_part
 from defect_synth.product.recent_images import RecentImages
@@ -135,6 +136,11 @@ class PainterBase:
     def symmetry(self) -> Symmetry:
         """How the product may be moved and still look like itself."""
         return self._masks.symmetry
+
+    @property
+    def arrangement(self) -> Arrangement:
+        """How the products lie in their images."""
+        return Arrangement(self.symmetry, self._finder)
 
     def propose_mask(
         self, defect: str, foreground: NDArray[np.bool_], seed: int, image: Pixels | None = None

@@ -1,8 +1,9 @@
-"""How large a recorded defect becomes in the given image."""
+"""How large a recorded defect becomes in the given image, and where it may be."""
 
 from __future__ import annotations
 
 import math
+import pickle
 
 import cv2
 import numpy as np
@@ -10,7 +11,10 @@ import pytest
 
 from defect_synth.augment import DefectAugmenter
 from defect_synth.compositor.bank import bank_from_samples
+from defect_synth.errors import ConfigError
 from defect_synth.samples import DefectSample, Provenance
+from tests.fake_painter import FakePainter
+from tests.fake_parts import draw
 
 _SIZES = ((60, 90), (84, 84), (120, 160))
 
@@ -51,3 +55,37 @@ def test_a_picture_out_of_the_recorded_sizes_is_taken_for_another_magnification(
 def test_with_recorded_images_of_one_size_defects_grow_with_the_picture():
     expected = math.sqrt(90 * 160 / (84 * 84))
     assert scales(bank_of((84, 84), (84, 84)), (90, 160)) == {round(expected, 3)}
+
+
+@pytest.fixture(scope="module")
+def scratched():
+    """Screws with scratches on their heads."""
+    drawn = [draw("screw", seed, side=128, defect="scratch_head") for seed in range(24)]
+    samples = [
+        DefectSample(part.image, part.mask, "scratch", Provenance("real", "screw", "scratch", k))
+        for k, part in enumerate(drawn)
+    ]
+    return bank_from_samples("screw", samples)
+
+
+def test_a_region_follows_the_part_and_defects_go_there_even_where_real_ones_never_are(scratched):
+    reference = draw("screw", 100, side=128)
+    tip = np.array([[reference.coordinates(y, x)[0] < 0 for x in range(128)] for y in range(128)])
+    augmenter = pickle.loads(pickle.dumps(DefectAugmenter(scratched, region=tip, region_of=reference.image)))
+    made = 0
+    for seed in range(101, 113):
+        part = draw("screw", seed, side=128)
+        sample = augmenter(part.image, np.random.default_rng(seed))
+        made += bool(sample.mask.any())
+        assert all(part.coordinates(y, x)[0] < 0.08 for y, x in np.argwhere(sample.mask))
+    assert made >= 10
+
+
+def test_what_has_no_pose_cannot_be_followed_and_is_refused(scratched):
+    tile, mask = surface((60, 90), np.random.default_rng(0)), np.ones((60, 90), bool)
+    with pytest.raises(ConfigError, match=r"lie alike or whose pose can be told.*leave region_of out"):
+        DefectAugmenter(bank_of(*_SIZES, *_SIZES), region=mask, region_of=tile)
+    with pytest.raises(ConfigError, match="there is no region; give both"):
+        DefectAugmenter(scratched, region_of=tile)
+    with pytest.raises(ConfigError, match="needs a bank or a painter of this package"):
+        DefectAugmenter(FakePainter(), region=mask, region_of=tile)

@@ -130,6 +130,24 @@ COMMANDS = {
     "empty mask": ((*PAINT, "--mask", "{w}/black.png"), "the mask is empty; mark where"),
     "mask of another size": ((*PAINT, "--mask", "{w}/mask20.png"), "mask is 20x20, but its image .* is 48x48"),
     "mask that is not there": ((*PAINT, "--mask", "{w}/none.png"), "none.png: file does not exist"),
+    "empty region": ((*PAINT, "--region", "{w}/black.png"), "the region is empty; mark where"),
+    "region of another size": ((*PAINT, "--region", "{w}/mask20.png"), "mask is 20x20, but its image"),
+    "region not of its image": (
+        (*PAINT, "--region", "{w}/mask20.png", "--region-of", "{w}/part.png"),
+        "mask is 20x20, but its image .* is 48x48",
+    ),
+    "region of nothing": (
+        (*PAINT, "--region-of", "{w}/part.png"),
+        "--region was drawn on, so it needs --region; give both",
+    ),
+    "region and mask": (
+        (*PAINT, "--mask", "{w}/mask20.png", "--region", "{w}/mask20.png"),
+        "so --region has no effect; leave it out",
+    ),
+    "region on a preview": (
+        ("preview", "{w}/part.png", "-o", "{o}/out", "--source", "{w}/bank", "--region-of", "{w}/part.png"),
+        "--region was drawn on, so it needs --region; give both",
+    ),
     "photo for a mask": ((*PAINT, "--mask", "{w}/part.png"), "a photo or a score map, not a mask"),
     "folder for a mask": ((*PAINT, "--mask", "{w}/folder"), "folder: is a folder, expected a file"),
     "JPEG as output": (("paint", "{w}/part.png", "-o", "{o}/out.jpg"), "must end in .png.*got 'out.jpg'"),
