@@ -139,7 +139,8 @@ def check(table: Table, progress: Progress | None = None) -> Report:
     problems = [problem for found in seen for problem in found.problems]
     problems += _duplicates(table, seen)
     problems += _counts(table)
-    problems += [Problem("warning", path, _why_unused(path)) for path in table.unused]
+    problems += _shared_masks(table)
+    problems += [Problem("warning", path, table.reasons.get(path) or _why_unused(path)) for path in table.unused]
     sizes = Counter(found.size for found in seen if found.size is not None)
     if len(sizes) > 1:
         listed = ", ".join(f"{w}x{h} ({n})" for (w, h), n in sizes.most_common(4))
@@ -219,6 +220,12 @@ def _inspect(record: Record) -> _Seen:
         if reading.kind == "soft":
             message = f"not binary ({reading.levels} grey levels); cut at half; save masks as PNG without anti-aliasing"
             found.problems.append(Problem("warning", file, message))
+        elif reading.kind == "indexed":
+            message = (
+                f"class indices and 255: the indices are taken as {record.defect}, 255 as a border that is no defect; "
+                "save white on black if 255 is the defect"
+            )
+            found.problems.append(Problem("warning", file, message))
         elif reading.kind == "labels":
             message = f"holds {reading.levels} flat shades; all but black is taken as {record.defect}"
             found.problems.append(Problem("warning", file, message))
@@ -252,6 +259,17 @@ def _duplicates(table: Table, seen: list[_Seen]) -> Iterable[Problem]:
             kinds = tuple(sorted({kind for kind in (other.defect, record.defect) if kind is not None}))
             message = f"same pixels as {other.name}, which is {other.defect or 'good'}; keep it in one place"
             yield Problem("error", record.image, message, kinds)
+
+
+def _shared_masks(table: Table) -> Iterable[Problem]:
+    """One mask file for two images is right for one of them at most."""
+    first: dict[Path, Record] = {}
+    for record in (record for record in table.records if record.defect is not None):
+        if isinstance(record.mask, Path) and (other := first.setdefault(record.mask, record)) is not record:
+            kinds = tuple(sorted({kind for kind in (other.defect, record.defect) if kind is not None}))
+            yield Problem(
+                "error", record.mask, f"the mask of both {other.name} and {record.name}; give each its own", kinds
+            )
 
 
 def _counts(table: Table) -> Iterable[Problem]:

@@ -8,9 +8,12 @@ from typing import Any
 
 from defect_synth.data.coco_mask import CocoMask
 from defect_synth.data.folders import visible
-from defect_synth.data.records import COMBINED, Draft
+from defect_synth.data.records import COMBINED, Draft, is_good
 from defect_synth.errors import DataError
 from defect_synth.files import open_file
+
+_LONGEST_NAME = 255  # bytes
+_MOST_PIXELS = 2**28
 
 
 def coco_files(path: Path) -> list[Path]:
@@ -21,11 +24,28 @@ def coco_files(path: Path) -> list[Path]:
 
 def _load(file: Path) -> dict[str, Any] | None:
     try:
-        with open_file(file) as opened:
-            content = json.load(opened)
+        content = json.loads(_text(file))
     except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) and content.keys() >= {"images", "annotations", "categories"} else None
+
+
+def _text(file: Path) -> str:
+    with open_file(file) as opened:
+        return opened.read().decode("utf-8-sig")  # some tools write a byte-order mark
+
+
+def why_no_json(file: Path) -> str:
+    """Where a JSON file is broken, in words; empty if it is JSON."""
+    try:
+        json.loads(_text(file))
+    except json.JSONDecodeError as error:
+        return f"is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
+    except UnicodeDecodeError:
+        return "is not JSON: it is not UTF-8 text"
+    except (ValueError, RecursionError):
+        return "is not JSON that can be read: numbers of too many digits, or nested too deeply"
+    return ""
 
 
 def read_coco(path: Path, category: str | None) -> Draft:
@@ -60,10 +80,17 @@ def read_coco(path: Path, category: str | None) -> Draft:
                 raise DataError(f"{file}: annotation {entry.get('id')} has category {entry['category_id']}, not listed")
             annotations[entry["image_id"]].append(entry)
         for image in content["images"]:
-            marks = annotations[image["id"]]
+            marks = [mark for mark in annotations[image["id"]] if not is_good(kinds[mark["category_id"]])]
             shown = {kinds[mark["category_id"]] for mark in marks}
             defect = None if not shown else shown.pop() if len(shown) == 1 else COMBINED
-            draft.add(_image(root, file, str(image["file_name"])), _mask(file, image, marks), defect)
+            found, mask = _image(root, file, str(image["file_name"]).replace("\\", "/")), _mask(file, image, marks)
+            draft.add(found, mask, defect)
+            boxes = [str(mark.get("id")) for mark in marks if mask is not None and not mark.get("segmentation")]
+            if boxes:
+                ids = ", ".join(boxes[:5])
+                draft.leave_out(
+                    found, f"annotations without a mask are not read: {ids} of {file.name}; outline or remove them"
+                )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise DataError(f"{file} is not a COCO instances file: {what}") from None
@@ -72,6 +99,8 @@ def read_coco(path: Path, category: str | None) -> Draft:
 
 def _image(root: Path, file: Path, name: str) -> Path:
     places = (file.parent / name, file.parent / "images" / name, root / name, root / "images" / name)
+    if len(name.encode()) > _LONGEST_NAME:
+        raise DataError(f"{file}: file_name of {len(name)} characters; a file name has at most {_LONGEST_NAME} bytes")
     return next((place for place in places if place.is_file()), places[0])
 
 
@@ -79,7 +108,7 @@ def _mask(file: Path, image: dict[str, Any], marks: list[dict[str, Any]]) -> Coc
     polygons: list[tuple[float, ...]] = []
     runs: list[tuple[int, ...] | str] = []
     height, width = int(image["height"]), int(image["width"])
-    if height < 1 or width < 1:
+    if height < 1 or width < 1 or height * width > _MOST_PIXELS:
         raise DataError(f"{file}: image {image['id']} has height {height} and width {width}; export the file again")
     for mark in marks:
         segmentation = mark.get("segmentation")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from defect_synth.data.folders import visible
 from defect_synth.data.records import Draft, is_good
@@ -45,7 +47,7 @@ def rows(table: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str, st
     if missing:
         raise DataError(f"{table}: no column {', '.join(missing)}; found: {', '.join(columns) or 'an empty file'}")
     found = []
-    for cells in reader:
+    for cells in _cells(reader, table):
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) > len(columns):
@@ -56,6 +58,13 @@ def rows(table: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str, st
         cells += [""] * (len(columns) - len(cells))
         found.append((reader.line_num, dict(zip(columns, (cell.strip() for cell in cells), strict=True))))
     return found
+
+
+def _cells(reader: Any, table: Path) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:  # such as a cell of 200 kB, or a NUL byte
+        raise DataError(f"{table} line {reader.line_num}: {error}; save the table again") from None
 
 
 def read_csv(path: Path, category: str | None) -> Draft:

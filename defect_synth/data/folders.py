@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -52,7 +53,9 @@ def read_mvtec(root: Path, category: str | None) -> Draft:
     for split in ("train", "test"):
         for folder in folders_in(root / split):
             _add_folder(draft, folder, [truth / folder.name], split)
+        _note_left_out_files(draft, root / split)
     _offer_all(draft, [truth])
+    _note_other_folders(draft, root, ("train", "test", "ground_truth"))
     return draft
 
 
@@ -73,21 +76,60 @@ def read_plain(root: Path, category: str | None) -> Draft:
     return draft
 
 
+def _stem(path: Path) -> str:
+    """The name that pairs an image with its mask, however capitals and accents are written (macOS splits accents)."""
+    return unicodedata.normalize("NFC", path.stem.lower())
+
+
 def _add_folder(draft: Draft, folder: Path, mask_folders: Iterable[Path], split: str) -> None:
     """Add the images of a folder; masks are `x_mask` or `x` in `mask_folders`, or `x_mask` in the folder itself."""
     files = images_in(folder)
-    masks = {path.stem.lower(): path for path in files if path.stem.lower().endswith("_mask")}
+    masks = {_stem(path): path for path in files if _stem(path).endswith("_mask")}
     images = [path for path in files if path not in masks.values()]
     draft.offered |= set(masks.values())
     for mask_folder in mask_folders:
-        masks |= {path.stem.lower(): path for path in images_in(mask_folder)}
+        masks |= {_stem(path): path for path in images_in(mask_folder)}
     defect = None if is_good(folder.name) else folder.name
     for image in images:
-        stem = image.stem.lower()
+        stem = _stem(image)
         draft.add(image, masks.get(f"{stem}_mask") or masks.get(stem), defect, split)
     draft.unread |= {path for path in visible(folder) if path.suffix.lower() in UNREAD_SUFFIXES}
+    _note_left_out(draft, folder)
     if not images and defect is not None:
         draft.unread.add(folder)
+
+
+def _note_left_out(draft: Draft, folder: Path) -> None:
+    """Note links that point nowhere, and folders inside a folder of images."""
+    for path in visible(folder):
+        if path.is_symlink() and not path.exists():
+            draft.leave_out(path, "a link that points nowhere; mend or remove it")
+        elif path.is_dir():
+            _note_folder(draft, path, f"inside {folder.name}, where images are not looked for; move them up")
+
+
+def _note_left_out_files(draft: Draft, split: Path) -> None:
+    """Note images that lie in a split instead of in a folder of good images or of a defect."""
+    for path in images_in(split):
+        draft.leave_out(path, "an image outside the folders good and <defect>; move it into one of them")
+
+
+def _note_folder(draft: Draft, folder: Path, why: str) -> None:
+    """Note a folder with images, at any depth, that is not read."""
+    if folder.name.lower().rstrip("s") in ("mask", "ground_truth"):
+        return
+    count = sum(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*"))
+    if count:
+        draft.leave_out(folder, f"{count} images are not read: a folder {why}")
+
+
+def _note_other_folders(draft: Draft, root: Path, read: Iterable[str]) -> None:
+    """Note folders of a category with images that its layout does not have."""
+    known = {name.lower() for name in read}
+    for folder in folders_in(root):
+        if folder.name.lower() not in known:
+            names = ", ".join(sorted(read))
+            _note_folder(draft, folder, f"that this layout does not have (it reads {names}); move them there")
 
 
 def _offer_all(draft: Draft, mask_roots: Iterable[Path]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from defect_synth.data.coco import coco_files, read_coco
+from defect_synth.data.coco import coco_files, read_coco, why_no_json
 from defect_synth.data.csv_table import csv_tables, header, read_csv
 from defect_synth.data.folders import folders_in, looks_mvtec, looks_plain, read_mvtec, read_plain, visible
 from defect_synth.data.records import COMBINED, Draft, Record, Table
@@ -93,6 +93,8 @@ def _unrecognised(root: Path, tried: tuple[str, ...]) -> str:
         entries = [child.name + "/" * child.is_dir() for child in visible(root)]
         more = f" and {len(entries) - 6} more" if len(entries) > 6 else ""
         found = f"a folder with {', '.join(entries[:6]) or 'nothing'}{more}"
+    elif root.suffix.lower() == ".json" and (broken := why_no_json(root)):
+        return f"{root} {broken}"
     elif root.suffix.lower() == ".csv":
         found = f"a CSV table with the columns {', '.join(sorted(header(root)))}"
     else:

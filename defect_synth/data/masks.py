@@ -16,11 +16,12 @@ from defect_synth.data.records import Record
 from defect_synth.errors import DataError
 from defect_synth.samples import Pixels
 
-MaskKind = Literal["binary", "labels", "soft"]
+MaskKind = Literal["binary", "labels", "indexed", "soft"]
 
 # A file with more grey levels than this, and more than this share of pixels neither dark nor bright, is not a mask.
 _FEW_LEVELS = 32
 _PHOTO_SHARE = 0.25
+_INDEXED = 0.5  # area of class indices over that of 255, from which 255 marks a border
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,8 @@ class MaskReading:
     Attributes:
         mask: uint8 [H, W], 1 on the defect.
         kind: `binary`: two values, or an index for each defect category; `labels`: several flat shades or colours, all
-            of which are taken as defect; `soft`: anti-aliased or JPEG, thresholded at half of the brightest value.
+            of which are taken as defect; `indexed`: small class indices,
+            with 255 for pixels to be ignored; `soft`: anti-aliased or JPEG, thresholded at half of the brightest value.
         levels: Number of different grey levels.
     """
 
@@ -117,6 +119,12 @@ def _threshold(values: Pixels, path: Path) -> MaskReading:
         return MaskReading((values == brightest).astype(np.uint8), "binary", levels)
     if brightest <= _FEW_LEVELS:  # an index for each defect category, as in VisA
         return MaskReading((values > 0).astype(np.uint8), "binary", levels)
+    if brightest == 255 and int(shades[-2]) <= _FEW_LEVELS and levels <= _FEW_LEVELS:
+        # Class indices with a border of 255 to be ignored, as in Pascal VOC, if the indices cover an area; specks of
+        # nearly black beside white are what JPEG leaves of black.
+        indexed = (values > 0) & (values < 255)
+        if int(indexed.sum()) >= _INDEXED * int((values == 255).sum()):
+            return MaskReading(indexed.astype(np.uint8), "indexed", levels)
     between = (values > brightest // 10) & (values < brightest - brightest // 10)
     if levels > _FEW_LEVELS and between.mean() > _PHOTO_SHARE:
         raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -55,7 +56,8 @@ class Table:
         category: Object category.
         records: Sorted by name.
         unused: Files that belong to no record, which `check` reports: masks without an image, folders without images,
-            and files in image formats that are not supported.
+            and files and folders with images that are not read.
+        reasons: Why a file or folder is not read, where that is not plain from its kind.
     """
 
     root: Path
@@ -63,6 +65,7 @@ class Table:
     category: str
     records: tuple[Record, ...]
     unused: tuple[Path, ...] = ()
+    reasons: Mapping[Path, str] = field(default_factory=dict)
 
     @property
     def good(self) -> tuple[Record, ...]:
@@ -102,6 +105,12 @@ class Draft:
     records: list[Record] = field(default_factory=list)
     offered: set[Path] = field(default_factory=set)
     unread: set[Path] = field(default_factory=set)
+    reasons: dict[Path, str] = field(default_factory=dict)
+
+    def leave_out(self, path: Path, reason: str) -> None:
+        """Note a file or folder that is not read, and what to do about it."""
+        self.unread.add(path)
+        self.reasons[path] = reason
 
     def add(self, image: Path, mask: Path | CocoMask | None, defect: str | None, split: str = "") -> None:
         """Append one record; its name is relative to the root."""
@@ -135,4 +144,4 @@ class Draft:
             if any("\ud800" <= character <= "\udfff" for character in record.name):
                 raise DataError(f"{record.image}: its name is not Unicode; rename the file")
         unused = (self.offered - {record.mask for record in records}) | self.unread
-        return Table(self.root, layout, self.category, tuple(records), tuple(sorted(unused)))
+        return Table(self.root, layout, self.category, tuple(records), tuple(sorted(unused)), self.reasons)
