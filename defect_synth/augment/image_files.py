@@ -11,7 +11,10 @@ from defect_synth.data.images import read_image
 from defect_synth.data.masks import examine_mask
 from defect_synth.data.records import Record
 from defect_synth.errors import ConfigError, DataError
+from defect_synth.files import open_file
 from defect_synth.samples import Pixels
+
+_PNG_DEPTH = 24  # position of the bits per channel in a PNG file
 
 
 def read_image_to_paint(path: Path) -> Pixels:
@@ -26,6 +29,11 @@ def read_image_to_paint(path: Path) -> Pixels:
     if not path.exists():
         raise DataError(f"{path} does not exist; give the path of an image")
     pixels = read_image(path)
+    with open_file(path) as file:
+        start = file.read(_PNG_DEPTH + 1)
+    # Pillow opens coloured PNG files of 16 bits as if they had 8.
+    if start.startswith(b"\x89PNG") and start[_PNG_DEPTH:] == b"\x10":
+        raise DataError(f"{path} has more than 8 bits per channel (16); save it with 8 bits")
     with Image.open(path) as header:
         mode, bands = header.mode, header.getbands()
         if mode[0] in "IF":

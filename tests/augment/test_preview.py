@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from defect_synth.augment.image_files import read_image_to_paint
 from defect_synth.augment.preview import preview
 from defect_synth.cli import app
 from defect_synth.demo.hazelnut import render
-from defect_synth.errors import DefectSynthError
+from defect_synth.errors import DataError, DefectSynthError
 from tests.fake_painter import FakePainter
 
 
@@ -63,6 +64,13 @@ def test_paint_writes_the_image_and_its_mask(picture, tmp_path):
     before, after, mask = cv2.imread(str(picture)), cv2.imread(str(out)), cv2.imread(str(tmp_path / "out_mask.png"), 0)
     assert mask.any()
     np.testing.assert_array_equal(before[mask == 0], after[mask == 0])
+
+
+def test_a_coloured_png_of_16_bits_is_refused_like_a_grey_one(tmp_path):
+    for name, shape in (("grey.png", (32, 32)), ("coloured.png", (32, 32, 3))):
+        cv2.imwrite(str(tmp_path / name), np.full(shape, 40_000, np.uint16))
+        with pytest.raises(DataError, match="more than 8 bits per channel"):
+            read_image_to_paint(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -296,7 +296,7 @@ def _as_anomalib_reads(path: Path) -> Pixels:
         DataError: anomalib cannot read it.
     """
     try:
-        return np.rint(read_image(path) * 255).astype(np.uint8)
+        return np.asarray(np.rint(read_image(path) * 255), np.uint8)
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"anomalib cannot read {path}: {printable(str(error))}") from None
 
