@@ -25,8 +25,8 @@ ORDER = """
 # counts as one. " |" at the end of a line: the next one continues it.
 INSIDE = {
     "augment": """
-        adapters image_context image_files settings
-        inserter preview
+        adapters image_context image_files part_pictures settings web_page
+        check_page inserter preview
         paint_inserter paste_inserter
         augmenter
     """,
@@ -137,7 +137,8 @@ INSIDE = {
         exemplar foreground frame locations mask_edits recent_images symmetry
         polar
         pose
-        arrangement shapes surroundings
+        arrangement common_frame shapes surroundings
+        arrangement_check
         likeness region
         mask_source
     """,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
-import jinja2
 import numpy as np
 
 from defect_synth.atomic import replacing
 from defect_synth.augment import DefectAugmenter
 from defect_synth.augment.image_files import read_image_to_paint, read_region
+from defect_synth.augment.web_page import data_url, rendered
 from defect_synth.compositor.pixels import to_rgb
 from defect_synth.data.png import encode_png
 from defect_synth.errors import DataError
@@ -23,7 +22,6 @@ from defect_synth.samples import DefectSample, Pixels
 
 SEVERITIES = (0.5, 1.0, 1.5)
 _TILE = 224  # longer side of a picture on the contact sheet
-_PAGE_SIDE = 720  # longer side of a picture on the page
 _OUTLINE = (230, 40, 40)
 
 
@@ -92,21 +90,18 @@ def preview(
         for severity, augmenter in zip(severities, augmenters, strict=True):
             samples = [augmenter(image, np.random.default_rng([seed, 1])) for seed in range(seeds)]
             sheet_rows.append(np.concatenate([_tile(image), *(_tile(outlined(sample)) for sample in samples)], axis=1))
-            figures = [_Figure(_data_url(image), None, "given")]
+            figures = [_Figure(data_url(image), None, "given")]
             figures += [
-                _Figure(_data_url(sample.image), _data_url(outlined(sample)), f"seed {seed}: {sample.defect}")
+                _Figure(data_url(sample.image), data_url(outlined(sample)), f"seed {seed}: {sample.defect}")
                 for seed, sample in enumerate(samples)
             ]
             rows.append({"severity": f"{severity:g}", "figures": figures})
         sections.append({"name": path.name, "rows": rows})
-    template = jinja2.Environment(
-        loader=jinja2.PackageLoader("defect_synth.augment", package_path=""), autoescape=True, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined,
-    ).get_template("preview.html")  # fmt: skip
+    text = rendered("preview.html", sections=sections)
     sheet, page = output / "preview.png", output / "preview.html"
     with replacing(sheet) as sheet_file, replacing(page) as page_file:  # both files or none
         sheet_file.write_bytes(encode_png(np.concatenate(sheet_rows)))
-        page_file.write_text(template.render(sections=sections), encoding="utf-8")
+        page_file.write_text(text, encoding="utf-8")
     return [sheet, page]
 
 
@@ -118,13 +113,3 @@ def _tile(image: Pixels) -> Pixels:
     out = np.full((_TILE + 4, _TILE + 4, 3), 255, np.uint8)
     out[2 : 2 + size[1], 2 : 2 + size[0]] = small
     return out
-
-
-def _data_url(image: Pixels) -> str:
-    """The image as a JPEG data URL, reduced, since a page of a dozen 4k images would be too large to open."""
-    scale = min(1.0, _PAGE_SIDE / max(image.shape[:2]))
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    small = image if scale == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    bgr = np.ascontiguousarray(small[:, :, ::-1])
-    data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
-    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

@@ -28,6 +28,7 @@ AREA_QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _FEW_GOOD = 50  # fewer show too little variation for the backbone; MVTec AD has 200 to 400
 _FEW_DEFECTS = 5  # the smallest base set of the paper
 _ALMOST_BLACK = 15
+_SIZES_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,10 @@ class Report:
             area = self.mask_area.get(defect)
             shown = f"{area[0]:20.2%} {area[2]:7.2%} {area[4]:8.2%}" if area else ""
             lines.append(f"{defect:{width}} {count:6} {shown}".rstrip())
-        sizes = ", ".join(f"{w}x{h} ({n})" for (w, h), n in self.sizes.items())
-        lines += ["", f"sizes: {sizes or 'none could be read'}"]
+        sizes = [f"{w}x{h} ({n})" for (w, h), n in list(self.sizes.items())[:_SIZES_SHOWN]]
+        if len(self.sizes) > _SIZES_SHOWN:
+            sizes.append(f"... and {len(self.sizes) - _SIZES_SHOWN} others")
+        lines += ["", f"sizes: {', '.join(sizes) or 'none could be read'}"]
         lines.append(f"{_number(len(self.errors), 'error')}, {_number(len(self.warnings), 'warning')}")
         for problems in (self.errors, self.warnings):
             for problem in problems[:limit]:

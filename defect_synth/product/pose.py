@@ -58,6 +58,12 @@ class Movement(NamedTuple):
         cos, sin = float(np.cos(self.angle)), float(np.sin(self.angle))
         return y * cos - x * sin, y * sin + x * cos
 
+    def apply_all(self, offsets: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Where many offsets (y, x) [n, 2] go: all y and all x."""
+        z = offsets[:, 0] + 1j * offsets[:, 1]
+        z = np.exp(1j * self.angle) * (z.conj() if self.flip else z)
+        return z.real, z.imag
+
 
 UNMOVED = Movement()
 

@@ -34,6 +34,16 @@ def test_mask_area_gives_the_quantiles_of_each_defect(tmp_path: Path) -> None:
     assert area == pytest.approx([side**2 / 48**2 for side in (2, 4, 6, 8, 10)])
 
 
+def test_of_many_sizes_only_the_most_frequent_are_listed(tmp_path: Path) -> None:
+    home = write_mvtec(tmp_path, defects={}, good=3)
+    for number in range(12):
+        save(home / "train" / "good" / f"other{number}.png", np.full((30 + number, 40, 3), number * 9 + 40, np.uint8))
+    line = next(line for line in check(index(home)).format().splitlines() if line.startswith("sizes: "))
+    assert line.startswith("sizes: 48x48 (6), 40x30 (1), ")
+    assert line.endswith(", ... and 5 others")
+    assert line.count("x") == 8
+
+
 def test_progress_counts_every_image_once(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     check(index(write_mvtec(tmp_path)), lambda done, total: calls.append((done, total)))
