@@ -13,7 +13,7 @@ from defect_synth.product.pose import UNMOVED, Movement, Part, PartPose
 from defect_synth.samples import Pixels
 
 _OUTERMOST = 0.002  # share of the pixels of all parts that may lie beyond the picture: those of parts in a wrong pose
-_MARGIN = 0.16  # of the mean side of the picture, around the parts: defects overhang
+_MARGIN = 0.25  # of the mean side of the picture, around the parts: defects overhang
 _ELONGATED = (
     1.3  # standard deviation along a part over that across it, above which it is turned to lie across a picture
 )
